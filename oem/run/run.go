@@ -1,0 +1,108 @@
+// Package run runs external programs.
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Cmd is one run of a program.
+type Cmd struct {
+	Program string   // a path, or a name to be found in PATH
+	Args    []string // without the program's own name
+	Dir     string   // working directory; the caller's when empty
+	Env     []string // the whole environment as NAME=value; nothing is inherited
+	Stdin   io.Reader
+	Stdout  io.Writer // where standard output goes; dropped when nil
+}
+
+// stderrKept is how much of the end of standard error an error message carries.
+const stderrKept = 4 << 10
+
+// Error says which program failed and how.
+type Error struct {
+	Program string
+	Args    []string
+	Stderr  string // its last few KiB
+	Err     error  // an *exec.ExitError when the program ran and failed
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s: %v", strings.Join(append([]string{e.Program}, e.Args...), " "), e.Err)
+	if e.Stderr != "" {
+		text += "\n" + e.Stderr
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Run starts the program in a process group of its own and waits for it.
+// When ctx ends, the whole group gets SIGTERM, and SIGKILL five seconds later.
+// A failure is an *Error with the end of standard error in its text.
+func Run(ctx context.Context, c Cmd) error {
+	stderr := &tail{limit: stderrKept}
+	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Dir, c.Env, c.Stdin, c.Stdout, stderr
+	if cmd.Env == nil {
+		cmd.Env = []string{} // nil would inherit
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if err == nil {
+		return nil
+	}
+	if cmd.Process != nil && ctx.Err() != nil {
+		killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if killErr != nil && !errors.Is(killErr, syscall.ESRCH) {
+			err = errors.Join(err, killErr)
+		}
+		err = errors.Join(ctx.Err(), err)
+	}
+	return &Error{Program: c.Program, Args: c.Args, Stderr: strings.TrimSpace(stderr.String()), Err: err}
+}
+
+// Output is Run that returns standard output.
+func Output(ctx context.Context, c Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	c.Stdout = &out
+	err := Run(ctx, c)
+	return out.Bytes(), err
+}
+
+// HostEnv returns those variables of names that the caller's environment has, as NAME=value.
+func HostEnv(names ...string) []string {
+	var env []string
+	for _, name := range names {
+		if value, set := os.LookupEnv(name); set {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// tail keeps the last limit bytes written to it.
+type tail struct {
+	limit int
+	buf   []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.limit; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.buf) }

@@ -1,0 +1,64 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestErrorCarriesStderr(t *testing.T) {
+	err := Run(t.Context(), Cmd{Program: "/bin/sh", Args: []string{"-c", "echo disk on fire >&2; exit 3"}})
+	var failed *Error
+	var exit *exec.ExitError
+	if !errors.As(err, &failed) || !errors.As(err, &exit) || exit.ExitCode() != 3 || failed.Stderr != "disk on fire" {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+func TestNothingIsInherited(t *testing.T) {
+	t.Setenv("SECRET", "hunter2")
+	out, err := Output(t.Context(), Cmd{Program: "/usr/bin/env"})
+	if err != nil || strings.Contains(string(out), "SECRET") {
+		t.Errorf("environment is %q, %v", out, err)
+	}
+	out, _ = Output(t.Context(), Cmd{Program: "/usr/bin/env", Env: HostEnv("SECRET", "NO_SUCH_NAME")})
+	if string(out) != "SECRET=hunter2\n" {
+		t.Errorf("environment is %q", out)
+	}
+}
+
+func TestCancelKillsGrandchildren(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var out strings.Builder
+	err := Run(ctx, Cmd{Program: "/bin/sh", Args: []string{"-c", "/bin/sleep 600 & echo $!; wait"}, Stdout: &out})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error is %v", err)
+	}
+	status := filepath.Join("/proc", strings.TrimSpace(out.String()), "status")
+	for range 50 {
+		content, err := os.ReadFile(status)
+		if err != nil || strings.Contains(string(content), "State:\tZ") {
+			return // gone, or dead and not yet reaped by its new parent
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("grandchild still runs: %s", status)
+}
+
+func TestTailKeepsTheEnd(t *testing.T) {
+	kept := &tail{limit: 4}
+	for _, part := range []string{"ab", "cdef", "g"} {
+		if n, err := kept.Write([]byte(part)); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if kept.String() != "defg" {
+		t.Errorf("kept %q", kept)
+	}
+}
