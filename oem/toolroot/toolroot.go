@@ -1,0 +1,59 @@
+// Package toolroot runs the programs that decide bytes (image writers, file-system tools) from a root of their own,
+// so that the host's distribution does not decide what a release looks like.
+package toolroot
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// Root is an unpacked tool root.
+type Root struct {
+	dir string
+}
+
+// Cmd is one run of a program of the tool root.
+// It sees the tool root read-only, an empty /tmp, the paths named here at the same place as outside, and no network.
+type Cmd struct {
+	Program string    // a name to be found in the tool root, such as mksquashfs
+	Args    []string  // without the program's own name
+	Read    []string  // absolute paths it may read
+	Write   []string  // absolute paths it may write
+	Env     []string  // NAME=value, beyond PATH, LANG=C.UTF-8 and TZ=UTC
+	Stdin   io.Reader // nothing when nil
+	Stdout  io.Writer // dropped when nil
+}
+
+// Run runs a program of the tool root. A failure is a *run.Error with the end of standard error.
+func (r *Root) Run(ctx context.Context, c Cmd) error {
+	args := []string{
+		"--unshare-all", "--die-with-parent", "--new-session",
+		"--ro-bind", r.Path("usr"), "/usr", "--ro-bind", r.Path("etc"), "/etc",
+		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
+		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var",
+	}
+	for _, path := range c.Read {
+		args = append(args, "--ro-bind", path, path)
+	}
+	for _, path := range c.Write {
+		args = append(args, "--bind", path, path)
+	}
+	args = append(append(args, c.Program), c.Args...)
+	return run.Run(ctx, run.Cmd{
+		Program: "bwrap",
+		Args:    args,
+		Env:     append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TZ=UTC"}, c.Env...),
+		Stdin:   c.Stdin,
+		Stdout:  c.Stdout,
+	})
+}
+
+// Path returns where a file of the tool root lies on the host.
+func (r *Root) Path(name string) string { return filepath.Join(r.dir, name) }
+
+// At returns the tool root that lies in dir.
+func At(dir string) *Root { return &Root{dir: dir} }
