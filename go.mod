@@ -1,8 +1,10 @@
 module github.com/flatcar/oem-sysext
 
-go 1.26
+go 1.26.0
 
 tool github.com/magefile/mage
+
+require golang.org/x/sys v0.49.0
 
 require (
 	github.com/ProtonMail/go-crypto v1.5.2 // indirect
@@ -19,6 +21,5 @@ require (
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/term v0.47.0 // indirect
 )

@@ -1,0 +1,161 @@
+package recipe
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// Set is all recipes by name.
+type Set map[string]*Recipe
+
+// Load reads every recipe of the directory dir in fsys.
+// It returns the recipes that could be read and the mistakes of all of them.
+func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
+	files, err := fs.Glob(fsys, path.Join(dir, "*", FileName))
+	if err != nil {
+		return nil, strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
+	}
+	set := Set{}
+	var mistakes strictyaml.Mistakes
+	for _, file := range files {
+		content, err := fs.ReadFile(fsys, file)
+		if err != nil {
+			mistakes = append(mistakes, strictyaml.Mistake{File: file, Line: 1, Text: err.Error()})
+			continue
+		}
+		r := &Recipe{File: file}
+		mistakes = append(mistakes, strictyaml.Decode(file, content, r)...)
+		c := checker{recipe: r, fsys: fsys}
+		c.check()
+		mistakes = append(mistakes, c.mistakes...)
+		set[path.Base(path.Dir(file))] = r
+	}
+	return set, append(mistakes, set.checkNeeds()...)
+}
+
+// checker looks for what is wrong inside one recipe beyond what strictyaml sees.
+type checker struct {
+	recipe   *Recipe
+	fsys     fs.FS
+	mistakes strictyaml.Mistakes
+}
+
+func (c *checker) add(line strictyaml.Line, format string, args ...any) {
+	c.mistakes = append(c.mistakes, strictyaml.Mistake{File: c.recipe.File, Line: max(line, 1), Text: fmt.Sprintf(format, args...)})
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+func (c *checker) check() {
+	r := c.recipe
+	if dir := path.Base(path.Dir(r.File)); r.Name.Line > 0 && r.Name.Value != dir {
+		c.add(r.Name.Line, "the recipe is named %q; wanted %q like its directory", r.Name, dir)
+	}
+	if !validName.MatchString(path.Base(path.Dir(r.File))) {
+		c.add(r.Name.Line, "directory %q; wanted lower case letters, digits and hyphens", path.Dir(r.File))
+	}
+	for _, source := range r.Sources {
+		c.source(source)
+	}
+	if r.Files.Value != "" {
+		c.directory(r.Files)
+	}
+	c.programs()
+	c.units()
+}
+
+func (c *checker) source(s Source) {
+	kinds := 0
+	if s.Deb != nil {
+		kinds++
+		c.deb(s.Deb)
+	}
+	if s.Go != nil {
+		kinds++
+		c.module(s.Go)
+	}
+	if s.Dir != nil {
+		kinds++
+		c.directory(s.Dir.Path)
+	}
+	if kinds != 1 {
+		c.add(s.Line, "a source with %d kinds; wanted one of deb, go, dir", kinds)
+	}
+}
+
+// Names as Debian policy 5.6.1 has them.
+var validPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+
+func (c *checker) deb(d *Deb) {
+	if len(d.Packages) == 0 {
+		c.add(d.Line, "no packages; wanted at least one")
+	}
+	for _, name := range d.Packages {
+		if !validPackage.MatchString(name.Value) {
+			c.add(name.Line, "%q is not a package name; wanted one such as open-vm-tools", name)
+		}
+	}
+	if !validName.MatchString(d.Suite) {
+		c.add(d.Line, "%q is not a suite; wanted a code name such as trixie", d.Suite)
+	}
+}
+
+func (c *checker) module(g *Go) {
+	if g.Version != "" && !strings.HasPrefix(g.Version, "v") {
+		c.add(g.Line, "version %q; wanted an exact module version such as v1.2.3", g.Version)
+	}
+	if g.Sum != "" && !strings.HasPrefix(g.Sum, "h1:") {
+		c.add(g.Line, "sum %q; wanted the module's h1: sum, which go mod download -json prints", g.Sum)
+	}
+}
+
+func (c *checker) directory(dir strictyaml.Text) {
+	name := strings.TrimSuffix(dir.Value, "/")
+	if !fs.ValidPath(name) || name == "." {
+		c.add(dir.Line, "%q; wanted a directory beside %s", dir, FileName)
+		return
+	}
+	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name))
+	if err != nil || !info.IsDir() {
+		c.add(dir.Line, "%q is not there; wanted a directory beside %s", dir, FileName)
+	}
+}
+
+func (c *checker) programs() {
+	modules := 0
+	for _, source := range c.recipe.Sources {
+		if source.Go != nil {
+			modules++
+		}
+	}
+	for _, program := range c.recipe.Build.Go {
+		if modules != 1 {
+			c.add(program.Line, "a Go program and %d go sources; wanted one", modules)
+		}
+		if program.Package != "." && !strings.HasPrefix(program.Package, "./") {
+			c.add(program.Line, "package %q; wanted a path in the module such as ./cmd/agent", program.Package)
+		}
+	}
+	if modules > 0 && len(c.recipe.Build.Go) == 0 {
+		c.add(c.recipe.GoModule().Line, "a go source that nothing builds; wanted build: {go: [{package: …, to: …}]}")
+	}
+}
+
+// Unit names as systemd.unit(5) has them, without templates' instances.
+var validUnit = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.(service|socket|target|path|timer|mount)$`)
+
+func (c *checker) units() {
+	for upholder, units := range c.recipe.Units.Upholds {
+		for _, unit := range append(slices.Clone(units), upholder) {
+			if !validUnit.MatchString(unit) {
+				c.add(c.recipe.Name.Line, "units: %q is not a unit's name; wanted one such as agent.service", unit)
+			}
+		}
+	}
+}

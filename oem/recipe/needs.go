@@ -1,0 +1,79 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// With returns the named recipes and all that they need, each once: what is needed before what needs it,
+// otherwise in the order named. Names that the set lacks are left out.
+func (s Set) With(names ...string) []*Recipe {
+	var found []*Recipe
+	seen := map[string]bool{}
+	var add func(string)
+	add = func(name string) {
+		r := s[name]
+		if r == nil || seen[name] {
+			return
+		}
+		seen[name] = true
+		for _, need := range r.Needs {
+			add(need.Value)
+		}
+		found = append(found, r)
+	}
+	for _, name := range names {
+		add(name)
+	}
+	return found
+}
+
+// checkNeeds looks for recipes that need what is not there, what lacks an architecture, or themselves.
+func (s Set) checkNeeds() strictyaml.Mistakes {
+	var mistakes strictyaml.Mistakes
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		r := s[name]
+		add := func(line strictyaml.Line, format string, args ...any) {
+			mistakes = append(mistakes, strictyaml.Mistake{File: r.File, Line: line, Text: fmt.Sprintf(format, args...)})
+		}
+		for _, need := range r.Needs {
+			needed := s[need.Value]
+			if needed == nil {
+				add(need.Line, "%s needs %q, which is not a recipe; wanted one of %s", name, need, s.names())
+				continue
+			}
+			for _, a := range r.Arches {
+				if !needed.Supports(a) {
+					add(need.Line, "%s is for %s, but %s, which it needs, is not (%s)", name, a, need, needed.File)
+				}
+			}
+			if cycle := s.cycle([]string{name}, need.Value); cycle != nil {
+				add(need.Line, "a cycle: %s; wanted recipes that do not need each other", strings.Join(cycle, " → "))
+			}
+		}
+	}
+	return mistakes
+}
+
+// cycle follows needs from next and returns the way back to the first recipe of trail, if there is one.
+func (s Set) cycle(trail []string, next string) []string {
+	if next == trail[0] {
+		return append(trail, next)
+	}
+	if slices.Contains(trail, next) || s[next] == nil {
+		return nil
+	}
+	trail = append(slices.Clone(trail), next)
+	for _, need := range s[next].Needs {
+		if found := s.cycle(trail, need.Value); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+func (s Set) names() string { return strings.Join(slices.Sorted(maps.Keys(s)), ", ") }

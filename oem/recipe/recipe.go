@@ -1,0 +1,94 @@
+// Package recipe reads how one tool is obtained, built and laid out: recipes/NAME/recipe.yaml.
+package recipe
+
+import (
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// FileName is the definition inside a recipe's directory.
+const FileName = "recipe.yaml"
+
+// Recipe is one tool.
+type Recipe struct {
+	Name     strictyaml.Text   `yaml:"name,required"`
+	Summary  string            `yaml:"summary,required"`
+	Homepage string            `yaml:"homepage,required"`
+	License  string            `yaml:"license,required"` // an SPDX expression
+	Arches   []arch.Arch       `yaml:"arches,required"`
+	Needs    []strictyaml.Text `yaml:"needs"` // recipes that come along with this one
+	Sources  []Source          `yaml:"sources"`
+	Build    Build             `yaml:"build"`    // what is made from the sources
+	Files    strictyaml.Text   `yaml:"files"`    // a directory beside the definition, copied as is
+	Move     map[string]Path   `yaml:"move"`     // from a path in the sources to one below /usr
+	Units    Units             `yaml:"units"`    // what is started, and by what
+	Prune    []Glob            `yaml:"prune"`    // what is left out
+	Requires []Path            `yaml:"requires"` // what must be in the result
+	Replaces []Path            `yaml:"replaces"` // files of the base that may differ
+	MaxSize  Limit             `yaml:"max_size,required"`
+
+	// File is where the recipe was read, for messages.
+	File string `yaml:"-"`
+}
+
+// Source is one input. Exactly one of its kinds is set.
+type Source struct {
+	Line strictyaml.Line
+	Deb  *Deb `yaml:"deb"`
+	Go   *Go  `yaml:"go"`
+	Dir  *Dir `yaml:"dir"`
+}
+
+// Deb is packages of the Debian archive with what they depend on and the base does not have.
+type Deb struct {
+	Line     strictyaml.Line
+	Suite    string            `yaml:"suite,required"`
+	Packages []strictyaml.Text `yaml:"packages,required"`
+	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
+}
+
+// Go is a module from the module proxy.
+type Go struct {
+	Line    strictyaml.Line
+	Module  string `yaml:"module,required"`
+	Version string `yaml:"version,required"`
+	Sum     string `yaml:"sum,required"` // h1:…, as in go.sum
+}
+
+// Dir is a directory beside the definition that is copied to a place of its own.
+type Dir struct {
+	Path strictyaml.Text `yaml:"path,required"`
+	To   Path            `yaml:"to,required"`
+}
+
+// Build is what is made from sources.
+type Build struct {
+	Go []GoProgram `yaml:"go"`
+}
+
+// GoProgram is a main package of the recipe's Go module.
+type GoProgram struct {
+	Line    strictyaml.Line
+	Package string `yaml:"package,required"` // relative to the module, such as ./cmd/agent
+	To      Path   `yaml:"to,required"`
+}
+
+// Units says which units start the recipe's own ones.
+type Units struct {
+	Upholds map[string][]string `yaml:"upholds"` // unit of the base → units of the recipe
+}
+
+// Supports tells whether the recipe can be built for an architecture.
+func (r *Recipe) Supports(a arch.Arch) bool { return slices.Contains(r.Arches, a) }
+
+// GoModule returns the recipe's Go source, or nil.
+func (r *Recipe) GoModule() *Go {
+	for _, source := range r.Sources {
+		if source.Go != nil {
+			return source.Go
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package recipe
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Path is an absolute path below /usr, cleaned.
+type Path string
+
+// UnmarshalText refuses what is not below /usr.
+func (p *Path) UnmarshalText(text []byte) error {
+	path := string(text)
+	if !strings.HasPrefix(path, "/usr/") || !fs.ValidPath(path[1:]) {
+		return fmt.Errorf("%q; wanted a clean path below /usr/, such as /usr/bin/agent", path)
+	}
+	*p = Path(path)
+	return nil
+}
+
+// Limit is a size with a unit.
+type Limit struct{ size.Bytes }
+
+// UnmarshalText reads what size.Parse reads, but not nothing.
+func (l *Limit) UnmarshalText(text []byte) (err error) {
+	l.Bytes, err = size.Parse(string(text))
+	if err == nil && l.Bytes == 0 {
+		return fmt.Errorf("a limit of 0; wanted the largest packed size, such as 24 MiB")
+	}
+	return err
+}
+
+// Glob is a pattern for absolute paths: *, ?, [a-z], {a,b}, and ** for any number of directories.
+// A directory that matches stands for all that is below it.
+type Glob string
+
+// UnmarshalText refuses what is not an absolute, well-formed pattern.
+func (g *Glob) UnmarshalText(text []byte) error {
+	pattern := string(text)
+	if !strings.HasPrefix(pattern, "/") || !doublestar.ValidatePattern(pattern) {
+		return fmt.Errorf("%q; wanted an absolute pattern, such as /usr/lib/**/{test,tests}", pattern)
+	}
+	*g = Glob(pattern)
+	return nil
+}
+
+// Match tells whether the pattern matches a path itself.
+func (g Glob) Match(path string) bool { return doublestar.MatchUnvalidated(string(g), path) }

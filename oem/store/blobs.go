@@ -1,0 +1,90 @@
+// Package store keeps what the pipeline makes: file contents under their own digest, and results of steps
+// under the digest of their inputs. Whatever is read is verified; what is damaged counts as missing.
+//
+// Both are safe for concurrent use, also by several processes: entries appear complete or not at all.
+package store
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+)
+
+// Blobs keeps file contents under their SHA-256.
+type Blobs struct{ dir string }
+
+// OpenBlobs opens the blobs in a directory, which is made when it is not there.
+func OpenBlobs(dir string) (*Blobs, error) {
+	return &Blobs{dir: dir}, os.MkdirAll(dir, 0o755)
+}
+
+// Path returns where a blob lies, or would lie.
+func (b *Blobs) Path(d digest.SHA256) string {
+	name := d.String()
+	return filepath.Join(b.dir, name[:2], name)
+}
+
+// Has tells whether a blob is there with the length it should have. It does not read it.
+func (b *Blobs) Has(d digest.SHA256, length int64) bool {
+	info, err := os.Stat(b.Path(d))
+	return err == nil && info.Size() == length
+}
+
+// Add keeps all that r has left and returns its digest and length.
+func (b *Blobs) Add(r io.Reader) (digest.SHA256, int64, error) {
+	f, err := os.CreateTemp(b.dir, "new.*")
+	if err != nil {
+		return digest.SHA256{}, 0, err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	d, n, err := digest.OfReader(io.TeeReader(r, f))
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return digest.SHA256{}, 0, err
+	}
+	return d, n, b.adopt(f.Name(), d)
+}
+
+// AddFile is Add for a file of the same file system, which is moved into the store.
+func (b *Blobs) AddFile(path string) (digest.SHA256, int64, error) {
+	d, n, err := digest.OfFile(path)
+	if err != nil {
+		return d, 0, err
+	}
+	return d, n, b.adopt(path, d)
+}
+
+// adopt moves a complete file to its place. Its bytes need not be flushed: a blob is verified when it is read.
+func (b *Blobs) adopt(path string, d digest.SHA256) error {
+	if err := os.Chmod(path, 0o644); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(b.Path(d)), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(path, b.Path(d))
+}
+
+// CopyTo writes a blob to w. A damaged blob is removed and reported after its bytes were written,
+// so that the next run makes it again.
+func (b *Blobs) CopyTo(w io.Writer, d digest.SHA256) error {
+	f, err := os.Open(b.Path(d))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, _, err := digest.OfReader(io.TeeReader(f, w))
+	if err != nil {
+		return err
+	}
+	if got != d {
+		os.Remove(f.Name())
+		return fmt.Errorf("%s was damaged (its digest is %s) and is removed; run again to make it anew", f.Name(), got)
+	}
+	return nil
+}

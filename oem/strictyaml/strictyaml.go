@@ -1,0 +1,252 @@
+// Package strictyaml reads YAML definitions into Go values and reports every mistake with its line.
+//
+// It is stricter than YAML: an unknown or repeated key, a value of the wrong kind, an empty value,
+// an alias and a second document are mistakes.
+//
+// Fields are named by `yaml:"name"` tags; `yaml:"name,required"` makes a missing key a mistake.
+// Values may be structs, slices, maps with text keys, strings, booleans, Text,
+// and any type that implements encoding.TextUnmarshaler.
+// A struct field of type Line receives the line its struct begins on.
+package strictyaml
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Line is the line of a file, counted from 1.
+type Line int
+
+// Text is a string that remembers its line, for what can only be checked later.
+type Text struct {
+	Value string
+	Line  Line
+}
+
+func (t Text) String() string { return t.Value }
+
+// Mistake is one thing that is wrong at one place of a file.
+type Mistake struct {
+	File string
+	Line Line
+	Text string // what is wrong; what is wanted
+}
+
+func (m Mistake) String() string { return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text) }
+
+// Mistakes is every mistake of one or several files.
+type Mistakes []Mistake
+
+func (m Mistakes) Error() string {
+	lines := make([]string, len(m))
+	for i, mistake := range m {
+		lines[i] = mistake.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Err returns the mistakes by file and line, or nil when there are none.
+func (m Mistakes) Err() error {
+	if len(m) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(m)
+	slices.SortStableFunc(sorted, func(a, b Mistake) int {
+		if c := strings.Compare(a.File, b.File); c != 0 {
+			return c
+		}
+		return int(a.Line - b.Line)
+	})
+	return sorted
+}
+
+// Decode fills the struct that into points to. The file name is only used in mistakes.
+// What was free of mistakes is filled in even when other parts were not.
+func Decode(file string, content []byte, into any) Mistakes {
+	d := decoder{file: file}
+	documents := yaml.NewDecoder(bytes.NewReader(content))
+	var document, second yaml.Node
+	switch err := documents.Decode(&document); {
+	case errors.Is(err, io.EOF):
+		d.add(1, "the file is empty; wanted keys and values")
+		return d.mistakes
+	case err != nil:
+		d.addSyntax(err)
+		return d.mistakes
+	}
+	switch err := documents.Decode(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		d.addSyntax(err)
+	default:
+		d.add(second.Line, "a second document; wanted one document per file")
+	}
+	d.value(document.Content[0], reflect.ValueOf(into).Elem())
+	return d.mistakes
+}
+
+type decoder struct {
+	file     string
+	mistakes Mistakes
+}
+
+func (d *decoder) add(line int, format string, args ...any) {
+	d.mistakes = append(d.mistakes, Mistake{d.file, Line(max(line, 1)), fmt.Sprintf(format, args...)})
+}
+
+var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// addSyntax takes over what the YAML parser says, which comes as "yaml: line N: text".
+func (d *decoder) addSyntax(err error) {
+	match := yamlErrorLine.FindStringSubmatch(err.Error())
+	if match == nil {
+		d.add(1, "%v", err)
+		return
+	}
+	line, _ := strconv.Atoi(match[1])
+	d.add(line, "not YAML: %s; wanted keys and values", strings.TrimPrefix(err.Error(), match[0]))
+}
+
+func (d *decoder) value(node *yaml.Node, into reflect.Value) {
+	if node.Kind == yaml.AliasNode || node.Anchor != "" {
+		d.add(node.Line, "an anchor or alias; wanted the value itself")
+		return
+	}
+	if text, ok := into.Addr().Interface().(*Text); ok {
+		text.Line = Line(node.Line)
+		d.scalar(node, "text", func() error { text.Value = node.Value; return nil })
+		return
+	}
+	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		d.scalar(node, "one value", func() error { return unmarshaler.UnmarshalText([]byte(node.Value)) })
+		return
+	}
+	switch into.Kind() {
+	case reflect.Struct:
+		d.structure(node, into)
+	case reflect.Slice:
+		d.list(node, into)
+	case reflect.Map:
+		d.mapping(node, into)
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		d.value(node, into.Elem())
+	case reflect.String:
+		d.scalar(node, "text", func() error { into.SetString(node.Value); return nil })
+	case reflect.Bool:
+		d.scalar(node, "true or false", func() error {
+			value, err := strconv.ParseBool(node.Value)
+			into.SetBool(value)
+			return err
+		})
+	default:
+		panic(fmt.Sprintf("strictyaml: no rule for %v", into.Type()))
+	}
+}
+
+func (d *decoder) scalar(node *yaml.Node, wanted string, set func() error) {
+	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
+		d.add(node.Line, "%s; wanted %s", kindName(node), wanted)
+		return
+	}
+	if err := set(); err != nil {
+		d.add(node.Line, "%v", err)
+	}
+}
+
+func (d *decoder) list(node *yaml.Node, into reflect.Value) {
+	if node.Kind != yaml.SequenceNode {
+		d.add(node.Line, "%s; wanted a list", kindName(node))
+		return
+	}
+	into.Set(reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content)))
+	for i, item := range node.Content {
+		d.value(item, into.Index(i))
+	}
+}
+
+func (d *decoder) mapping(node *yaml.Node, into reflect.Value) {
+	into.Set(reflect.MakeMap(into.Type()))
+	d.pairs(node, func(key, value *yaml.Node) {
+		element := reflect.New(into.Type().Elem()).Elem()
+		d.value(value, element)
+		into.SetMapIndex(reflect.ValueOf(key.Value), element)
+	})
+}
+
+// pairs calls each for the keys and values of a mapping.
+func (d *decoder) pairs(node *yaml.Node, each func(key, value *yaml.Node)) {
+	if node.Kind != yaml.MappingNode {
+		d.add(node.Line, "%s; wanted keys and values", kindName(node))
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i < len(node.Content); i += 2 {
+		key := node.Content[i]
+		if first, repeated := seen[key.Value]; repeated {
+			d.add(key.Line, "key %q is already on line %d; wanted once", key.Value, first)
+			continue
+		}
+		seen[key.Value] = key.Line
+		each(key, node.Content[i+1])
+	}
+}
+
+func (d *decoder) structure(node *yaml.Node, into reflect.Value) {
+	fields, missing := map[string]reflect.Value{}, map[string]bool{}
+	var names []string
+	for i := range into.NumField() {
+		if into.Field(i).Type() == reflect.TypeFor[Line]() {
+			into.Field(i).SetInt(int64(node.Line))
+			continue
+		}
+		name, option, _ := strings.Cut(into.Type().Field(i).Tag.Get("yaml"), ",")
+		if name == "" {
+			continue
+		}
+		fields[name], names = into.Field(i), append(names, name)
+		if option == "required" {
+			missing[name] = true
+		}
+	}
+	d.pairs(node, func(key, value *yaml.Node) {
+		field, known := fields[key.Value]
+		if !known {
+			d.add(key.Line, "unknown key %q; wanted one of %s", key.Value, strings.Join(names, ", "))
+			return
+		}
+		delete(missing, key.Value)
+		d.value(value, field)
+	})
+	if node.Kind != yaml.MappingNode {
+		return
+	}
+	for _, name := range names {
+		if missing[name] {
+			d.add(node.Line, "no %s; wanted the key %q", name, name)
+		}
+	}
+}
+
+func kindName(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.MappingNode:
+		return "keys and values"
+	}
+	if node.Tag == "!!null" {
+		return "nothing"
+	}
+	return strconv.Quote(node.Value)
+}

@@ -1,0 +1,167 @@
+// Package tree holds file-system trees as values: what is where, with which metadata and which content.
+// Contents themselves stay in the blob store under their digests.
+package tree
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Type tells what an entry is. Nothing else is allowed in a tree.
+type Type string
+
+// The types, by the letter that ls prints.
+const (
+	Dir     Type = "d"
+	File    Type = "-"
+	Symlink Type = "l"
+)
+
+// Entry is one file, directory or symbolic link. Hard links are files of their own here.
+type Entry struct {
+	Path   string            `json:"path"` // absolute and clean; never "/"
+	Type   Type              `json:"type"`
+	Mode   uint32            `json:"mode"` // permission, setuid, setgid and sticky bits (chmod(2)); 0777 for symbolic links
+	UID    int               `json:"uid,omitempty"`
+	GID    int               `json:"gid,omitempty"`
+	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+	Size   int64             `json:"size,omitempty"`   // of a file, in bytes
+	SHA256 digest.SHA256     `json:"sha256,omitzero"`  // of a file's content
+	Target string            `json:"target,omitempty"` // of a symbolic link
+}
+
+// Tree is entries in the order of their paths, each path once. Every entry's parents are in it.
+type Tree []Entry
+
+// Equal tells whether two entries are the same in every respect.
+func (e Entry) Equal(o Entry) bool {
+	sameXattrs := len(e.Xattrs) == len(o.Xattrs)
+	for name, value := range e.Xattrs {
+		other, has := o.Xattrs[name]
+		sameXattrs = sameXattrs && has && string(other) == string(value)
+	}
+	return sameXattrs && e.Path == o.Path && e.Type == o.Type && e.Mode == o.Mode && e.UID == o.UID && e.GID == o.GID &&
+		e.Size == o.Size && e.SHA256 == o.SHA256 && e.Target == o.Target
+}
+
+// String prints mode, owner, size, content and path, as golden listings have them.
+func (e Entry) String() string {
+	what := "-"
+	switch e.Type {
+	case File:
+		what = e.SHA256.Short()
+	case Symlink:
+		what = "-> " + e.Target
+	}
+	line := fmt.Sprintf("%s%04o %d:%d %d %s %s", e.Type, e.Mode, e.UID, e.GID, e.Size, e.Path, what)
+	if len(e.Xattrs) > 0 {
+		line += fmt.Sprintf(" %q", e.Xattrs)
+	}
+	return line
+}
+
+// Sorted returns the entries in the order of their paths.
+func Sorted(entries []Entry) Tree {
+	t := slices.Clone(entries)
+	slices.SortFunc(t, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return t
+}
+
+// Conflict is one path that two trees have differently.
+type Conflict struct{ A, B Entry }
+
+// Merge returns all entries of both trees, and the paths that both have but not alike.
+// For those the result has the entry of a.
+func Merge(a, b Tree) (Tree, []Conflict) {
+	merged := make(Tree, 0, len(a)+len(b))
+	var conflicts []Conflict
+	for len(a) > 0 && len(b) > 0 {
+		switch order := strings.Compare(a[0].Path, b[0].Path); {
+		case order < 0:
+			merged, a = append(merged, a[0]), a[1:]
+		case order > 0:
+			merged, b = append(merged, b[0]), b[1:]
+		default:
+			if !a[0].Equal(b[0]) {
+				conflicts = append(conflicts, Conflict{a[0], b[0]})
+			}
+			merged, a, b = append(merged, a[0]), a[1:], b[1:]
+		}
+	}
+	return append(append(merged, a...), b...), conflicts
+}
+
+// Find returns the entry at a path.
+func (t Tree) Find(path string) (Entry, bool) {
+	i, found := slices.BinarySearchFunc(t, path, func(e Entry, path string) int { return cmp.Compare(e.Path, path) })
+	if !found {
+		return Entry{}, false
+	}
+	return t[i], true
+}
+
+// Filter returns the entries that keep accepts, without directories that keep emptied.
+// Directories that were empty before stay.
+func (t Tree) Filter(keep func(Entry) bool) Tree {
+	held := map[string]bool{} // directories that had something
+	used := map[string]bool{} // directories that still have something
+	kept := make(Tree, 0, len(t))
+	for _, e := range slices.Backward(t) { // children come before their parents
+		held[path.Dir(e.Path)] = true
+		emptied := e.Type == Dir && held[e.Path] && !used[e.Path]
+		if emptied || !keep(e) && !used[e.Path] {
+			continue
+		}
+		used[path.Dir(e.Path)] = true
+		kept = append(kept, e)
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+// Files returns how many files and symbolic links the tree has.
+func (t Tree) Files() int {
+	n := 0
+	for _, e := range t {
+		if e.Type != Dir {
+			n++
+		}
+	}
+	return n
+}
+
+// Size returns the sum of all files' sizes.
+func (t Tree) Size() size.Bytes {
+	var sum int64
+	for _, e := range t {
+		sum += e.Size
+	}
+	return size.Bytes(sum)
+}
+
+// Listing prints one entry per line.
+func (t Tree) Listing() string {
+	var b strings.Builder
+	for _, e := range t {
+		b.WriteString(e.String() + "\n")
+	}
+	return b.String()
+}
+
+// modeBits translates Go's mode bits to those of chmod(2).
+func modeBits(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	for flag, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if m&flag != 0 {
+			bits |= bit
+		}
+	}
+	return bits
+}
