@@ -92,3 +92,17 @@ func (r *Recipe) GoModule() *Go {
 	}
 	return nil
 }
+
+// Beside returns the directories beside the definition that the recipe is made from.
+func (r *Recipe) Beside() []string {
+	var dirs []string
+	for _, source := range r.Sources {
+		if source.Dir != nil {
+			dirs = append(dirs, source.Dir.Path.Value)
+		}
+	}
+	if r.Files.Value != "" {
+		dirs = append(dirs, r.Files.Value)
+	}
+	return dirs
+}

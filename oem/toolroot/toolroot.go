@@ -4,15 +4,40 @@ package toolroot
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
+	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/run"
 )
 
 // Root is an unpacked tool root.
 type Root struct {
-	dir string
+	dir       string
+	installed *debian.Installed
+}
+
+// At returns the tool root that lies in dir.
+func At(dir string) (*Root, error) {
+	status, err := os.Open(filepath.Join(dir, "var/lib/dpkg/status"))
+	if err != nil {
+		return nil, fmt.Errorf("%s is no tool root: %w", dir, err)
+	}
+	defer status.Close()
+	installed, err := debian.ParseStatus(status)
+	return &Root{dir: dir, installed: installed}, err
+}
+
+// Versions returns the versions of packages of the tool root, by name.
+// They are what a step's key holds of its tools: a fix elsewhere in the tool root makes nothing anew.
+func (r *Root) Versions(names ...string) map[string]string {
+	versions := map[string]string{}
+	for _, name := range names {
+		versions[name] = r.installed.Version(name)
+	}
+	return versions
 }
 
 // Cmd is one run of a program of the tool root.
@@ -54,6 +79,3 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 
 // Path returns where a file of the tool root lies on the host.
 func (r *Root) Path(name string) string { return filepath.Join(r.dir, name) }
-
-// At returns the tool root that lies in dir.
-func At(dir string) *Root { return &Root{dir: dir} }

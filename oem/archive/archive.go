@@ -1,0 +1,148 @@
+// Package archive unpacks archives that nobody has looked into yet.
+//
+// Everything is written through an [os.Root], and the rules leave nothing to how a tool reads a strange archive.
+// Refused, each with the archive's and the entry's name in the error:
+//
+//   - names that are absolute in any way but a leading "/" or "./", that have "..", are not UTF-8,
+//     or hold control characters;
+//   - two entries with one name, unless both are directories, and entries below something that is not a directory
+//     (a link to a directory is none);
+//   - hard links to anything but a regular file that came earlier in the same archive,
+//     and relative symbolic links that climb out of the root;
+//   - devices, fifos, sockets and unknown types;
+//   - more than MaxEntries entries or MaxBytes bytes;
+//   - archives that are cut, and bytes after the end.
+//
+// Symbolic links with an absolute target are stored as they are: what they mean is decided where the tree is used.
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Limits for one archive. The largest one in sight, a kernel package, has 7 000 entries and 150 MB.
+const (
+	MaxEntries = 200_000
+	MaxBytes   = 4 * size.GiB // of the unpacked stream, and of the files
+)
+
+// maxWindow is the window that zstd itself accepts without being told otherwise (zstd(1), --memory).
+const maxWindow = 128 << 20
+
+// Options says what to unpack and what to call the archive.
+type Options struct {
+	Name string                        // for errors
+	Path func(name string) string      // where an entry goes; given and returned like "usr/bin/x". Also used for targets of hard links. Nil: as is
+	Keep func(header *tar.Header) bool // which entries to unpack; header.Name is where it would go. Nil: all
+}
+
+// EntryError says which entry of which archive was refused.
+type EntryError struct {
+	Archive, Entry string
+	Err            error
+}
+
+func (e *EntryError) Error() string {
+	return fmt.Sprintf("%s: entry %q: %v", e.Archive, e.Entry, e.Err)
+}
+
+func (e *EntryError) Unwrap() error { return e.Err }
+
+// Tar unpacks a tar stream, plain or compressed with gzip, xz, zstd or bzip2, into root.
+//
+// Modes (with set-user-ID, set-group-ID and sticky bits), modification times, the xattr security.capability
+// and user xattrs are those of the archive; owners too when running as root. Directories that no entry names
+// get mode 0755. What is there already is never replaced, except that directories may be entered.
+// When it fails, root holds a part of the archive and should be thrown away.
+func Tar(stream io.Reader, root *os.Root, o Options) error {
+	plain, err := Decompress(stream)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Name, err)
+	}
+	defer plain.Close()
+	return newExtractor(root, o).run(plain)
+}
+
+// Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Anything else is handed through.
+func Decompress(stream io.Reader) (io.ReadCloser, error) {
+	buffered := bufio.NewReaderSize(stream, 1<<16)
+	magic, err := buffered.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte("\x1f\x8b")): // RFC 1952, 2.3.1
+		return gzip.NewReader(buffered)
+	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")): // xz file format, 2.1.1.1
+		plain, err := xz.NewReader(buffered)
+		return io.NopCloser(plain), err
+	case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")): // RFC 8878, 3.1.1
+		plain, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		return plain.IOReadCloser(), nil
+	case bytes.HasPrefix(magic, []byte("BZh")):
+		return io.NopCloser(bzip2.NewReader(buffered)), nil
+	}
+	return io.NopCloser(buffered), nil
+}
+
+var (
+	errTooLarge = fmt.Errorf("more than %v when unpacked; if that is meant, raise archive.MaxBytes", MaxBytes)
+	errCut      = errors.New("the archive is cut: its end is missing; fetch it again")
+	errTrailing = errors.New("there are bytes after the end of the archive")
+)
+
+// boundedReader reads a tar stream, refuses too much of it, and knows how many zero bytes it saw last.
+type boundedReader struct {
+	stream io.Reader
+	left   int64
+	zeros  int64
+}
+
+func (r *boundedReader) Read(p []byte) (int, error) {
+	n, err := r.stream.Read(p)
+	r.left -= int64(n)
+	if r.left < 0 {
+		return 0, errTooLarge
+	}
+	if tail := int64(n - len(bytes.TrimRight(p[:n], "\x00"))); tail == int64(n) {
+		r.zeros += tail
+	} else {
+		r.zeros = tail
+	}
+	return n, err
+}
+
+// finish reads what follows the last entry, so that the decompressor checks its checksum.
+// A tar archive ends in two blocks of 512 zero bytes (POSIX.1-2017, pax, "ustar Interchange Format") and padding.
+func (r *boundedReader) finish() error {
+	if r.zeros < 512 {
+		return errCut
+	}
+	before := r.zeros
+	rest, err := io.Copy(io.Discard, r)
+	switch {
+	case err != nil:
+		return err
+	case r.zeros != before+rest:
+		return errTrailing
+	case r.zeros < 1024:
+		return errCut
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package archive
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+)
+
+// extractor unpacks one archive.
+type extractor struct {
+	root    *os.Root
+	opts    Options
+	asRoot  bool
+	entries int
+	bytes   int64
+	kinds   map[string]byte // the type of what this archive unpacked, by path
+	dirs    []*tar.Header   // their metadata comes last: files are still written into them
+}
+
+func newExtractor(root *os.Root, o Options) *extractor {
+	if o.Path == nil {
+		o.Path = func(name string) string { return name }
+	}
+	if o.Keep == nil {
+		o.Keep = func(*tar.Header) bool { return true }
+	}
+	return &extractor{root: root, opts: o, asRoot: os.Geteuid() == 0, kinds: map[string]byte{}}
+}
+
+// run unpacks all entries.
+func (x *extractor) run(stream io.Reader) error {
+	bounded := &boundedReader{stream: stream, left: int64(MaxBytes)}
+	reader := tar.NewReader(bounded)
+	for {
+		header, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%s: after entry %d: %w", x.opts.Name, x.entries, asCut(err))
+		}
+		name := header.Name // as it is in the archive
+		if err := x.entry(header, reader); err != nil {
+			return &EntryError{x.opts.Name, name, asCut(err)}
+		}
+	}
+	if err := bounded.finish(); err != nil {
+		return fmt.Errorf("%s: %w", x.opts.Name, asCut(err))
+	}
+	return x.finishDirs()
+}
+
+// asCut explains the error that readers of compressed and of tar streams return for a cut one.
+func asCut(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", errCut, err)
+	}
+	return err
+}
+
+// entry checks one entry and unpacks it if it is to be kept.
+func (x *extractor) entry(header *tar.Header, content io.Reader) error {
+	if x.entries++; x.entries > MaxEntries {
+		return fmt.Errorf("more than %d entries; if that is meant, raise archive.MaxEntries", MaxEntries)
+	}
+	if header.Typeflag == tar.TypeXGlobalHeader {
+		return nil // defaults for PAX records, such as a git commit; package tar applies none of them
+	}
+	name, err := cleanName(header.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		return nil // the root is the caller's
+	}
+	header.Name = x.opts.Path(name)
+	if !x.opts.Keep(header) {
+		return nil
+	}
+	if kind, known := x.kinds[header.Name]; known && (kind != tar.TypeDir || header.Typeflag != tar.TypeDir) {
+		return errors.New("this name came before in the same archive")
+	}
+	if err := x.enter(path.Dir(header.Name)); err != nil {
+		return err
+	}
+	if err := x.unpack(header, content); err != nil {
+		return err
+	}
+	x.kinds[header.Name] = header.Typeflag
+	return nil
+}
+
+// unpack makes what the header describes.
+func (x *extractor) unpack(header *tar.Header, content io.Reader) error {
+	switch header.Typeflag {
+	case tar.TypeDir:
+		x.dirs = append(x.dirs, header)
+		return x.mkdir(header.Name)
+	case tar.TypeReg, tar.TypeGNUSparse:
+		header.Typeflag = tar.TypeReg
+		return x.file(header, content)
+	case tar.TypeSymlink:
+		return x.symlink(header)
+	case tar.TypeLink:
+		return x.hardLink(header)
+	case tar.TypeChar, tar.TypeBlock:
+		return errors.New("is a device; archives of tools have none")
+	case tar.TypeFifo:
+		return errors.New("is a fifo; archives of tools have none")
+	}
+	return fmt.Errorf("has the type %q; wanted a file, a directory or a link", header.Typeflag)
+}
+
+func (x *extractor) file(header *tar.Header, content io.Reader) (err error) {
+	// The length is announced; with holes it may be more than the stream ever holds.
+	if x.bytes += header.Size; x.bytes > int64(MaxBytes) {
+		return errTooLarge
+	}
+	file, err := x.root.OpenFile(header.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	n, err := io.Copy(file, content)
+	if err != nil {
+		return err
+	}
+	if n != header.Size {
+		return fmt.Errorf("holds %d bytes, its header says %d", n, header.Size)
+	}
+	return x.setMetadata(file, header)
+}
+
+func (x *extractor) symlink(header *tar.Header) error {
+	if err := checkSymlink(header.Name, header.Linkname); err != nil {
+		return err
+	}
+	if err := x.root.Symlink(header.Linkname, header.Name); err != nil {
+		return err
+	}
+	return x.setLinkMetadata(header)
+}
+
+func (x *extractor) hardLink(header *tar.Header) error {
+	target, err := cleanName(header.Linkname)
+	if err != nil {
+		return fmt.Errorf("links to %q: %w", header.Linkname, err)
+	}
+	target = x.opts.Path(target)
+	if x.kinds[target] != tar.TypeReg {
+		return fmt.Errorf("is a hard link to %q, which is no regular file that was unpacked before it", target)
+	}
+	header.Typeflag = tar.TypeReg // one more name of a file, so that others may link to it
+	return x.root.Link(target, header.Name)
+}
+
+// enter makes sure that dir and all above it are directories, and not links to some.
+func (x *extractor) enter(dir string) error {
+	if dir == "." || x.kinds[dir] == tar.TypeDir {
+		return nil
+	}
+	if err := x.enter(path.Dir(dir)); err != nil {
+		return err
+	}
+	return x.mkdir(dir)
+}
+
+// mkdir makes a directory unless there is one.
+func (x *extractor) mkdir(name string) error {
+	if err := x.root.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
+		info, err := x.root.Lstat(name)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%q is not a directory but %v", name, info.Mode().Type())
+		}
+		x.kinds[name] = tar.TypeDir
+		return err
+	} else if err != nil {
+		return err
+	}
+	x.kinds[name] = tar.TypeDir
+	return x.root.Chmod(name, 0o755) // whatever the umask
+}
+
+// finishDirs gives the directories their metadata, the deepest first: writing into one changes its time,
+// and a mode may forbid to.
+func (x *extractor) finishDirs() error {
+	slices.SortStableFunc(x.dirs, func(a, b *tar.Header) int { return len(b.Name) - len(a.Name) })
+	for _, header := range x.dirs {
+		if err := x.finishDir(header); err != nil {
+			return &EntryError{x.opts.Name, header.Name, err}
+		}
+	}
+	return nil
+}
+
+func (x *extractor) finishDir(header *tar.Header) (err error) {
+	dir, err := x.root.Open(header.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	return x.setMetadata(dir, header)
+}

@@ -1,0 +1,62 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// cleanName returns an entry's name like "usr/bin/x", without a leading "/" or "./", which archives of packages have.
+// The root itself is ".".
+func cleanName(name string) (string, error) {
+	if err := checkText(name); err != nil {
+		return "", err
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return "", errors.New(`the name has ".."`)
+		}
+	}
+	return path.Clean(strings.TrimLeft(name, "/")), nil
+}
+
+// checkText refuses what breaks listings, scripts or terminals.
+func checkText(text string) error {
+	switch {
+	case text == "":
+		return errors.New("empty name or target")
+	case !utf8.ValidString(text):
+		return errors.New("name or target is not UTF-8")
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return fmt.Errorf("name or target %q has control characters", text)
+	}
+	return nil
+}
+
+// checkSymlink refuses relative targets that climb above the root. On a running system they would stop at "/",
+// so no package needs them. Absolute ones are the business of the system that the tree ends up in.
+func checkSymlink(name, target string) error {
+	if err := checkText(target); err != nil {
+		return err
+	}
+	if path.IsAbs(target) {
+		return nil
+	}
+	depth := strings.Count(name, "/")
+	for part := range strings.SplitSeq(target, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			depth--
+		default:
+			depth++
+		}
+		if depth < 0 {
+			return fmt.Errorf("is a link to %q, which leads out of the root", target)
+		}
+	}
+	return nil
+}

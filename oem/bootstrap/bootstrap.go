@@ -1,0 +1,88 @@
+// Package bootstrap assembles Debian root directories with mmdebstrap: the tool root and the reference bases.
+//
+// The same packages give the same tree, whichever host, mirror, date, locale or umask made it.
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// Spec says what a root holds and where it comes from.
+type Spec struct {
+	Suite    string    // such as trixie
+	Arch     string    // as Debian names it, such as amd64
+	Packages []string  // beyond those that Debian calls essential; recommended ones are not added
+	Exclude  []string  // shell patterns of absolute paths that are not unpacked, such as /usr/share/man/*
+	Sources  []string  // sources.list lines: the suite, and its -updates and -security where wanted
+	Epoch    time.Time // no file is younger than this
+}
+
+// Programs are the host programs that Make runs.
+func Programs() []string { return []string{"mmdebstrap", "unshare"} }
+
+// Make assembles a root in dir, which must not exist yet and appears complete or not at all.
+// It needs to be root, and takes about half a minute for a bootable system.
+func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) (err error) {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("assemble %s: needs root; run it with sudo", dir)
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("assemble %s: it exists; remove it first", dir)
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("assemble %s: %w", dir, err)
+			os.RemoveAll(temp)
+		}
+	}()
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return err
+	}
+	log.Info("assembling a Debian root", "suite", spec.Suite, "arch", spec.Arch, "dir", dir)
+	started := time.Now()
+	if err := mmdebstrap(ctx, spec, temp); err != nil {
+		return err
+	}
+	if err := normalise(temp, spec.Epoch); err != nil {
+		return err
+	}
+	log.Info("assembled", "dir", dir, "took", time.Since(started).Round(time.Second))
+	return os.Rename(temp, dir)
+}
+
+// mmdebstrap runs in mount and process namespaces of its own: however it ends, no mount and no process is left.
+func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
+	args := []string{
+		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"mmdebstrap", "--mode=root", "--format=directory", "--variant=essential",
+		"--architectures=" + spec.Arch,
+		"--include=" + strings.Join(spec.Packages, ","),
+		`--aptopt=APT::Install-Recommends "false"`,
+		// apt's own user could not enter a work directory below a private home.
+		`--aptopt=APT::Sandbox::User "root"`,
+	}
+	for _, pattern := range spec.Exclude {
+		args = append(args, "--dpkgopt=path-exclude="+pattern)
+	}
+	args = append(append(args, spec.Suite, dir), spec.Sources...)
+	return run.Run(ctx, run.Cmd{
+		Program: "unshare",
+		Args:    args,
+		Env: append(run.HostEnv("http_proxy", "https_proxy", "no_proxy"),
+			"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TZ=UTC",
+			"SOURCE_DATE_EPOCH="+strconv.FormatInt(spec.Epoch.Unix(), 10)),
+	})
+}

@@ -1,0 +1,234 @@
+// Package build makes a tree from a recipe: it resolves the recipe's sources, fetches and unpacks or compiles them,
+// and lays out the result below /usr.
+//
+// A tree is made again only when something that it depends on changed: the recipe, a file beside it,
+// a resolved package or module, the Go toolchain, or this package (see revision).
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// revision goes up whenever the same inputs give another tree than before.
+const revision = 1
+
+// Builder makes trees for one base.
+type Builder struct {
+	Checkout string // the directory that recipes/ lies in
+	Archive  *debian.Archive
+	Go       *Go
+	Base     *target.Base
+	Blobs    *store.Blobs
+	Results  *store.Results
+	Scratch  string // a directory for work that is thrown away
+}
+
+// Input is one thing that went into a tree, by digest.
+type Input struct {
+	Kind    string `json:"kind"` // deb, go or file
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Digest  string `json:"digest"` // "sha256:" and hexadecimal digits, or a module's "h1:" sum
+}
+
+// Resolved is a recipe with everything that was open in it decided.
+type Resolved struct {
+	Recipe *recipe.Recipe
+	Arch   arch.Arch
+	Debs   []debian.Package // in the order they are unpacked
+	Beside tree.Tree        // the files beside the recipe
+}
+
+// Inputs lists what goes into the tree.
+func (r *Resolved) Inputs() []Input {
+	var inputs []Input
+	for _, p := range r.Debs {
+		inputs = append(inputs, Input{"deb", p.Name, p.Version, "sha256:" + p.SHA256.String()})
+	}
+	if m := r.Recipe.GoModule(); m != nil {
+		inputs = append(inputs, Input{"go", m.Module, m.Version, m.Sum})
+	}
+	for _, e := range r.Beside {
+		if e.Type == tree.File {
+			inputs = append(inputs, Input{"file", path.Join(r.Recipe.Name.Value, e.Path), "", "sha256:" + e.SHA256.String()})
+		}
+	}
+	return inputs
+}
+
+// Tree returns the recipe's tree, made now or kept from an earlier run.
+func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
+	there := func(t tree.Tree) bool {
+		for _, e := range t {
+			if e.Type == tree.File && !b.Blobs.Has(e.SHA256, e.Size) {
+				return false
+			}
+		}
+		return true
+	}
+	made, err := store.Memo(b.Results, "tree", b.key(r), there, func() (tree.Tree, error) { return b.make(ctx, r) })
+	if err != nil {
+		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
+	}
+	return made, nil
+}
+
+// key is everything that make reads.
+func (b *Builder) key(r *Resolved) []any {
+	q := r.Recipe
+	key := []any{revision, r.Arch, r.Debs, r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
+	if q.GoModule() != nil {
+		key = append(key, b.Go.Version)
+	}
+	return key
+}
+
+func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
+	dir, err := os.MkdirTemp(b.Scratch, "build.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := b.layOut(ctx, r, root); err != nil {
+		return nil, err
+	}
+	scanned, err := tree.Scan(dir, b.Blobs.Add)
+	if err != nil {
+		return nil, err
+	}
+	made := finish(scanned, r.Recipe)
+	return made, checkRequires(made, r.Recipe)
+}
+
+// layOut fills root: sources in their order, then what is compiled, then the files beside the recipe.
+func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error {
+	if err := b.unpack(ctx, r, root); err != nil {
+		return err
+	}
+	if err := move(root, r.Recipe); err != nil {
+		return err
+	}
+	if err := b.compile(ctx, r, root); err != nil {
+		return err
+	}
+	for _, source := range r.Recipe.Sources {
+		if source.Dir != nil {
+			if err := copyDir(root, b.beside(r.Recipe, source.Dir.Path.Value), string(source.Dir.To)); err != nil {
+				return err
+			}
+		}
+	}
+	if r.Recipe.Files.Value != "" {
+		if err := copyDir(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
+			return err
+		}
+	}
+	return upholds(root, r.Recipe)
+}
+
+// beside returns where a file beside a recipe lies.
+func (b *Builder) beside(r *recipe.Recipe, name string) string {
+	return filepath.Join(b.Checkout, filepath.Dir(r.File), name)
+}
+
+// unpack lays out the packages: what is below /usr, and what the recipe moves there.
+func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) error {
+	keep := func(name string) bool {
+		if strings.HasPrefix(name, "usr/") {
+			return true
+		}
+		for from := range r.Recipe.Move {
+			if name == rel(from) || strings.HasPrefix(name, rel(from)+"/") {
+				return true
+			}
+		}
+		return false
+	}
+	for _, p := range r.Debs {
+		file, err := b.Archive.Deb(ctx, p)
+		if err != nil {
+			return err
+		}
+		if _, err := debian.Unpack(file, root, keep); err != nil {
+			return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error {
+	if r.Recipe.GoModule() == nil {
+		return nil
+	}
+	module, err := b.Go.Module(ctx, r.Recipe.GoModule())
+	if err != nil {
+		return err
+	}
+	for _, program := range r.Recipe.Build.Go {
+		if err := makeDir(root, path.Dir(string(program.To))); err != nil {
+			return err
+		}
+		if err := b.Go.Program(ctx, module, r.Arch, program, root.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish keeps what belongs into an image: what lies below /usr and is not pruned, owned by root.
+func finish(scanned tree.Tree, r *recipe.Recipe) tree.Tree {
+	below := scanned.Filter(func(e tree.Entry) bool { return strings.HasPrefix(e.Path, "/usr/") })
+	kept := prune(below, append(never, r.Prune...))
+	for i := range kept {
+		kept[i].UID, kept[i].GID = 0, 0
+	}
+	return kept
+}
+
+// checkRequires looks for what the recipe promises.
+func checkRequires(t tree.Tree, r *recipe.Recipe) error {
+	var missing []error
+	for _, required := range r.Requires {
+		if _, there := t.Find(string(required)); !there {
+			missing = append(missing, fmt.Errorf("%s: requires %s, which is not in the result; wanted a source, file or build that brings it", r.File, required))
+		}
+	}
+	return errors.Join(missing...)
+}
+
+// scanBeside reads the files beside a recipe that its tree is made from.
+func (b *Builder) scanBeside(r *recipe.Recipe) (tree.Tree, error) {
+	var found tree.Tree
+	for _, dir := range r.Beside() {
+		part, err := tree.Scan(b.beside(r, dir), digest.OfReader)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range part {
+			e.Path = path.Join("/", dir, e.Path)
+			e.UID, e.GID, e.Xattrs = 0, 0, nil
+			e.Mode &= 0o100 // all that copyDir looks at
+			found = append(found, e)
+		}
+	}
+	return tree.Sorted(found), nil
+}

@@ -1,0 +1,84 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// Go is the host's Go toolchain, with the host's module proxy and caches and nothing else of its environment.
+type Go struct {
+	Version string // as "go version" prints it
+	env     []string
+}
+
+// passed is what the toolchain takes over: where modules come from, how they are verified, where they are kept.
+var passed = []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOMODCACHE", "GOCACHE", "GOPATH", "GOROOT"}
+
+// FindGo asks the host's go command for its version and configuration.
+func FindGo(ctx context.Context) (*Go, error) {
+	host := run.HostEnv("PATH", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GOENV", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+		"http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC")
+	asking := append(host, run.HostEnv(passed...)...)
+	version, err := run.Output(ctx, run.Cmd{Program: "go", Args: []string{"version"}, Env: asking})
+	if err != nil {
+		return nil, err
+	}
+	values, err := run.Output(ctx, run.Cmd{Program: "go", Args: append([]string{"env", "-json"}, passed...), Env: asking})
+	if err != nil {
+		return nil, err
+	}
+	var config map[string]string
+	if err := json.Unmarshal(values, &config); err != nil {
+		return nil, fmt.Errorf("go env -json: %w", err)
+	}
+	env := append(host, "GOENV=off", "GOTOOLCHAIN=local", "GOWORK=off", "GOOS=linux", "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
+		"GOFLAGS=-mod=readonly -trimpath -buildvcs=false", "LC_ALL=C.UTF-8", "TZ=UTC")
+	for name, value := range config {
+		env = append(env, name+"="+value)
+	}
+	return &Go{Version: strings.TrimSpace(string(version)), env: env}, nil
+}
+
+// Module downloads a module, verifies its sum and returns the directory with its source.
+// The go command verifies it too, against the checksum database that the host configures,
+// and later the sums of what the module depends on against the module's own go.sum.
+func (g *Go) Module(ctx context.Context, m *recipe.Go) (string, error) {
+	out, err := run.Output(ctx, run.Cmd{
+		Program: "go", Args: []string{"mod", "download", "-json", m.Module + "@" + m.Version},
+		Dir: os.TempDir(), // outside of any module
+		Env: g.env,
+	})
+	var found struct{ Dir, Sum, Error string }
+	if jsonErr := json.Unmarshal(out, &found); jsonErr != nil && err == nil {
+		err = jsonErr
+	}
+	if found.Error != "" {
+		return "", fmt.Errorf("module %s@%s: %s", m.Module, m.Version, found.Error)
+	}
+	if err != nil {
+		return "", err
+	}
+	if found.Sum != m.Sum {
+		return "", fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+	}
+	return found.Dir, nil
+}
+
+// Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
+// with the same toolchain.
+func (g *Go) Program(ctx context.Context, moduleDir string, a arch.Arch, program recipe.GoProgram, root string) error {
+	return run.Run(ctx, run.Cmd{
+		Program: "go",
+		Args:    []string{"build", "-ldflags=-s -w -buildid=", "-o", filepath.Join(root, string(program.To)), program.Package},
+		Dir:     moduleDir,
+		Env:     append(g.env, "GOARCH="+string(a)),
+	})
+}

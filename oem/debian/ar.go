@@ -1,0 +1,66 @@
+package debian
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// arReader reads the members of an ar archive in order (ar(5), deb(5)).
+// A .deb has only short names, so neither the GNU nor the BSD form of long ones is known.
+type arReader struct {
+	in     io.Reader
+	member *io.LimitedReader // the current one
+	pad    int64             // after it: members begin at even offsets
+}
+
+const (
+	arMagic      = "!<arch>\n"
+	arHeaderSize = 60
+)
+
+func newArReader(in io.Reader) (*arReader, error) {
+	magic := make([]byte, len(arMagic))
+	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != arMagic {
+		return nil, errors.New("not a .deb: it does not begin as an ar archive")
+	}
+	return &arReader{in: in, member: &io.LimitedReader{R: in}}, nil
+}
+
+// next skips what is left of the current member and returns the name and content of the next one, and io.EOF after the last.
+func (a *arReader) next() (name string, content io.Reader, err error) {
+	if err := a.skip(); err != nil {
+		return "", nil, err
+	}
+	header := make([]byte, arHeaderSize)
+	if _, err := io.ReadFull(a.in, header); err == io.EOF {
+		return "", nil, io.EOF
+	} else if err != nil {
+		return "", nil, fmt.Errorf("header of a member: %w", err)
+	}
+	if string(header[58:]) != "`\n" {
+		return "", nil, fmt.Errorf("header of a member ends in %q; wanted a backtick and a newline", header[58:])
+	}
+	name = strings.TrimSuffix(strings.TrimRight(string(header[:16]), " "), "/")
+	length, err := strconv.ParseUint(strings.TrimRight(string(header[48:58]), " "), 10, 62)
+	if err != nil {
+		return "", nil, fmt.Errorf("member %q: length: %w", name, err)
+	}
+	a.member.N, a.pad = int64(length), int64(length%2)
+	return name, a.member, nil
+}
+
+func (a *arReader) skip() error {
+	left := a.member.N
+	if n, err := io.Copy(io.Discard, a.member); err != nil || n < left {
+		return errors.Join(err, errors.New("the last member is cut"))
+	}
+	n, err := io.CopyN(io.Discard, a.in, a.pad)
+	if err == io.EOF && n < a.pad {
+		err = nil // writers may leave out the padding at the end
+	}
+	a.pad = 0
+	return err
+}

@@ -1,0 +1,82 @@
+// Package debian finds, verifies and unpacks packages of a Debian archive, without apt or dpkg.
+//
+// The chain of trust is the archive's own (apt-secure(8)): an OpenPGP key of the keyring signs InRelease,
+// InRelease holds the digests of the package indexes, an index holds the digests of the packages.
+//
+//	Sources   where the archive is, from the host's apt configuration
+//	Archive   → Release (verified, cheap) → Packages (loaded) → Closure (what a tool needs beyond the base)
+//	Archive   → Deb (one verified .deb) → Unpack (its files)
+//
+// Formats: deb(5), deb822(5), deb-version(7), and https://wiki.debian.org/DebianRepository/Format.
+package debian
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Archive is a Debian archive and its security archive.
+type Archive struct {
+	Sources
+	Store *fetch.Store
+	Log   *slog.Logger
+	// CacheDir is where parsed indexes are kept (25 MB for each suite and architecture). Empty: they are parsed each time.
+	CacheDir string
+	// Now is the time at which signatures and expiry dates are judged. Zero: the present.
+	Now time.Time
+}
+
+func (a *Archive) now() time.Time {
+	if a.Now.IsZero() {
+		return time.Now()
+	}
+	return a.Now
+}
+
+// address returns the address of the archive that a pocket, such as trixie or trixie-security, is in.
+func (a *Archive) address(pocket string) string {
+	if strings.HasSuffix(pocket, securitySuffix) {
+		return a.Security
+	}
+	return a.Main
+}
+
+// Package is one binary package of an archive. It holds what Deb needs, so it can be kept in a lock file.
+type Package struct {
+	Name         string
+	Version      string
+	Architecture string // "all" or the architecture asked for
+	Pocket       string // the suite or pocket that has it, such as trixie or trixie-security
+	Filename     string // below the archive's address
+	Size         size.Bytes
+	SHA256       digest.SHA256
+}
+
+// Deb returns the path of the package's verified .deb in the store.
+func (a *Archive) Deb(ctx context.Context, p Package) (string, error) {
+	if !fs.ValidPath(p.Filename) {
+		return "", fmt.Errorf("package %s %s: the file name %q is not a path below the archive", p.Name, p.Version, p.Filename)
+	}
+	path, err := a.Store.File(ctx, fetch.Want{
+		URLs:   []string{a.address(p.Pocket) + "/" + p.Filename},
+		SHA256: p.SHA256,
+		Size:   p.Size,
+	})
+	switch {
+	case errors.Is(err, fetch.ErrNotFound):
+		return "", fmt.Errorf("package %s %s (%s) is no longer in the archive, most likely since a newer version took its place: "+
+			"resolve the packages again: %w", p.Name, p.Version, p.Pocket, err)
+	case err != nil:
+		return "", fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,89 @@
+package debian
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Installed is what a base has already. The zero value has nothing.
+type Installed struct {
+	byName   map[string][]installed // more than one with several architectures
+	provides map[string][]installed // by the provided name; the version is that of the provided name
+}
+
+type installed struct {
+	name, version, arch string
+}
+
+// ParseStatus reads the installed packages of a dpkg status file, usually var/lib/dpkg/status (dpkg(1)).
+func ParseStatus(status io.Reader) (*Installed, error) {
+	have := &Installed{byName: map[string][]installed{}, provides: map[string][]installed{}}
+	for reader := newStanzaReader(status); ; {
+		text, err := reader.next()
+		if err == io.EOF {
+			return have, nil
+		}
+		if err == nil {
+			err = have.add(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("dpkg status, stanza that ends in line %d: %w", reader.line, err)
+		}
+	}
+}
+
+func (i *Installed) add(text string) error {
+	fields, err := parseStanza(text)
+	if err != nil {
+		return err
+	}
+	if !isInstalled(fields["status"]) {
+		return nil
+	}
+	one := installed{fields["package"], fields["version"], fields["architecture"]}
+	if !validName(one.name) || one.version == "" {
+		return fmt.Errorf("package %q has the version %q; wanted a name and a version", one.name, one.version)
+	}
+	i.byName[one.name] = append(i.byName[one.name], one)
+	names, err := parseGroups(fields["provides"])
+	if err != nil {
+		return fmt.Errorf("package %s, field Provides: %w", one.name, err)
+	}
+	for _, name := range names {
+		i.provides[name[0].name] = append(i.provides[name[0].name], installed{one.name, name[0].version, one.arch})
+	}
+	return nil
+}
+
+// isInstalled reads the field Status: wanted state, error flag, state. A package whose triggers are pending is unpacked and configured.
+func isInstalled(status string) bool {
+	words := strings.Fields(status)
+	return len(words) == 3 && (words[2] == "installed" || strings.HasPrefix(words[2], "triggers-"))
+}
+
+// satisfies tells whether the base satisfies a relation in a system of the architecture native.
+func (i *Installed) satisfies(r relation, native string) bool {
+	if i == nil {
+		return false
+	}
+	for _, one := range i.byName[r.name] {
+		if r.allowsArch(one.arch, native) && r.allows(one.version) {
+			return true
+		}
+	}
+	for _, one := range i.provides[r.name] {
+		if r.allowsArch(one.arch, native) && r.allowsProvided(one.version) {
+			return true
+		}
+	}
+	return false
+}
+
+// version returns the version of a package that the base has, or nothing.
+func (i *Installed) version(name string) string {
+	if i == nil || len(i.byName[name]) == 0 {
+		return ""
+	}
+	return i.byName[name][0].version
+}

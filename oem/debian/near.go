@@ -1,0 +1,54 @@
+package debian
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// nearest returns up to five names that may have been meant, the likeliest first:
+// those that a few typing errors away, and those that hold the name or are held by it.
+func nearest(name string, names iter.Seq[string]) []string {
+	type match struct {
+		name     string
+		distance int
+	}
+	var matches []match
+	for other := range names {
+		distance := editDistance(name, other)
+		contains := len(name) > 3 && strings.Contains(other, name) || len(other) > 3 && strings.Contains(name, other)
+		if distance <= 1+len(name)/5 || contains {
+			matches = append(matches, match{other, distance})
+		}
+	}
+	slices.SortFunc(matches, func(a, b match) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
+	})
+	var found []string
+	for _, m := range matches[:min(5, len(matches))] {
+		found = append(found, m.name)
+	}
+	return found
+}
+
+// editDistance counts the insertions, removals and replacements of bytes that make b out of a (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,256 @@
+package debian
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// A suite's pockets: fixes between point releases, and security fixes, which are in an archive of their own.
+const (
+	updatesSuffix  = "-updates"
+	securitySuffix = "-security"
+)
+
+// Release is the verified state of a suite and its pockets for one architecture.
+type Release struct {
+	Suite, Arch string
+	Date        time.Time // of the newest pocket
+	// Fingerprint changes exactly when an index does, so it is what results computed from Packages may be cached by.
+	Fingerprint digest.SHA256
+
+	archive *Archive
+	pockets []pocket
+}
+
+// pocket is one verified InRelease and the package index that it names.
+type pocket struct {
+	name  string
+	date  time.Time
+	index fetch.Want
+}
+
+// Release fetches and verifies what the archive says about a suite, such as trixie, and its pockets trixie-updates
+// and trixie-security, for an architecture in Debian's words, such as amd64 or arm64.
+// It costs three conditional requests when nothing changed.
+//
+// Refused are documents that no key of the keyring signed, that are for another suite, that are expired,
+// and that are older than one that was accepted from the same address before.
+// Only suites that are not released yet may lack pockets.
+func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, error) {
+	keys, err := readKeyring(a.Keyring)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{suite, suite + updatesSuffix, suite + securitySuffix}
+	found := make([]*inRelease, len(names))
+	failed := make([]error, len(names))
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		group.Go(func() error {
+			found[i], failed[i] = a.inRelease(groupCtx, name, keys)
+			return nil
+		})
+	}
+	group.Wait()
+	release := &Release{Suite: suite, Arch: arch, archive: a}
+	for i, name := range names {
+		if failed[i] != nil && i > 0 && errors.Is(failed[i], fetch.ErrNotFound) && found[0].isUnreleased() {
+			a.Log.Info("the suite has no such pocket", "suite", suite, "pocket", name)
+			continue
+		}
+		if failed[i] != nil {
+			return nil, failed[i]
+		}
+		if err := release.add(name, found[i]); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	release.Fingerprint, err = release.fingerprint()
+	return release, err
+}
+
+func (r *Release) fingerprint() (digest.SHA256, error) {
+	inputs := []any{r.Suite, r.Arch}
+	for _, p := range r.pockets {
+		inputs = append(inputs, p.name, p.index.SHA256)
+	}
+	return digest.OfInputs(inputs)
+}
+
+// add takes one pocket in.
+func (r *Release) add(name string, doc *inRelease) error {
+	if !slices.Contains(doc.architectures, r.Arch) {
+		return fmt.Errorf("has no architecture %q; it has %s", r.Arch, strings.Join(doc.architectures, ", "))
+	}
+	index, err := doc.index(r.archive.address(name)+"/dists/"+name, "main/binary-"+r.Arch)
+	if err != nil {
+		return err
+	}
+	r.pockets = append(r.pockets, pocket{name: name, date: doc.date, index: index})
+	if doc.date.After(r.Date) {
+		r.Date = doc.date
+	}
+	return nil
+}
+
+// inRelease fetches and verifies the InRelease of one pocket.
+func (a *Archive) inRelease(ctx context.Context, name string, keys openpgp.EntityList) (*inRelease, error) {
+	doc, err := a.Store.Latest(ctx, a.address(name)+"/dists/"+name+"/InRelease")
+	if err != nil {
+		return nil, fmt.Errorf("index of %s: %w", name, err)
+	}
+	parsed, err := a.verify(name, doc, keys)
+	if err != nil {
+		return nil, fmt.Errorf("index of %s at %s: %w", name, a.address(name), err)
+	}
+	return parsed, doc.Keep()
+}
+
+// verify checks signature, suite and dates.
+func (a *Archive) verify(name string, doc *fetch.Document, keys openpgp.EntityList) (*inRelease, error) {
+	text, err := openSigned(doc.Content, keys, a.now())
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := parseInRelease(text)
+	if err != nil {
+		return nil, err
+	}
+	if name != parsed.suite && name != parsed.codename {
+		return nil, fmt.Errorf("it is signed for the suite %q (%s): the mirror serves another suite at this address", parsed.suite, parsed.codename)
+	}
+	if err := a.checkExpiry(name, parsed); err != nil {
+		return nil, err
+	}
+	if kept, err := keptDate(doc); err == nil && parsed.date.Before(kept) {
+		return nil, fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror went back in time, or someone replays an old index; try another mirror",
+			parsed.date.Format(time.DateTime), kept.Format(time.DateTime))
+	}
+	return parsed, nil
+}
+
+func (a *Archive) checkExpiry(name string, doc *inRelease) error {
+	if doc.validUntil.IsZero() || a.now().Before(doc.validUntil) {
+		return nil
+	}
+	expired := doc.validUntil.Format(time.DateTime)
+	if a.AllowExpired {
+		a.Log.Warn("the index is expired; accepted since the configuration says so", "pocket", name, "expired", expired)
+		return nil
+	}
+	return fmt.Errorf("it expired at %s UTC: the mirror is stale, or someone replays an old index; try another mirror, check the clock, or set %s=no to accept it",
+		expired, EnvAllowExpired)
+}
+
+// keptDate returns the date of the copy that was accepted before. Its signature was checked then.
+func keptDate(doc *fetch.Document) (time.Time, error) {
+	if doc.Kept == nil {
+		return time.Time{}, errors.New("nothing was kept")
+	}
+	_, text, _ := strings.Cut(string(doc.Kept), "\n\n") // after the armor's header
+	kept, err := parseInRelease(text)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return kept.date, nil
+}
+
+// inRelease is the part of a Release file that we use.
+type inRelease struct {
+	suite, codename  string
+	date, validUntil time.Time // validUntil is zero when the file is good forever
+	byHash           bool
+	architectures    []string
+	sha256           string // lines "digest size path"
+}
+
+// isUnreleased tells whether the suite is one in the making, which may lack pockets.
+func (d *inRelease) isUnreleased() bool {
+	return d != nil && slices.Contains([]string{"testing", "unstable", "experimental"}, d.suite)
+}
+
+// parseInRelease reads a Release file (https://wiki.debian.org/DebianRepository/Format).
+func parseInRelease(text string) (*inRelease, error) {
+	stanzas, err := readStanzas(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if len(stanzas) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	fields := stanzas[0]
+	parsed := &inRelease{
+		suite:         fields["suite"],
+		codename:      fields["codename"],
+		byHash:        fields["acquire-by-hash"] == "yes",
+		architectures: strings.Fields(fields["architectures"]),
+		sha256:        fields["sha256"],
+	}
+	if parsed.date, err = parseDate(fields["date"]); err != nil {
+		return nil, fmt.Errorf("field Date: %w", err)
+	}
+	if until, set := fields["valid-until"]; set {
+		if parsed.validUntil, err = parseDate(until); err != nil {
+			return nil, fmt.Errorf("field Valid-Until: %w", err)
+		}
+	}
+	return parsed, nil
+}
+
+func parseDate(text string) (time.Time, error) {
+	parsed, err := time.Parse(time.RFC1123, text)
+	if err == nil && text[len(text)-3:] != "UTC" && text[len(text)-3:] != "GMT" {
+		err = fmt.Errorf("%q: wanted the time zone UTC", text)
+	}
+	return parsed.UTC(), err
+}
+
+// index returns the package index in a directory of the pocket, whose address is base.
+// An index by its digest stays available for a while after the next one is published.
+func (d *inRelease) index(base, dir string) (fetch.Want, error) {
+	for _, name := range []string{"Packages.xz", "Packages.gz", "Packages"} {
+		want, found, err := d.file(dir + "/" + name)
+		if err != nil {
+			return fetch.Want{}, err
+		}
+		if !found {
+			continue
+		}
+		if d.byHash {
+			want.URLs = append(want.URLs, base+"/"+dir+"/by-hash/SHA256/"+want.SHA256.String())
+		}
+		want.URLs = append(want.URLs, base+"/"+dir+"/"+name)
+		return want, nil
+	}
+	return fetch.Want{}, fmt.Errorf("its section SHA256 names no %s/Packages.xz", dir)
+}
+
+// file looks a path up in the section SHA256.
+func (d *inRelease) file(path string) (want fetch.Want, found bool, err error) {
+	for line := range strings.Lines(d.sha256) {
+		words := strings.Fields(line)
+		if len(words) != 3 || words[2] != path {
+			continue
+		}
+		length, err := strconv.ParseInt(words[1], 10, 63)
+		if err != nil {
+			return want, true, fmt.Errorf("length of %s: %w", path, err)
+		}
+		want.SHA256, err = digest.Parse(words[0])
+		want.Size = size.Bytes(length)
+		return want, true, err
+	}
+	return want, false, nil
+}

@@ -1,0 +1,124 @@
+package debian
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits of deb822 text. The longest line in Debian's indexes has 30 KB, the longest stanza (InRelease) 190 KB.
+const (
+	maxLine   = 1 << 20
+	maxStanza = 16 << 20
+)
+
+// stanzaReader cuts deb822 text (deb822(5)) into its stanzas, which are separated by blank lines.
+type stanzaReader struct {
+	in   *bufio.Reader
+	line int // of what was read last
+	text []byte
+}
+
+func newStanzaReader(r io.Reader) *stanzaReader {
+	return &stanzaReader{in: bufio.NewReaderSize(r, maxLine)}
+}
+
+// next returns the text of the next stanza, without comments, and io.EOF after the last.
+func (r *stanzaReader) next() (string, error) {
+	r.text = r.text[:0]
+	for {
+		line, err := r.in.ReadSlice('\n')
+		r.line++
+		blank := len(bytes.TrimSpace(line)) == 0
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return "", fmt.Errorf("line %d is longer than %d bytes", r.line, maxLine)
+		case len(r.text)+len(line) > maxStanza:
+			return "", fmt.Errorf("line %d: the stanza is longer than %d bytes", r.line, maxStanza)
+		case err != nil && err != io.EOF:
+			return "", err
+		case !blank && line[0] != '#':
+			r.text = append(r.text, line...)
+		}
+		if len(r.text) > 0 && (blank || err == io.EOF) {
+			return string(r.text), nil
+		}
+		if err == io.EOF {
+			return "", io.EOF
+		}
+	}
+}
+
+// field is one field of a stanza. Further lines of its value keep their leading space.
+type field struct {
+	name, value string
+}
+
+// appendFields appends the fields of a stanza's text. Their names and values are parts of the text, not copies.
+func appendFields(fields []field, text string) ([]field, error) {
+	for text != "" {
+		end := endOfField(text)
+		name, value, found := strings.Cut(text[:end], ":")
+		if !found || name == "" || strings.ContainsAny(name, " \t\n") {
+			return nil, fmt.Errorf("%.80q is not a field; wanted Name: value", text[:end])
+		}
+		fields = append(fields, field{name, strings.TrimSpace(value)})
+		text = text[end:]
+	}
+	return fields, nil
+}
+
+// endOfField returns where the line ends, and those after it that begin with a space.
+func endOfField(text string) int {
+	for end := 0; ; {
+		newline := strings.IndexByte(text[end:], '\n')
+		if newline < 0 {
+			return len(text)
+		}
+		end += newline + 1
+		if end == len(text) || text[end] != ' ' && text[end] != '\t' {
+			return end
+		}
+	}
+}
+
+// stanza is a parsed stanza of which each field may be asked for. Names of fields are in lower case.
+type stanza map[string]string
+
+func parseStanza(text string) (stanza, error) {
+	fields, err := appendFields(nil, text)
+	if err != nil {
+		return nil, err
+	}
+	parsed := stanza{}
+	for _, f := range fields {
+		name := strings.ToLower(f.name)
+		if _, twice := parsed[name]; twice {
+			return nil, fmt.Errorf("the field %s is there twice", f.name)
+		}
+		parsed[name] = f.value
+	}
+	return parsed, nil
+}
+
+// readStanzas parses all stanzas of a short text.
+func readStanzas(r io.Reader) ([]stanza, error) {
+	var all []stanza
+	for reader := newStanzaReader(r); ; {
+		text, err := reader.next()
+		if err == io.EOF {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := parseStanza(text)
+		if err != nil {
+			return nil, fmt.Errorf("stanza that ends in line %d: %w", reader.line, err)
+		}
+		all = append(all, parsed)
+	}
+}

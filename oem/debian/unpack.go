@@ -1,0 +1,161 @@
+package debian
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Control holds the fields of a package's control file (deb-control(5)). Names are in lower case.
+type Control map[string]string
+
+// maxControl bounds the control member, unpacked. The longest one, with scripts and lists of digests, has a few MB.
+const maxControl = 64 * size.MiB
+
+// Unpack writes the files of a .deb into root and returns its control fields.
+//
+// On Debian, bin, sbin and lib are links into usr/, but packages may still ship files there; those go where the links lead.
+// The keep function is given such a mapped path, like "usr/bin/x"; nil keeps what is below usr/.
+// No maintainer script runs. What package archive says about hostile archives holds; the caller has verified the .deb.
+func Unpack(deb string, root *os.Root, keep func(path string) bool) (Control, error) {
+	file, err := os.Open(deb)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	control, err := unpack(file, filepath.Base(deb), root, keep)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", deb, err)
+	}
+	return control, nil
+}
+
+// unpack reads the members in the order that deb(5) prescribes: debian-binary, control.tar, data.tar.
+func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (Control, error) {
+	members, err := newArReader(deb)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFormat(members); err != nil {
+		return nil, err
+	}
+	content, err := nextTar(members, "control.tar")
+	if err != nil {
+		return nil, err
+	}
+	control, err := readControl(content)
+	if err != nil {
+		return nil, fmt.Errorf("control.tar: %w", err)
+	}
+	if content, err = nextTar(members, "data.tar"); err != nil {
+		return nil, err
+	}
+	if err := archive.Tar(content, root, dataOptions(name, keep)); err != nil {
+		return nil, err
+	}
+	_, _, err = members.next()
+	if err != io.EOF {
+		return nil, errors.Join(err, errors.New("there is more after data.tar"))
+	}
+	return control, nil
+}
+
+// checkFormat reads the first member. Minor versions are compatible (deb(5)).
+func checkFormat(members *arReader) error {
+	name, content, err := members.next()
+	if err != nil || name != "debian-binary" {
+		return errors.Join(err, fmt.Errorf("the first member is %q; wanted debian-binary", name))
+	}
+	version, err := io.ReadAll(io.LimitReader(content, 16))
+	if err != nil || !strings.HasPrefix(string(version), "2.") {
+		return errors.Join(err, fmt.Errorf("has the format version %q; wanted 2.0", version))
+	}
+	return nil
+}
+
+// nextTar returns the next member, which must be a tar archive of this name, compressed in any way.
+// Members that begin with an underscore are to be skipped (deb(5)).
+func nextTar(members *arReader, want string) (io.Reader, error) {
+	for {
+		name, content, err := members.next()
+		if err == io.EOF {
+			return nil, fmt.Errorf("has no %s: it is cut", want)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(name, "_") {
+			continue
+		}
+		compression, found := strings.CutPrefix(name, want)
+		if !found || !slices.Contains([]string{"", ".gz", ".xz", ".zst", ".bz2"}, compression) {
+			return nil, fmt.Errorf("has a member %q; wanted %s, plain or as .gz, .xz, .zst or .bz2", name, want)
+		}
+		return content, nil
+	}
+}
+
+// readControl finds the control file in the control member.
+func readControl(member io.Reader) (Control, error) {
+	plain, err := archive.Decompress(member)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	for reader := tar.NewReader(io.LimitReader(plain, int64(maxControl))); ; {
+		header, err := reader.Next()
+		if err == io.EOF {
+			return nil, errors.New("has no control file")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if header.Name != "./control" && header.Name != "control" {
+			continue
+		}
+		stanzas, err := readStanzas(reader)
+		if err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+		if len(stanzas) != 1 {
+			return nil, fmt.Errorf("control has %d stanzas; wanted 1", len(stanzas))
+		}
+		return Control(stanzas[0]), nil
+	}
+}
+
+// dataOptions says how the files of a package are laid out.
+func dataOptions(name string, keep func(string) bool) archive.Options {
+	if keep == nil {
+		keep = func(path string) bool { return strings.HasPrefix(path, "usr/") }
+	}
+	return archive.Options{
+		Name: name,
+		Path: mergeUsr,
+		Keep: func(header *tar.Header) bool {
+			// base-files ships the links of the merged layout themselves, such as bin -> usr/bin.
+			isLayout := header.Typeflag == tar.TypeSymlink && strings.TrimPrefix(header.Linkname, "/") == header.Name
+			return !isLayout && keep(header.Name)
+		},
+	}
+}
+
+// aliased are the directories that are links into usr/ (https://wiki.debian.org/UsrMerge).
+var aliased = []string{"bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32"}
+
+// mergeUsr maps lib/x to usr/lib/x.
+func mergeUsr(path string) string {
+	top, _, _ := strings.Cut(path, "/")
+	if slices.Contains(aliased, top) {
+		return "usr/" + path
+	}
+	return path
+}

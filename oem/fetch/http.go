@@ -1,0 +1,150 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-cleanhttp"
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+const (
+	// stallTimeout is how long a server may send nothing, before and within an answer.
+	stallTimeout = time.Minute
+	// longestWait is the longest pause between two attempts, whatever Retry-After says.
+	longestWait = time.Minute
+)
+
+// errStalled is why a transfer that stopped moving ended.
+var errStalled = fmt.Errorf("the server sent nothing for %v", stallTimeout)
+
+// newTransport returns a transport that hands out bodies as they are on the server and knows file addresses.
+func newTransport() *http.Transport {
+	transport := cleanhttp.DefaultPooledTransport()
+	transport.DisableCompression = true // lengths, ranges and digests are those of the stored bytes
+	transport.ResponseHeaderTimeout = stallTimeout
+	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
+	return transport
+}
+
+// newClient returns a client that asks again after connection errors, status 429 and 5xx, with growing pauses
+// or those that the server asks for. It writes the log lines itself: the library's show whole addresses.
+func newClient(transport *http.Transport, log *slog.Logger, retries int) *retryablehttp.Client {
+	client := retryablehttp.NewClient()
+	client.HTTPClient = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	client.RetryMax = retries
+	client.Logger = nil
+	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	client.Backoff = func(shortest, longest time.Duration, attempt int, response *http.Response) time.Duration {
+		return min(retryablehttp.DefaultBackoff(shortest, longest, attempt, response), longestWait)
+	}
+	client.RequestLogHook = func(_ retryablehttp.Logger, request *http.Request, retry int) {
+		if retry > 0 {
+			log.Warn("no answer or a server error, asking again", "address", redact(request.URL.String()), "retry", retry)
+		}
+	}
+	return client
+}
+
+// checkRedirect refuses to be sent to a local file.
+func checkRedirect(request *http.Request, via []*http.Request) error {
+	if request.URL.Scheme != "http" && request.URL.Scheme != "https" {
+		return fmt.Errorf("the server redirects to a %s address", request.URL.Scheme)
+	}
+	if len(via) >= 10 {
+		return errors.New("redirected more than 10 times")
+	}
+	return nil
+}
+
+// get asks for an address. An error's text does not name it.
+func (s *Store) get(ctx context.Context, client *retryablehttp.Client, address string, header http.Header) (*http.Response, error) {
+	if err := checkAddress(address); err != nil {
+		return nil, err
+	}
+	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, withoutAddress(err)
+	}
+	header.Set("User-Agent", "oem-sysext")
+	request.Header = header
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, withoutAddress(err)
+	}
+	return response, nil
+}
+
+func checkAddress(address string) error {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return errors.New("not an address")
+	}
+	switch parsed.Scheme {
+	case "http", "https", "file":
+		return nil
+	}
+	return fmt.Errorf("wanted an address that begins with http:, https: or file:, not %q", parsed.Scheme+":")
+}
+
+// redact leaves out of an address what may be secret: user, password, query.
+func redact(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "(malformed address)"
+	}
+	shown := url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path, Opaque: parsed.Opaque}
+	if parsed.RawQuery != "" {
+		return shown.String() + "?…"
+	}
+	return shown.String()
+}
+
+func redactAll(addresses []string) string {
+	shown := make([]string, len(addresses))
+	for i, address := range addresses {
+		shown[i] = redact(address)
+	}
+	return strings.Join(shown, ", ")
+}
+
+// withoutAddress unwraps the errors of net/http, which name the whole address, also one that a redirect gave.
+func withoutAddress(err error) error {
+	var withAddress *url.Error
+	for errors.As(err, &withAddress) {
+		err = withAddress.Err
+	}
+	return err
+}
+
+// stallReader reads an answer's body and gives up when nothing arrives for stallTimeout. Its errors wrap errCut.
+type stallReader struct {
+	ctx   context.Context //nolint:containedctx // a reader has no other way to the reason why it was cancelled
+	body  io.Reader
+	timer *time.Timer
+}
+
+func newStallReader(ctx context.Context, body io.Reader, cancel context.CancelCauseFunc) *stallReader {
+	return &stallReader{ctx, body, time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
+}
+
+func (r *stallReader) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.timer.Reset(stallTimeout)
+	if err != nil && err != io.EOF {
+		if cause := context.Cause(r.ctx); cause != nil {
+			err = cause
+		}
+		err = fmt.Errorf("%w: %w", errCut, withoutAddress(err))
+	}
+	return n, err
+}
+
+func (r *stallReader) stop() { r.timer.Stop() }

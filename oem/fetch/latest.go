@@ -1,0 +1,153 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// MaxDocument is how long a document may be. The largest in use, an index of Debian unstable, has 200 KB.
+const MaxDocument = 16 * size.MiB
+
+// Document is what an address held when it was last looked at. Its content is checked by nobody but the caller.
+type Document struct {
+	Content []byte
+	Kept    []byte // the copy kept before; nil when there is none
+	Offline bool   // the server could not be reached, so Content is the kept copy
+
+	path   string
+	header keptHeader
+}
+
+// keptHeader is the first line of a kept copy's file, as JSON; the content follows.
+type keptHeader struct {
+	Address      string // redacted, for people
+	ETag         string
+	LastModified string
+	SHA256       digest.SHA256 // of the content: a damaged copy counts as none
+}
+
+// Latest returns the document at an address whose content changes, and costs only a few bytes of traffic
+// when the server says that it did not change since the copy was kept.
+// When the server cannot be reached or is broken, a kept copy is returned in its place, with a warning in the log.
+//
+// The caller verifies the content (a signature, a date) and then calls Keep.
+func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
+	dir, err := s.makeDir("latest")
+	if err != nil {
+		return nil, err
+	}
+	doc := &Document{path: filepath.Join(dir, digest.Of([]byte(address)).String())}
+	if err := doc.load(); err != nil {
+		return nil, err
+	}
+	switch err := s.refresh(ctx, address, doc); {
+	case err == nil:
+		return doc, nil
+	case doc.Kept != nil && ctx.Err() == nil && errors.Is(err, errUnreachable):
+		s.log.Warn("using the copy kept before", "address", redact(address), "error", err)
+		doc.Content, doc.Offline = doc.Kept, true
+		return doc, nil
+	default:
+		return nil, fmt.Errorf("fetch %s: %w", redact(address), err)
+	}
+}
+
+// errUnreachable is wrapped by errors that say nothing about the document.
+var errUnreachable = errors.New("the server does not answer as it should")
+
+// refresh asks the server for the document, naming the version of the kept copy.
+func (s *Store) refresh(ctx context.Context, address string, doc *Document) error {
+	client := s.patient
+	if doc.Kept != nil {
+		client = s.hasty
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	response, err := s.get(ctx, client, address, doc.conditions())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	defer response.Body.Close()
+	switch {
+	case response.StatusCode == http.StatusNotModified && doc.Kept != nil:
+		doc.Content = doc.Kept
+		return nil
+	case response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError:
+		return fmt.Errorf("%w: %w", errUnreachable, statusError(response))
+	case response.StatusCode != http.StatusOK:
+		return statusError(response)
+	}
+	body := newStallReader(ctx, response.Body, cancel)
+	defer body.stop()
+	content, err := io.ReadAll(io.LimitReader(body, int64(MaxDocument)+1))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	if len(content) > int(MaxDocument) {
+		return fmt.Errorf("the document has more than %v", MaxDocument)
+	}
+	doc.Content = content
+	doc.header = keptHeader{
+		Address:      redact(address),
+		ETag:         response.Header.Get("ETag"),
+		LastModified: response.Header.Get("Last-Modified"),
+		SHA256:       digest.Of(content),
+	}
+	return nil
+}
+
+// conditions asks the server to send the document only if it differs from the kept one (RFC 9110, 13.1).
+func (d *Document) conditions() http.Header {
+	header := http.Header{}
+	if d.Kept == nil {
+		return header
+	}
+	if d.header.ETag != "" {
+		header.Set("If-None-Match", d.header.ETag)
+	}
+	if d.header.LastModified != "" {
+		header.Set("If-Modified-Since", d.header.LastModified)
+	}
+	return header
+}
+
+// Keep stores the document for the next Latest. Call it once the content proved to be genuine.
+func (d *Document) Keep() error {
+	if bytes.Equal(d.Content, d.Kept) {
+		return nil
+	}
+	header, err := json.Marshal(d.header)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(d.path, 0o644, append(append(header, '\n'), d.Content...))
+}
+
+// load reads the copy that an earlier Keep stored, if there is one and it is whole.
+func (d *Document) load() error {
+	stored, err := os.ReadFile(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	line, content, _ := bytes.Cut(stored, []byte("\n"))
+	var header keptHeader
+	if json.Unmarshal(line, &header) == nil && digest.Of(content) == header.SHA256 {
+		d.header, d.Kept = header, content
+	}
+	return nil
+}

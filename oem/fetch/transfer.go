@@ -1,0 +1,176 @@
+package fetch
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// cutAttempts is how often one address is asked when its answers end too early.
+const cutAttempts = 5
+
+var (
+	errCut      = errors.New("the transfer was cut")
+	errMismatch = errors.New("wrong content")
+)
+
+// transfer fills the half file from one address, going on where a cut answer ended.
+func (s *Store) transfer(ctx context.Context, part *partial, address string, want Want) error {
+	for attempt := 1; ; attempt++ {
+		resumed, err := s.attempt(ctx, part, address, want)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return err
+		case errors.Is(err, errMismatch) && resumed:
+			// The two halves may come from different files: once more, from the start.
+		case !errors.Is(err, errCut) || attempt == cutAttempts:
+			return err
+		default:
+			s.log.Warn("download was cut and goes on", "address", redact(address), "attempt", attempt, "error", err)
+		}
+		if err := sleep(ctx, s.patient.Backoff(s.patient.RetryWaitMin, s.patient.RetryWaitMax, attempt-1, nil)); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt asks an address once for what the half file lacks. It tells whether it built on an earlier half.
+// Content that turns out wrong is forgotten.
+func (s *Store) attempt(ctx context.Context, part *partial, address string, want Want) (resumed bool, err error) {
+	offset, err := part.length()
+	if err != nil {
+		return false, err
+	}
+	if size.Bytes(offset) >= want.limit() {
+		offset = 0 // a whole file that was never finished, or a wrong one
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	response, err := s.get(ctx, s.patient, address, rangeFrom(offset))
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	switch {
+	case response.StatusCode == http.StatusOK:
+		offset = 0 // the server knows no ranges and sends all of it
+	case response.StatusCode == http.StatusPartialContent && startsAt(response, offset):
+	case response.StatusCode == http.StatusPartialContent, response.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return true, errors.Join(errCut, part.restart())
+	default:
+		return false, statusError(response)
+	}
+	body := newStallReader(ctx, response.Body, cancel)
+	defer body.stop()
+	return offset > 0, s.receive(part, offset, body, response.ContentLength, want, name(address))
+}
+
+// receive appends the body to the first offset bytes of the half file and checks length and digest of the whole.
+func (s *Store) receive(part *partial, offset int64, body io.Reader, announced int64, want Want, name string) error {
+	total, err := wholeLength(offset, announced, want)
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	seen := io.Writer(hash)
+	if s.progress != nil {
+		bar := s.progress.Start(name, total)
+		defer bar.Close()
+		seen = io.MultiWriter(hash, bar)
+	}
+	if offset == 0 {
+		err = part.restart()
+	} else {
+		_, err = io.Copy(seen, io.NewSectionReader(part.file, 0, offset))
+	}
+	if err != nil {
+		return err
+	}
+	// One byte more than allowed tells a file that is too long from one that is just right.
+	received, err := io.Copy(io.MultiWriter(part.file, seen), io.LimitReader(body, int64(want.limit())-offset+1))
+	length := size.Bytes(offset + received)
+	switch {
+	case length > want.limit():
+		return errors.Join(tooLong(want), part.restart())
+	case err != nil:
+		return fmt.Errorf("after %d bytes: %w", length, err)
+	case length < want.Size:
+		return fmt.Errorf("%w after %d of %d bytes", errCut, length, want.Size)
+	}
+	if got := digest.SHA256(hash.Sum(nil)); got != want.SHA256 {
+		return errors.Join(mismatch(want, got, length), part.restart())
+	}
+	return nil
+}
+
+// wholeLength checks the length that the server announces before anything is received.
+func wholeLength(offset, announced int64, want Want) (size.Bytes, error) {
+	total := want.Size
+	if announced >= 0 {
+		total = size.Bytes(offset + announced)
+	}
+	if want.Size > 0 && total != want.Size {
+		return 0, fmt.Errorf("%w: the server has %d bytes, wanted %d with sha256 %v; %s", errMismatch, total, want.Size, want.SHA256, whatToDo)
+	}
+	if total > want.limit() {
+		return 0, tooLong(want)
+	}
+	return total, nil
+}
+
+const whatToDo = "if the file was replaced upstream, review it and pin its new digest; else try another mirror"
+
+func mismatch(want Want, got digest.SHA256, length size.Bytes) error {
+	return fmt.Errorf("%w: got %d bytes with sha256 %v, wanted sha256 %v; %s", errMismatch, length, got, want.SHA256, whatToDo)
+}
+
+func tooLong(want Want) error {
+	if want.Size > 0 {
+		return fmt.Errorf("%w: more than the %d bytes wanted; %s", errMismatch, want.Size, whatToDo)
+	}
+	return fmt.Errorf("more than %v, the limit for a file whose length is not given; give its length", want.limit())
+}
+
+func rangeFrom(offset int64) http.Header {
+	header := http.Header{}
+	if offset > 0 {
+		header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
+	}
+	return header
+}
+
+// startsAt tells whether a partial answer begins where we asked it to (RFC 9110, 14.4).
+func startsAt(response *http.Response, offset int64) bool {
+	return strings.HasPrefix(response.Header.Get("Content-Range"), "bytes "+strconv.FormatInt(offset, 10)+"-")
+}
+
+// statusError says what the server answered instead of the file.
+func statusError(response *http.Response) error {
+	switch response.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return fmt.Errorf("HTTP status %s: %w", response.Status, ErrNotFound)
+	}
+	return fmt.Errorf("HTTP status %s", response.Status)
+}
+
+// name is what a person calls the file at an address.
+func name(address string) string { return path.Base(redact(address)) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,119 @@
+// Package progress shows how far long work is: bars with rate and remaining time on a terminal,
+// timed lines elsewhere.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// Display is where progress is shown. All its methods may be called concurrently.
+type Display struct {
+	out      io.Writer
+	terminal bool
+	start    time.Time
+
+	mu sync.Mutex
+}
+
+// New returns a display on a file. Bars are drawn when it is a terminal.
+func New(out *os.File) *Display {
+	return &Display{out: out, terminal: term.IsTerminal(int(out.Fd())), start: time.Now()}
+}
+
+// To returns a display that writes plain lines to w.
+func To(w io.Writer) *Display { return &Display{out: w, start: time.Now()} }
+
+// Say writes one line with the time since the display was made.
+func (d *Display) Say(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear := ""
+	if d.terminal {
+		clear = "\r\033[K" // a bar may be on this line
+	}
+	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", clear, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// Step is a part of the work with a known amount.
+type Step struct {
+	display *Display
+	name    string
+	start   time.Time
+	bar     *progressbar.ProgressBar // nil when lines are written
+
+	mu    sync.Mutex
+	total int64
+	done  int64
+}
+
+// Bytes begins a step that is counted in bytes.
+func (d *Display) Bytes(name string, total int64) *Step {
+	return d.begin(name, total, progressbar.OptionShowBytes(true))
+}
+
+// Items begins a step that is counted in items.
+func (d *Display) Items(name string, total int) *Step {
+	return d.begin(name, int64(total), progressbar.OptionShowIts())
+}
+
+func (d *Display) begin(name string, total int64, count progressbar.Option) *Step {
+	s := &Step{display: d, name: name, start: time.Now(), total: total}
+	if d.terminal {
+		s.bar = progressbar.NewOptions64(total, count,
+			progressbar.OptionSetDescription(name),
+			progressbar.OptionSetWriter(d.out),
+			progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return s
+}
+
+// Grow adds to the amount of work.
+func (s *Step) Grow(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total += n
+	if s.bar != nil {
+		s.bar.ChangeMax64(s.total)
+	}
+}
+
+// Add counts work that is done.
+func (s *Step) Add(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done += n
+	if s.bar != nil {
+		// A bar that cannot be drawn must not stop the work.
+		_ = s.bar.Add64(n)
+	}
+}
+
+// Write counts bytes that pass by, so that a step can be one end of an io.TeeReader.
+func (s *Step) Write(p []byte) (int, error) {
+	s.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// End closes the step and says how long it took. A step that did nothing says nothing.
+func (s *Step) End() {
+	s.mu.Lock()
+	done := s.done
+	if s.bar != nil {
+		_ = s.bar.Finish()
+	}
+	s.mu.Unlock()
+	if done > 0 {
+		s.display.Say("%s done in %.1fs", s.name, time.Since(s.start).Seconds())
+	}
+}

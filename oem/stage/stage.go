@@ -1,0 +1,141 @@
+// Package stage makes one tree per platform from the trees of its recipes, and checks it against the base.
+package stage
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// Part is what a recipe contributes.
+type Part struct {
+	Recipe *recipe.Recipe
+	Tree   tree.Tree
+}
+
+// Staged is the tree of one platform's image.
+type Staged struct {
+	Tree    tree.Tree
+	Dropped tree.Tree // files that the base has identically
+}
+
+// Problems is everything that is wrong with a platform's tree.
+type Problems struct {
+	Platform string
+	Found    []string // each one: what is wrong; what to do
+}
+
+func (p *Problems) Error() string {
+	return fmt.Sprintf("platform %s:\n  %s", p.Platform, strings.Join(p.Found, "\n  "))
+}
+
+func (p *Problems) add(format string, args ...any) {
+	p.Found = append(p.Found, fmt.Sprintf(format, args...))
+}
+
+// Stage merges the parts of a platform, adds its extension-release, drops what the base has already,
+// and returns *Problems with everything that keeps the tree from being an image.
+// keep stores a small file's content and returns its digest (Blobs.Add).
+func Stage(p *platform.Platform, parts []Part, base *target.Base, keep func(content string) (digest.SHA256, error)) (Staged, error) {
+	problems := &Problems{Platform: p.ID.Value}
+	merged := merge(parts, problems)
+	staged := subtract(merged, parts, base, problems)
+	release, err := releaseFile(p, base, keep)
+	if err != nil {
+		return Staged{}, err
+	}
+	staged.Tree, _ = tree.Merge(staged.Tree, release)
+	checkLayout(staged.Tree, problems)
+	checkUnits(p, staged.Tree, problems)
+	if len(problems.Found) > 0 {
+		return Staged{}, problems
+	}
+	return staged, nil
+}
+
+// merge lays the parts over each other. A path that two recipes have differently is a problem.
+func merge(parts []Part, problems *Problems) tree.Tree {
+	var merged tree.Tree
+	origin := map[string]*recipe.Recipe{}
+	for _, part := range parts {
+		var conflicts []tree.Conflict
+		merged, conflicts = tree.Merge(merged, part.Tree)
+		for _, c := range conflicts {
+			first := origin[c.A.Path]
+			problems.add("%s and %s both have %s, but not alike (%v | %v); prune or move it in one of %s, %s",
+				first.Name, part.Recipe.Name, c.A.Path, c.A, c.B, first.File, part.Recipe.File)
+		}
+		for _, e := range part.Tree {
+			if origin[e.Path] == nil {
+				origin[e.Path] = part.Recipe
+			}
+		}
+	}
+	return merged
+}
+
+// subtract drops what the base has identically. What the base has differently is a problem,
+// unless the recipe says that it replaces it; an image's directory must be like the base's, since it would win.
+func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Problems) Staged {
+	var dropped tree.Tree
+	kept := merged.Filter(func(e tree.Entry) bool {
+		below, there := base.Usr.Find(e.Path)
+		if !there || e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode {
+			return true
+		}
+		if e.Equal(below) {
+			dropped = append(dropped, e)
+			return false
+		}
+		r := owner(e.Path, parts)
+		if !slices.Contains(r.Replaces, recipe.Path(e.Path)) {
+			problems.add("%s has %s, which the base has differently (%v | base %v); prune it, or say replaces: [%s] in %s",
+				r.Name, e.Path, e, below, e.Path, r.File)
+		}
+		return true
+	})
+	return Staged{Tree: kept, Dropped: tree.Sorted(dropped)}
+}
+
+// owner returns the first recipe that has a path.
+func owner(path string, parts []Part) *recipe.Recipe {
+	for _, part := range parts {
+		if _, has := part.Tree.Find(path); has {
+			return part.Recipe
+		}
+	}
+	return nil
+}
+
+// checkLayout refuses what systemd-sysext would not merge, or should not (SPEC: hierarchies are /usr and /opt,
+// an os-release inside makes the image be refused, overlayfs takes opaque markers from xattrs).
+func checkLayout(t tree.Tree, problems *Problems) {
+	for _, e := range t {
+		if e.Path != "/usr" && !strings.HasPrefix(e.Path, "/usr/") {
+			problems.add("%s is outside /usr; move or prune it", e.Path)
+		}
+		if e.Path == "/usr/lib/os-release" {
+			problems.add("%s makes systemd refuse the image; prune it", e.Path)
+		}
+		for name := range e.Xattrs {
+			if strings.Contains(name, "overlay.") {
+				problems.add("%s has the xattr %s, which would hide files of the base; remove it", e.Path, name)
+			}
+		}
+	}
+}
+
+// checkUnits looks for the units that must run.
+func checkUnits(p *platform.Platform, t tree.Tree, problems *Problems) {
+	for _, unit := range p.ActiveUnits {
+		if _, there := t.Find("/usr/lib/systemd/system/" + unit.Value); !there {
+			problems.add("%s:%d: no unit %s in the image; wanted a recipe that brings it", p.File, unit.Line, unit)
+		}
+	}
+}

@@ -1,0 +1,20 @@
+// Package target describes the OS release that images are built for, as far as building needs to know it.
+package target
+
+import (
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// Base is an OS release.
+type Base struct {
+	ID        string    // os-release ID=
+	VersionID string    // os-release VERSION_ID=, which an extension must repeat
+	Arch      arch.Arch //
+	Usr       tree.Tree // what its /usr holds
+	Status    []byte    // its package database in dpkg's status format; empty when it has none
+}
+
+// StatusDigest is the digest of the package database, on which dependency closures depend.
+func (b *Base) StatusDigest() digest.SHA256 { return digest.Of(b.Status) }

@@ -1,0 +1,61 @@
+package toolroot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/bootstrap"
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
+)
+
+// Suite is the Debian suite that the tools come from.
+const Suite = "trixie"
+
+// packages hold the programs that are run from the tool root.
+var packages = []string{
+	"btrfs-progs",    // mkfs.btrfs, btrfs
+	"cryptsetup-bin", // veritysetup, as a judge
+	"fdisk",          // sfdisk
+	"squashfs-tools", // sqfstar (mksquashfs), unsquashfs
+}
+
+// Options say where the tools come from and where the root is kept.
+type Options struct {
+	CacheDir string          // must exist
+	Release  *debian.Release // of Suite, for the host's architecture
+	Epoch    time.Time
+	Log      *slog.Logger
+}
+
+// Open returns the tool root from the cache, and assembles it first when the archive has other packages than last time.
+func Open(ctx context.Context, o Options) (*Root, error) {
+	key, err := digest.OfInputs([]any{o.Release.Fingerprint, packages, o.Epoch.Unix()})
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(filepath.Join(o.CacheDir, "tools-"+key.Short()))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		err := bootstrap.Make(ctx, bootstrap.Spec{
+			Suite:    o.Release.Suite,
+			Arch:     o.Release.Arch,
+			Packages: packages,
+			Exclude:  []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"},
+			Sources:  o.Release.SourceLines(),
+			Epoch:    o.Epoch,
+		}, dir, o.Log)
+		if err != nil {
+			return nil, fmt.Errorf("tool root: %w", err)
+		}
+	}
+	return At(dir)
+}

@@ -1,0 +1,188 @@
+// Package base makes reference bases: bootable stand-ins for a Flatcar release, assembled from Debian packages.
+//
+// A reference base has Flatcar's layout and identity (ID=flatcar, the default /etc in /usr/share/flatcar/etc, verity and
+// mount arguments on the kernel command line) but neither Flatcar's programs nor its kernel.
+package base
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/bootstrap"
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// Base is a finished reference base. Its files belong to the cache: read them, never write them.
+type Base struct {
+	ID        string // of its definition, such as trixie
+	Version   string // VERSION in os-release, such as 9999.0.0 or 9999.0.0+nightly
+	VersionID string // VERSION_ID in os-release: the version without what follows a plus sign
+	Arch      string // as Debian names it
+	Systemd   string // its version, such as 257.13
+	Usr       string // the directory that becomes /usr
+	Kernel    string
+	Initrd    string
+	Status    string // Debian's package database, of what is really there
+}
+
+// Options say where a base comes from and where it is kept.
+type Options struct {
+	CacheDir string          // must exist
+	Release  *debian.Release // of the definition's suite
+	Version  string          // three numbers, and optionally a plus sign and the name of a build
+	Epoch    time.Time       // no file is younger than this
+	Log      *slog.Logger
+}
+
+// KernelArguments are what the base's initramfs needs to find /usr, as Flatcar's boot loader passes them.
+// The root file system is in memory unless a later root= says otherwise.
+func KernelArguments(partitionUUID string, rootHash digest.SHA256) []string {
+	return []string{
+		"root=tmpfs", "rw",
+		"mount.usr=/dev/mapper/usr", "mount.usrfstype=btrfs",
+		"mount.usrflags=ro,rescue=nologreplay", // nothing can be written on verity, not even a log's replay
+		"verity.usr=PARTUUID=" + partitionUUID,
+		"verity.usrhash=" + rootHash.String(),
+	}
+}
+
+// Programs are the host programs that Make runs.
+func Programs() []string { return append(bootstrap.Programs(), "bwrap", "cp") }
+
+// Make returns the base of a definition from the cache, and assembles it first where needed: about a minute.
+// Another version of the same base takes a second. It needs to be root.
+func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
+	id, err := versionID(opts.Version)
+	if err != nil {
+		return Base{}, err
+	}
+	key, err := key(ctx, def, opts)
+	if err != nil {
+		return Base{}, err
+	}
+	core := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s", def.ID, key.Short()))
+	if err := unlessThere(core, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
+		return Base{}, fmt.Errorf("assemble base %s: %w", def.ID, err)
+	}
+	usr := core + "-" + opts.Version
+	if err := unlessThere(usr, func(temp string) error { return stamp(ctx, def, core, temp, opts) }); err != nil {
+		return Base{}, fmt.Errorf("base %s as version %s: %w", def.ID, opts.Version, err)
+	}
+	status := filepath.Join(core, "status")
+	pkgs, err := readStatus(status)
+	if err != nil {
+		return Base{}, err
+	}
+	return Base{
+		ID: def.ID, Version: opts.Version, VersionID: id, Arch: opts.Release.Arch,
+		Systemd: upstreamVersion(pkgs, "systemd"),
+		Usr:     filepath.Join(usr, "usr"),
+		Kernel:  filepath.Join(core, "vmlinuz"),
+		Initrd:  filepath.Join(core, "initrd"),
+		Status:  status,
+	}, nil
+}
+
+// key is the digest of all that decides a base's bytes, its version apart.
+func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, error) {
+	mmdebstrap, err := run.Output(ctx, run.Cmd{Program: "mmdebstrap", Args: []string{"--version"}, Env: run.HostEnv("PATH")})
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	files := map[string]string{}
+	err = fs.WalkDir(embedded, "files", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := embedded.ReadFile(name)
+		files[name] = string(content)
+		return err
+	})
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	return digest.OfInputs(struct {
+		Format      int // counts changes of this package that change the result
+		Definition  Definition
+		Files       map[string]string
+		Arch        string
+		Fingerprint digest.SHA256
+		Epoch       int64
+		Mmdebstrap  string
+	}{1, def, files, opts.Release.Arch, opts.Release.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
+}
+
+// unlessThere makes a directory that appears complete or not at all.
+func unlessThere(dir string, fill func(temp string) error) error {
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp) // gone already when all went well
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return err
+	}
+	if err := fill(temp); err != nil {
+		return err
+	}
+	err = os.Rename(temp, dir)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process was faster
+	}
+	return err
+}
+
+// assemble makes all of a base but its version: usr, vmlinuz, initrd and status in dir.
+func assemble(ctx context.Context, def Definition, opts Options, dir string) error {
+	root := filepath.Join(dir, "root")
+	err := bootstrap.Make(ctx, bootstrap.Spec{
+		Suite:    def.Suite,
+		Arch:     opts.Release.Arch,
+		Packages: slices.Concat(def.Packages, def.Build),
+		Exclude:  def.Exclude,
+		Sources:  opts.Release.SourceLines(),
+		Epoch:    opts.Epoch,
+	}, root, opts.Log)
+	if err != nil {
+		return err
+	}
+	kernel, err := kernelRelease(root)
+	if err != nil {
+		return err
+	}
+	opts.Log.Info("making the initramfs", "base", def.ID, "kernel", kernel)
+	if err := makeInitrd(ctx, def.Initrd, kernel, root, dir, opts.Epoch); err != nil {
+		return err
+	}
+	status, err := arrange(def, root)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteBytes(filepath.Join(dir, "status"), 0o644, status); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(root, "boot/vmlinuz-"+kernel), filepath.Join(dir, "vmlinuz")); err != nil {
+		return err
+	}
+	usr := filepath.Join(dir, "usr")
+	if err := os.Rename(filepath.Join(root, "usr"), usr); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(root); err != nil {
+		return err
+	}
+	return bootstrap.ClampTimes(usr, opts.Epoch)
+}

@@ -1,0 +1,125 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// fileExtent is a stretch of a file: inline data, or a part of an extent on disk.
+type fileExtent struct {
+	at          uint64 // in the file
+	kind        uint8
+	generation  uint64
+	compression uint8
+	ram         uint64 // bytes of the whole extent, uncompressed
+	inline      []byte
+	disk        uint64 // address; 0 for a hole
+	diskLength  uint64
+	skip        uint64 // where in the uncompressed extent the stretch starts
+	length      uint64
+}
+
+// maxExtent is the longest extent on disk (kernel fs/btrfs/fs.h, BTRFS_MAX_EXTENT_SIZE).
+const maxExtent = 128 << 20
+
+func parseFileExtent(it item) (fileExtent, error) {
+	if len(it.data) < fileInlineData {
+		return fileExtent{}, fmt.Errorf("file extent %v has %d bytes; wanted at least %d", it.key, len(it.data), fileInlineData)
+	}
+	e := fileExtent{
+		at: it.key.offset, kind: it.data[fileType], generation: field64(it.data, fileGeneration),
+		compression: it.data[fileCompression], ram: field64(it.data, fileRAMBytes),
+	}
+	if it.data[fileEncryption] != 0 || field16(it.data, fileEncoding) != 0 {
+		return fileExtent{}, fmt.Errorf("file extent %v is encrypted or encoded in an unknown way", it.key)
+	}
+	if e.kind == typeInline {
+		e.inline, e.length = it.data[fileInlineData:], e.ram
+		if e.ram > blockSize {
+			return fileExtent{}, fmt.Errorf("inline extent %v has %d bytes; wanted at most %d", it.key, e.ram, blockSize)
+		}
+		return e, nil
+	}
+	if len(it.data) != fileLength || e.kind > typePrealloc {
+		return fileExtent{}, fmt.Errorf("file extent %v has type %d and %d bytes; wanted %d bytes", it.key, e.kind, len(it.data), fileLength)
+	}
+	e.disk, e.diskLength = field64(it.data, fileDiskAddress), field64(it.data, fileDiskBytes)
+	e.skip, e.length = field64(it.data, fileOffset), field64(it.data, fileBytes)
+	return e, e.check(it.key)
+}
+
+func (e fileExtent) check(k key) error {
+	for _, n := range []uint64{e.at, e.disk, e.diskLength, e.skip, e.length} {
+		if n%blockSize != 0 {
+			return fmt.Errorf("file extent %v has a part at or of %d bytes; wanted whole blocks of %d", k, n, blockSize)
+		}
+	}
+	if e.at+e.length < e.at {
+		return fmt.Errorf("file extent %v has %d bytes and no end", k, e.length)
+	}
+	if e.disk == 0 {
+		return nil
+	}
+	if e.diskLength == 0 || e.diskLength > maxExtent || e.ram > maxExtent || e.skip > e.ram || e.length > e.ram-e.skip {
+		return fmt.Errorf("file extent %v takes %d bytes from %d of an extent of %d, %d on disk; wanted at most %d",
+			k, e.length, e.skip, e.ram, e.diskLength, maxExtent)
+	}
+	if e.compression != compressNone && (e.ram > unit || e.diskLength > unit) {
+		return fmt.Errorf("compressed extent %v has %d bytes, %d on disk; wanted at most %d", k, e.ram, e.diskLength, unit)
+	}
+	return nil
+}
+
+// end is where in the file the stretch ends.
+func (e fileExtent) end() uint64 { return e.at + e.length }
+
+// hasData tells a stretch with content from one that reads as zeros.
+func (e fileExtent) hasData() bool {
+	return e.kind == typeInline || e.kind == typeRegular && e.disk != 0
+}
+
+// readFile fills buf with the content of a file from an offset on. What no extent covers is zero.
+func (r *reader) readFile(buf []byte, extents []fileExtent, at uint64) error {
+	end := at + uint64(len(buf))
+	for _, e := range extents {
+		if !e.hasData() || e.end() <= at || e.at >= end {
+			continue
+		}
+		from, to := max(e.at, at), min(e.end(), end)
+		if err := r.readExtent(buf[from-at:to-at], e, from-e.at); err != nil {
+			return fmt.Errorf("extent at %d: %w", e.at, err)
+		}
+	}
+	return nil
+}
+
+// readExtent fills buf with the content of a stretch from an offset in it.
+func (r *reader) readExtent(buf []byte, e fileExtent, at uint64) error {
+	raw := e.inline
+	if e.kind == typeRegular {
+		from, length := uint64(0), e.diskLength
+		if e.compression == compressNone {
+			from, length = e.skip+at, uint64(padded(len(buf)))
+		}
+		if from+length > e.diskLength {
+			return errors.New("it ends too early")
+		}
+		raw = make([]byte, length)
+		if err := r.readData(raw, e.disk+from); err != nil {
+			return err
+		}
+	}
+	if e.compression == compressNone {
+		if e.kind == typeInline {
+			raw = raw[min(at, uint64(len(raw))):]
+		}
+		copy(buf, raw)
+		return nil
+	}
+	content, err := decode(raw, e.compression, int(e.ram))
+	if err != nil {
+		return err
+	}
+	copy(buf, content[min(e.skip+at, uint64(len(content))):])
+	return nil
+}

@@ -1,0 +1,69 @@
+package btrfs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"golang.org/x/sys/unix"
+)
+
+// Options say what Format makes.
+type Options struct {
+	Source     string     // the directory whose content becomes the file system's
+	UUID       UUID       // of the file system
+	Filesystem size.Bytes // how much of the image is the file system
+	Partition  size.Bytes // how long the image is
+	Epoch      time.Time  // later times become this
+}
+
+// compression is the property that Flatcar sets on the top directory. Everything created below inherits it.
+const compression = "zstd"
+
+// Format writes a new image at path: a file system made and filled as Flatcar's image build does it
+// (flatcar/scripts, build_library/disk_util, FormatBtrfs), and zeros behind it.
+// It needs mkfs.btrfs from the tool root.
+func Format(ctx context.Context, tools *toolroot.Root, path string, o Options) error {
+	if os.Geteuid() != 0 {
+		return ErrNeedsRoot
+	}
+	dir, err := os.MkdirTemp(dirOf(path), ".btrfs.*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := makeEmpty(ctx, tools, empty, o); err != nil {
+		return err
+	}
+	return Edit(ctx, empty, path, o.Epoch, func(root string) error {
+		if err := unix.Setxattr(root, "btrfs.compression", []byte(compression), 0); err != nil {
+			return fmt.Errorf("set the property compression=%s: %w", compression, err)
+		}
+		return copyTree(ctx, o.Source, root)
+	})
+}
+
+func makeEmpty(ctx context.Context, tools *toolroot.Root, path string, o Options) error {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(path, int64(o.Partition)); err != nil {
+		return err
+	}
+	return tools.Run(ctx, toolroot.Cmd{
+		Program: "mkfs.btrfs",
+		Args: []string{"--quiet", "--mixed", "-m", "single", "-d", "single",
+			"--byte-count", strconv.FormatInt(int64(o.Filesystem), 10), "--uuid", o.UUID.String(), path},
+		Write: []string{filepath.Dir(path)},
+	})
+}

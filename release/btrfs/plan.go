@@ -1,0 +1,111 @@
+package btrfs
+
+// plan says how the items of a tree are spread over blocks: as many into each as fit.
+// It depends on the items' lengths only, so that addresses can be filled in later.
+type plan struct {
+	owner  uint64
+	items  []item
+	levels [][]span // leaves first; of items, and above of blocks one level below
+}
+
+type span struct{ from, to int }
+
+func planTree(owner uint64, items []item) *plan {
+	p := &plan{owner: owner, items: items, levels: [][]span{leaves(items)}}
+	for len(p.levels[len(p.levels)-1]) > 1 {
+		below := len(p.levels[len(p.levels)-1])
+		var nodes []span
+		for from := 0; from < below; from += maxPointers {
+			nodes = append(nodes, span{from, min(from+maxPointers, below)})
+		}
+		p.levels = append(p.levels, nodes)
+	}
+	return p
+}
+
+func leaves(items []item) []span {
+	var spans []span
+	from, used := 0, headerLength
+	for i, it := range items {
+		need := itemLength + len(it.data)
+		if used+need > blockSize {
+			spans = append(spans, span{from, i})
+			from, used = i, headerLength
+		}
+		used += need
+	}
+	return append(spans, span{from, len(items)})
+}
+
+func (p *plan) level() uint8 { return uint8(len(p.levels) - 1) }
+
+func (p *plan) blocks() int {
+	n := 0
+	for _, level := range p.levels {
+		n += len(level)
+	}
+	return n
+}
+
+// placed is a tree whose blocks have addresses.
+type placed struct {
+	*plan
+	addresses []uint64 // leaves first; the root is the last
+}
+
+func (p placed) root() uint64 { return p.addresses[len(p.addresses)-1] }
+
+// each calls f with every block of the tree, complete but for what the file system puts into all headers.
+func (p placed) each(f func(address uint64, block []byte) error) error {
+	type child struct {
+		first   key
+		address uint64
+	}
+	addresses := p.addresses
+	var below []child
+	for level, spans := range p.levels {
+		var here []child
+		for i, s := range spans {
+			block := make([]byte, blockSize)
+			setField64(block, headerOwner, p.owner)
+			setField32(block, headerCount, uint32(s.to-s.from))
+			block[headerLevel] = uint8(level)
+			var first key
+			if level == 0 {
+				putItems(block, p.items[s.from:s.to])
+				if s.to > s.from {
+					first = p.items[s.from].key
+				}
+			} else {
+				for j, c := range below[s.from:s.to] {
+					pointer := block[headerLength+j*pointerLength:]
+					c.first.put(pointer)
+					setField64(pointer, pointerAddress, c.address)
+					setField64(pointer, pointerGeneration, generation)
+				}
+				first = below[s.from].first
+			}
+			here = append(here, child{first, addresses[i]})
+			if err := f(addresses[i], block); err != nil {
+				return err
+			}
+		}
+		addresses = addresses[len(spans):]
+		below = here
+	}
+	return nil
+}
+
+// putItems writes heads from the front and data from the back.
+func putItems(block []byte, items []item) {
+	area := block[headerLength:]
+	end := len(area)
+	for i, it := range items {
+		end -= len(it.data)
+		copy(area[end:], it.data)
+		head := area[i*itemLength:]
+		it.key.put(head)
+		setField32(head, itemOffset, uint32(end))
+		setField32(head, itemSize, uint32(len(it.data)))
+	}
+}

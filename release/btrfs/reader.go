@@ -1,0 +1,224 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// reader reads the trees of a file system that nobody has mounted.
+type reader struct {
+	f      *os.File
+	super  Superblock
+	chunks []chunk
+	roots  []item            // of the root tree
+	sums   map[uint64]uint32 // of data, by the logical address of each block
+}
+
+// chunk maps logical addresses to places in the file.
+type chunk struct {
+	logical, length, physical uint64
+}
+
+func openReader(f *os.File) (*reader, error) {
+	super, err := readSuperblock(f)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{f: f, super: super, sums: map[uint64]uint32{}}
+	if err := r.readChunks(); err != nil {
+		return nil, fmt.Errorf("chunks: %w", err)
+	}
+	if r.roots, err = r.items(rootTree, field64(super.raw, superRoot), super.raw[superRootLevel]); err != nil {
+		return nil, err
+	}
+	return r, r.readSums()
+}
+
+// readChunks reads the few chunks in the superblock, which hold the tree of all chunks.
+func (r *reader) readChunks() error {
+	array := r.super.raw[superSysArray:][:field32(r.super.raw, superSysArraySize)]
+	for len(array) > 0 {
+		if len(array) < keyLength+chunkLength {
+			return fmt.Errorf("%d bytes are left in the superblock; wanted %d", len(array), keyLength+chunkLength)
+		}
+		if err := r.addChunk(item{parseKey(array), array[keyLength:][:chunkLength]}); err != nil {
+			return err
+		}
+		array = array[keyLength+chunkLength:]
+	}
+	items, err := r.items(chunkTree, field64(r.super.raw, superChunkRoot), r.super.raw[superChunkRootLevel])
+	if err != nil {
+		return err
+	}
+	r.chunks = nil
+	for _, it := range items {
+		if it.key.kind != chunkItem {
+			continue
+		}
+		if err := r.addChunk(it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reader) addChunk(it item) error {
+	if it.key.kind != chunkItem || len(it.data) != chunkLength || field16(it.data, chunkNumStripes) != 1 {
+		return fmt.Errorf("%v is no chunk with one stripe", it.key)
+	}
+	c := chunk{it.key.offset, field64(it.data, chunkSize), field64(it.data, chunkPhysical)}
+	total := uint64(r.super.Size)
+	if c.length > total || c.physical > total-c.length || c.logical+c.length < c.logical {
+		return fmt.Errorf("chunk %v has %d bytes at %d; the file system has %d", it.key, c.length, c.physical, total)
+	}
+	r.chunks = append(r.chunks, c)
+	return nil
+}
+
+// read fills buf from a logical address.
+func (r *reader) read(buf []byte, logical uint64) error {
+	length := uint64(len(buf))
+	for _, c := range r.chunks {
+		if logical < c.logical || logical-c.logical > c.length || length > c.length-(logical-c.logical) {
+			continue
+		}
+		_, err := r.f.ReadAt(buf, int64(c.physical+logical-c.logical))
+		return err
+	}
+	return fmt.Errorf("no chunk has %d bytes at address %d", length, logical)
+}
+
+// items returns all items of a tree in order.
+func (r *reader) items(owner, address uint64, level uint8) ([]item, error) {
+	w := &walker{r: r, left: int(r.super.Size / blockSize)}
+	if err := w.walk(address, level); err != nil {
+		return nil, fmt.Errorf("tree %d: %w", int64(owner), err)
+	}
+	return w.items, nil
+}
+
+// walker collects the items of a tree. It stops when it has seen more blocks than there are.
+type walker struct {
+	r     *reader
+	left  int
+	items []item
+}
+
+func (w *walker) walk(address uint64, level uint8) error {
+	if w.left--; w.left < 0 {
+		return errors.New("it has more blocks than the file system")
+	}
+	block, err := w.r.block(address, level)
+	if err != nil {
+		return fmt.Errorf("block %d: %w", address, err)
+	}
+	count := int(field32(block, headerCount))
+	if level == 0 {
+		return w.leaf(block, address, count)
+	}
+	if count > maxPointers {
+		return fmt.Errorf("block %d has %d pointers; at most %d fit", address, count, maxPointers)
+	}
+	for i := range count {
+		if err := w.walk(field64(block, headerLength+i*pointerLength+pointerAddress), level-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) leaf(block []byte, address uint64, count int) error {
+	area := block[headerLength:]
+	if count > len(area)/itemLength {
+		return fmt.Errorf("block %d has %d items; at most %d fit", address, count, len(area)/itemLength)
+	}
+	for i := range count {
+		head := area[i*itemLength:]
+		k := parseKey(head)
+		offset, length := uint64(field32(head, itemOffset)), uint64(field32(head, itemSize))
+		if offset+length > uint64(len(area)) {
+			return fmt.Errorf("block %d: item %v ends at %d of %d", address, k, offset+length, len(area))
+		}
+		if len(w.items) > 0 && w.items[len(w.items)-1].key.compare(k) >= 0 {
+			return fmt.Errorf("block %d: item %v does not come after %v", address, k, w.items[len(w.items)-1].key)
+		}
+		w.items = append(w.items, item{k, area[offset : offset+length]})
+	}
+	return nil
+}
+
+// block reads a tree block and checks that it is the one that was meant.
+func (r *reader) block(address uint64, level uint8) ([]byte, error) {
+	block := make([]byte, blockSize)
+	if err := r.read(block, address); err != nil {
+		return nil, err
+	}
+	if got, want := field32(block, 0), blockSum(block); got != want {
+		return nil, fmt.Errorf("checksum is %08x; wanted %08x", got, want)
+	}
+	if got := UUID(block[headerFSID:]); got != r.super.UUID {
+		return nil, fmt.Errorf("it belongs to file system %v; wanted %v", got, r.super.UUID)
+	}
+	if got := field64(block, headerAddress); got != address {
+		return nil, fmt.Errorf("it says it is at %d", got)
+	}
+	if got := block[headerLevel]; got != level {
+		return nil, fmt.Errorf("it has level %d; wanted %d", got, level)
+	}
+	return block, nil
+}
+
+// root returns the root item of a tree.
+func (r *reader) root(tree uint64) (item, error) {
+	for _, it := range r.roots {
+		if it.key.object == tree && it.key.kind == rootItem && len(it.data) == rootLength {
+			return it, nil
+		}
+	}
+	return item{}, fmt.Errorf("there is no tree %d", int64(tree))
+}
+
+// tree returns all items of a tree that the root tree names.
+func (r *reader) tree(tree uint64) ([]item, error) {
+	root, err := r.root(tree)
+	if err != nil {
+		return nil, err
+	}
+	if root.data[rootLevel] >= maxLevels {
+		return nil, fmt.Errorf("tree %d has level %d; wanted less than %d", int64(tree), root.data[rootLevel], maxLevels)
+	}
+	return r.items(tree, field64(root.data, rootAddress), root.data[rootLevel])
+}
+
+func (r *reader) readSums() error {
+	items, err := r.tree(csumTree)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		if it.key.kind != extentCsum {
+			return fmt.Errorf("the checksum tree has an item %v", it.key)
+		}
+		for i := range len(it.data) / 4 {
+			r.sums[it.key.offset+uint64(i)*blockSize] = field32(it.data, i*4)
+		}
+	}
+	return nil
+}
+
+// readData fills buf with whole blocks of data from a logical address, and checks the sums of those that have one.
+func (r *reader) readData(buf []byte, logical uint64) error {
+	if err := r.read(buf, logical); err != nil {
+		return err
+	}
+	for block := range slices.Chunk(buf, blockSize) {
+		want, has := r.sums[logical]
+		if got := dataSum(block); has && got != want {
+			return fmt.Errorf("data block %d has checksum %08x; wanted %08x", logical, got, want)
+		}
+		logical += blockSize
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package verity
+
+import (
+	"bufio"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// BenchmarkFormatAgainstVeritysetup hashes the same GiB of random bytes with both, in turn. It reports how many times
+// as fast as veritysetup we are, and all memory that one run asked for, which is more than it ever held at once.
+func BenchmarkFormatAgainstVeritysetup(b *testing.B) {
+	needs.Programs(b, "veritysetup")
+	const dataSize = size.GiB
+	path := filepath.Join(b.TempDir(), "data")
+	writeFile(b, path, func(f *os.File) {
+		buffered := bufio.NewWriterSize(f, 1<<20)
+		_, err := io.CopyN(buffered, rand.NewChaCha8([32]byte{1}), int64(dataSize))
+		check(b, err)
+		check(b, buffered.Flush())
+	})
+	p := Params{DataBlocks: uint64(dataSize / BlockSize), Salt: testSalt, UUID: testUUID}
+	data := openFile(b, path)
+
+	var theirs, ours time.Duration
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for b.Loop() {
+		start := time.Now()
+		want := veritysetupFormat(b, path, filepath.Join(b.TempDir(), "theirs"), p)
+		theirs += time.Since(start)
+
+		start = time.Now()
+		hash, err := os.Create(filepath.Join(b.TempDir(), "ours"))
+		check(b, err)
+		got, err := Format(b.Context(), data, hash, 0, p)
+		check(b, err)
+		check(b, hash.Close())
+		ours += time.Since(start)
+		if got != want {
+			b.Fatalf("root hash is %v; veritysetup says %v", got, want)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "times-veritysetup")
+	b.ReportMetric(float64(dataSize)*float64(b.N)/ours.Seconds()/float64(size.MiB), "MiB/s")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(b.N)/float64(size.MiB), "MiB-allocated/op")
+}

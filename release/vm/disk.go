@@ -1,0 +1,133 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+)
+
+// What Flatcar's disks have (build_library/disk_layout.json).
+const (
+	UsrType  = "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6" // flatcar-rootfs
+	UsrAUUID = "7130c94a-213a-4e5a-8e26-6cce9662f132"
+	UsrBUUID = "e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
+	DataType = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+
+	// Until a machine's first boot, when it makes up its own.
+	diskUUID = "00000000-0000-0000-0000-000000000001"
+)
+
+// Partition is one partition of a disk.
+type Partition struct {
+	Number     int
+	Name       string
+	Type, UUID string     // the UUID may be empty
+	Attributes []int      // bits 48 to 63 of the attribute field that are set
+	Size       size.Bytes // the content's when zero
+	Content    string     // an image file, or empty
+}
+
+// UsrA is the first slot, as a fresh disk has it: priority 1, known to boot.
+func UsrA(image string) Partition {
+	return Partition{Number: 3, Name: "USR-A", Type: UsrType, UUID: UsrAUUID, Attributes: []int{48, 56}, Content: image}
+}
+
+// align is where partitions begin, and what is left free at both ends of a disk.
+const align = size.MiB
+
+// MakeDisk writes a sparse disk image with a GPT.
+func MakeDisk(ctx context.Context, tools *toolroot.Root, path string, partitions []Partition) (err error) {
+	disk, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, disk.Close())
+		if err != nil {
+			os.Remove(path)
+			err = fmt.Errorf("make disk %s: %w", path, err)
+		}
+	}()
+	table := &strings.Builder{}
+	fmt.Fprintf(table, "label: gpt\nlabel-id: %s\nunit: sectors\n", diskUUID)
+	end := align
+	for _, p := range partitions {
+		if p.Size, err = p.size(); err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%s\n", p.tableLine(end))
+		if err := copySparse(disk, end, p.Content); err != nil {
+			return err
+		}
+		end += (p.Size + align - 1) / align * align
+	}
+	if err := disk.Truncate(int64(end + align)); err != nil {
+		return err
+	}
+	return tools.Run(ctx, toolroot.Cmd{
+		Program: "sfdisk",
+		Args:    []string{"--quiet", path},
+		Write:   []string{path},
+		Stdin:   strings.NewReader(table.String()),
+	})
+}
+
+func (p Partition) size() (size.Bytes, error) {
+	if p.Size != 0 {
+		return p.Size, nil
+	}
+	info, err := os.Stat(p.Content)
+	if err != nil {
+		return 0, fmt.Errorf("partition %s: %w", p.Name, err)
+	}
+	return size.Bytes(info.Size()), nil
+}
+
+// tableLine is the partition in sfdisk's language (sfdisk(8), named-fields format).
+func (p Partition) tableLine(start size.Bytes) string {
+	const sector = 512
+	line := fmt.Sprintf("%d: start=%d, size=%d, type=%s, name=%q", p.Number, start/sector, p.Size/sector, p.Type, p.Name)
+	if p.UUID != "" {
+		line += ", uuid=" + p.UUID
+	}
+	if len(p.Attributes) > 0 {
+		bits := strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Attributes), " ", ","), "[]")
+		line += fmt.Sprintf(", attrs=\"GUID:%s\"", bits)
+	}
+	return line
+}
+
+// copySparse writes an image at an offset, leaving holes for what is all zero.
+func copySparse(disk io.WriterAt, at size.Bytes, image string) error {
+	if image == "" {
+		return nil
+	}
+	f, err := os.Open(image)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	zero, buffer := make([]byte, size.MiB), make([]byte, size.MiB)
+	for {
+		n, err := io.ReadFull(f, buffer)
+		if !bytes.Equal(buffer[:n], zero[:n]) {
+			if _, err := disk.WriteAt(buffer[:n], int64(at)); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at += size.Bytes(n)
+	}
+}

@@ -1,0 +1,137 @@
+// Package vm boots a release in QEMU and asks the running system about itself.
+//
+// The image under test is not changed for that: a unit and its script travel as systemd credentials (systemd 256 or newer),
+// and the answer comes back over a second serial port. There is no network, and what the guest writes is thrown away.
+package vm
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Machine is a virtual machine that boots once.
+type Machine struct {
+	Accel     Accel
+	Kernel    string
+	Initrd    string
+	Disk      string            // a raw disk image; only read
+	Arguments []string          // of the kernel, beyond console and harness
+	SMBIOS    []string          // further values of QEMU's -smbios, such as type=1,manufacturer=Hetzner
+	Files     map[string]string // credentials by name, which the script finds in $CREDENTIALS_DIRECTORY
+	Script    string            // a POSIX shell script that runs once all is up; it prints one JSON document
+	Dir       string            // an existing directory for console.log and report.json, which stay
+	Timeout   time.Duration     // for the boot and the script
+}
+
+// What every machine has. It is what a small cloud machine offers.
+const (
+	cpus   = 2
+	memory = 1536 * size.MiB
+)
+
+// reportUnit starts the script when all other units have been started, and turns the machine off after it.
+// The pipe keeps programs from colouring what they think goes to a terminal.
+const reportUnit = `[Unit]
+Description=Report to the one who started this machine
+After=multi-user.target
+[Service]
+Type=exec
+ImportCredential=vm.*
+ExecStart=/bin/sh -c '/bin/sh ${CREDENTIALS_DIRECTORY}/vm.script | cat'
+ExecStopPost=/usr/bin/systemctl poweroff --force --force
+StandardOutput=file:/dev/ttyS1
+StandardError=journal+console
+`
+
+// harnessArguments make the console readable, failures final, and the report start.
+var harnessArguments = []string{
+	"TERM=dumb", "console=ttyS0,115200", "quiet", "systemd.show_status=1", // the service manager's lines, without the kernel's
+	"panic=-1", // at once, which ends the machine
+	"systemd.wants=vm-report.service",
+}
+
+// Programs are the host programs that machines run in.
+func Programs() []string { return []string{"qemu-system-x86_64"} }
+
+// Run boots the machine and returns what its script printed. A machine that ends without that, or not in time,
+// is an error that says how far it got and where its console is kept.
+func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
+	console, report := filepath.Join(m.Dir, "console.log"), filepath.Join(m.Dir, "report.json")
+	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
+	defer cancel()
+	err := run.Run(ctx, run.Cmd{
+		Program: "qemu-system-x86_64",
+		Args:    append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report),
+		Env:     append(run.HostEnv("PATH"), "TMPDIR="+m.Dir),
+	})
+	var failed *run.Error
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("no report after %v (%w); %s", m.Timeout, ctx.Err(), progress(console))
+	case errors.As(err, &failed): // its arguments are long
+		return nil, fmt.Errorf("%s: %w: %s; %s", failed.Program, failed.Err, failed.Stderr, progress(console))
+	}
+	content, err := os.ReadFile(report)
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(content) {
+		return nil, fmt.Errorf("the machine ended without a report; %s", progress(console))
+	}
+	return content, nil
+}
+
+func (m Machine) hardware() []string {
+	args := slices.Concat(m.Accel.args, []string{
+		"-machine", "q35", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(int(memory / size.MiB)),
+		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
+		"-no-reboot", // a machine that restarts has failed
+		"-kernel", m.Kernel, "-initrd", m.Initrd,
+		"-append", strings.Join(append(m.Arguments, harnessArguments...), " "),
+		"-drive", "if=virtio,format=raw,snapshot=on,file=" + strings.ReplaceAll(m.Disk, ",", ",,"),
+		"-device", "virtio-rng-pci",
+	})
+	for _, value := range m.SMBIOS {
+		args = append(args, "-smbios", value)
+	}
+	args = append(args,
+		"-smbios", credential("systemd.extra-unit.vm-report.service", reportUnit),
+		"-smbios", credential("vm.script", m.Script))
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		args = append(args, "-smbios", credential("vm."+name, m.Files[name]))
+	}
+	return args
+}
+
+// credential passes a file to the guest's service manager (systemd.system-credentials(7), systemd-debug-generator(8)).
+func credential(name, content string) string {
+	return "type=11,value=io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString([]byte(content))
+}
+
+// progress says how far a boot got.
+func progress(console string) string {
+	content, err := os.ReadFile(console)
+	if err != nil {
+		return "it has no console: " + err.Error()
+	}
+	last := "nothing"
+	for line := range strings.Lines(string(content)) {
+		if line = strings.TrimSpace(line); line != "" {
+			last = line
+		}
+	}
+	return fmt.Sprintf("the last line on its console (%s) is: %s", console, last)
+}
