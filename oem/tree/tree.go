@@ -126,6 +126,19 @@ func (t Tree) Filter(keep func(Entry) bool) Tree {
 	return kept
 }
 
+// Below returns the tree as it is below a directory that is added with its parents, mode 0755.
+func (t Tree) Below(dir string) Tree {
+	moved := make([]Entry, 0, len(t)+1)
+	for parent := dir; parent != "/"; parent = path.Dir(parent) {
+		moved = append(moved, Entry{Path: parent, Type: Dir, Mode: 0o755})
+	}
+	for _, e := range t {
+		e.Path = dir + e.Path
+		moved = append(moved, e)
+	}
+	return Sorted(moved)
+}
+
 // Files returns how many files and symbolic links the tree has.
 func (t Tree) Files() int {
 	n := 0

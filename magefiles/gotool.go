@@ -1,0 +1,15 @@
+//go:build mage
+
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// goTool runs the go command with everything it needs of this environment.
+func goTool(ctx context.Context, args ...string) error {
+	return run.Run(ctx, run.Cmd{Program: "go", Args: args, Env: os.Environ(), Stdout: os.Stdout})
+}

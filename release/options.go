@@ -1,0 +1,75 @@
+package release
+
+import (
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"fmt"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/progress"
+)
+
+// Options are what a release engineer chooses. The zero value of a field means its default.
+type Options struct {
+	Checkout  string    // the directory with recipes/ and platforms/
+	Output    string    // where releases go
+	Cache     string    // what later runs need not make again
+	Base      string    // the reference base's id
+	Version   string    // of the release
+	Arch      arch.Arch //
+	Platforms []string  // ids; all that exist for the architecture when empty
+	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
+	Jobs      int       // how much is done at a time
+	Progress  *progress.Display
+	Log       *slog.Logger
+}
+
+// The defaults of a run without configuration.
+const (
+	DefaultBase    = "trixie"
+	DefaultVersion = "9999.0.0" // higher than any release of Flatcar
+	OutputDir      = "_output"
+	CacheDir       = ".cache"
+)
+
+// FromEnvironment returns the options that environment variables choose:
+// VERSION, BASE, OUTPUT, CACHE, JOBS and SOURCE_DATE_EPOCH.
+func FromEnvironment(checkout string) (Options, error) {
+	o := Options{
+		Checkout: checkout,
+		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
+		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
+		Base:     orElse(os.Getenv("BASE"), DefaultBase),
+		Version:  orElse(os.Getenv("VERSION"), DefaultVersion),
+		Arch:     arch.AMD64,
+		Jobs:     runtime.NumCPU(),
+		Progress: progress.New(os.Stderr),
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	if text := os.Getenv("JOBS"); text != "" {
+		jobs, err := strconv.Atoi(text)
+		if err != nil || jobs < 1 {
+			return o, fmt.Errorf("JOBS=%s; wanted a number from 1 on", text)
+		}
+		o.Jobs = jobs
+	}
+	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || seconds < 0 {
+			return o, fmt.Errorf("SOURCE_DATE_EPOCH=%s; wanted seconds since 1970", text)
+		}
+		o.Epoch = time.Unix(seconds, 0).UTC()
+	}
+	return o, nil
+}
+
+func orElse(value, fallback string) string {
+	if value != "" {
+		return value
+	}
+	return fallback
+}

@@ -1,0 +1,213 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// Names in a release directory that do not depend on a platform.
+const (
+	partitionFile = "usr.bin"
+	rootHashFile  = "usr.roothash"
+	kernelFile    = "vmlinuz"
+	initrdFile    = "initrd"
+	sumsFile      = "SHA256SUMS"
+)
+
+// describe keeps all files of the release as blobs and writes down what they are.
+func (w *workshop) describe(ctx context.Context, images []oem.Image, empty, full partition) (*manifest.Manifest, error) {
+	golang, err := build.FindGo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &manifest.Manifest{
+		Schema: manifest.Schema, Version: w.Version, Arch: string(w.Arch), Epoch: w.Epoch.Unix(),
+		Base: manifest.Base{
+			ID: w.base.ID, VersionID: w.base.VersionID,
+			Archive: w.suite.Fingerprint, Usr: digest.Of([]byte(w.target.Usr.Listing())),
+		},
+		Tools: w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...),
+		Go:    golang.Version,
+		Partition: manifest.Partition{
+			File: partitionFile, Filesystem: btrfs.FlatcarFilesystem,
+			RootHash: full.Verity.RootHash, Salt: full.Verity.Salt, UUID: full.Verity.UUID,
+			FreeBefore: empty.Free, FreeAfter: full.Free,
+		},
+	}
+	for _, image := range images {
+		m.Images = append(m.Images, describeImage(image))
+		m.Files = append(m.Files, manifest.File{Name: imageFile(image), Size: image.Size, SHA256: image.SHA256})
+	}
+	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
+	return m, w.describeRest(m)
+}
+
+func describeImage(image oem.Image) manifest.Image {
+	return manifest.Image{
+		Name: image.Platform.Image(), Platform: image.Platform.ID.Value, KernelID: image.Platform.KernelID,
+		File: imageFile(image), Embedded: path.Join(embed.Dir, imageFile(image)),
+		Size: image.Size, SHA256: image.SHA256, Rung: image.Rung,
+		Files: image.Files(), Unpacked: image.Unpacked(), Dropped: image.Dropped.Files(), Inputs: image.Inputs,
+	}
+}
+
+// describeRest adds the files that are neither images nor the partition.
+func (w *workshop) describeRest(m *manifest.Manifest) error {
+	add := func(name string, content io.Reader) error {
+		d, n, err := w.blobs.Add(content)
+		m.Files = append(m.Files, manifest.File{Name: name, Size: size.Bytes(n), SHA256: d})
+		return err
+	}
+	for name, file := range map[string]string{kernelFile: w.base.Kernel, initrdFile: w.base.Initrd} {
+		content, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		err = add(name, content)
+		content.Close()
+		if err != nil {
+			return err
+		}
+	}
+	if err := add(rootHashFile, strings.NewReader(m.Partition.RootHash.String())); err != nil {
+		return err
+	}
+	slices.SortFunc(m.Files, func(a, b manifest.File) int { return strings.Compare(a.Name, b.Name) })
+	return nil
+}
+
+// Dir returns where a release lies.
+func (o Options) Dir() string { return filepath.Join(o.Output, o.Version, string(o.Arch)) }
+
+// write makes the release directory. A directory that is right already is left alone;
+// any other one is replaced as a whole, after the new one is complete.
+func (w *workshop) write(ctx context.Context, m *manifest.Manifest) error {
+	extra, err := ownFiles(m)
+	if err != nil {
+		return err
+	}
+	dir := w.Dir()
+	if isComplete(dir, m, extra) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	if err := w.fill(ctx, temp, m, extra); err != nil {
+		return err
+	}
+	return swap(temp, dir)
+}
+
+// ownFiles returns what is written from the manifest itself: the manifest, and the sums of everything.
+func ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
+	encoded, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]digest.SHA256{manifest.FileName: digest.Of(encoded)}
+	for _, f := range m.Files {
+		sums[f.Name] = f.SHA256
+	}
+	var list strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(&list, "%v  %s\n", sums[name], name) // as sha256sum --check reads it
+	}
+	return map[string][]byte{manifest.FileName: encoded, sumsFile: []byte(list.String())}, nil
+}
+
+// isComplete tells whether a directory holds the release, byte for byte, and nothing else.
+func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(m.Files)+len(extra) {
+		return false
+	}
+	for name, content := range extra {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != string(content) {
+			return false
+		}
+	}
+	for _, f := range m.Files {
+		if d, _, err := digest.OfFile(filepath.Join(dir, f.Name)); err != nil || d != f.SHA256 {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *workshop) fill(ctx context.Context, dir string, m *manifest.Manifest, extra map[string][]byte) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	for _, f := range m.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.writeBlob(filepath.Join(dir, f.Name), f.SHA256); err != nil {
+			return err
+		}
+	}
+	for name, content := range extra {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, name), 0o644, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *workshop) writeBlob(path string, d digest.SHA256) error {
+	return atomicfile.Write(path, 0o644, func(out io.Writer) error { return w.blobs.CopyTo(out, d) })
+}
+
+// swap puts a new directory in the place of an old one, in one step when there is an old one.
+// What was there before is then at the path of the new one.
+func swap(temp, dir string) error {
+	err := os.Rename(temp, dir)
+	if !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+}
+
+// writeImages writes only the images, leaving those that are right already.
+func (w *workshop) writeImages(dir string, images []oem.Image) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, image := range images {
+		path := filepath.Join(dir, imageFile(image))
+		if d, _, err := digest.OfFile(path); err == nil && d == image.SHA256 {
+			continue
+		}
+		if err := w.writeBlob(path, image.SHA256); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package release
+
+import (
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/embed"
+)
+
+// partition is a USR partition image in the blob store.
+type partition struct {
+	SHA256 digest.SHA256
+	Size   int64
+	Free   size.Bytes // what its file system has left
+	Verity verityData // zero as long as it is not hashed
+}
+
+type verityData struct {
+	RootHash digest.SHA256
+	Salt     string // hexadecimal
+	UUID     string
+}
+
+func (w *workshop) there(p partition) bool { return w.blobs.Has(p.SHA256, p.Size) }
+
+// btrfsTools decide the bytes of the file system, together with the kernel.
+var btrfsTools = []string{"btrfs-progs"}
+
+// format makes the partition of the base, without images.
+func (w *workshop) format(ctx context.Context) (partition, error) {
+	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...)}
+	return store.Memo(w.results, "format", inputs, w.there, func() (partition, error) {
+		id := digest.Of([]byte("file system of " + w.base.ID + " " + w.base.Version + " " + w.base.Arch))
+		return w.makePartition(ctx, func(path string) error {
+			return w.timed("file system of the base", func() error {
+				return btrfs.Format(ctx, w.tools, path, btrfs.Options{
+					Source:     w.base.Usr,
+					UUID:       btrfs.UUID(id[:16]),
+					Filesystem: btrfs.FlatcarFilesystem,
+					Partition:  btrfs.FlatcarPartition,
+					Epoch:      w.Epoch,
+				})
+			})
+		})
+	})
+}
+
+// embed puts the images into a partition and hashes it.
+func (w *workshop) embed(ctx context.Context, empty partition, images []oem.Image) (partition, error) {
+	list := make([]embed.Image, len(images))
+	for i, image := range images {
+		list[i] = embed.Image{Name: imageFile(image), SHA256: image.SHA256, Size: image.Size}
+	}
+	inputs := []any{empty.SHA256, list, w.Epoch.Unix()}
+	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
+		seed, err := digest.OfInputs(inputs)
+		if err != nil {
+			return partition{}, err
+		}
+		var hashed verityData
+		made, err := w.makePartition(ctx, func(path string) error {
+			err := w.timed("embedding", func() error {
+				return embed.Images(ctx, w.blobs.Path(empty.SHA256), path, list, w.blobs, w.Epoch)
+			})
+			if err != nil {
+				return err
+			}
+			hashed, err = w.seal(ctx, path, seed)
+			return err
+		})
+		made.Verity = hashed
+		return made, err
+	})
+}
+
+func (w *workshop) seal(ctx context.Context, path string, seed digest.SHA256) (verityData, error) {
+	step := w.Progress.Bytes("hashing", int64(btrfs.FlatcarFilesystem))
+	defer step.End()
+	root, params, err := embed.Seal(ctx, path, seed, step)
+	return verityData{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
+}
+
+// makePartition keeps what write leaves at the path that it is given.
+func (w *workshop) makePartition(ctx context.Context, write func(path string) error) (partition, error) {
+	dir, err := os.MkdirTemp(w.scratch, "partition.")
+	if err != nil {
+		return partition{}, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "usr.bin")
+	if err := write(path); err != nil {
+		return partition{}, err
+	}
+	free, err := btrfs.Free(ctx, path)
+	if err != nil {
+		return partition{}, err
+	}
+	d, n, err := w.blobs.AddFile(path)
+	return partition{SHA256: d, Size: n, Free: free}, err
+}
+
+func imageFile(image oem.Image) string { return image.Platform.Image() + ".raw" }

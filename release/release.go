@@ -1,0 +1,56 @@
+// Package release makes releases: images built for a base, embedded in its USR partition, hashed, and described.
+package release
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// Build makes the images of platforms and writes them to OUTPUT/images/ARCH/oem-ID.raw.
+func Build(ctx context.Context, o Options) ([]oem.Image, error) {
+	w, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	images, err := w.build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return images, w.writeImages(filepath.Join(o.Output, "images", string(o.Arch)), images)
+}
+
+// Assemble makes a release and writes it to OUTPUT/VERSION/ARCH, which appears complete or keeps what it had.
+func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
+	w, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	images, err := w.build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	empty, err := w.format(ctx)
+	if err != nil {
+		return nil, err
+	}
+	partition, err := w.embed(ctx, empty, images)
+	if err != nil {
+		return nil, err
+	}
+	m, err := w.describe(ctx, images, empty, partition)
+	if err != nil {
+		return nil, err
+	}
+	return m, w.write(ctx, m)
+}
+
+func (w *workshop) build(ctx context.Context) ([]oem.Image, error) {
+	factory, err := w.factory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return factory.Build(ctx, w.platforms)
+}

@@ -1,0 +1,203 @@
+package vm_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/verity"
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+const version = "9999.0.0"
+
+// TestBoot boots the reference base with one extension image, and shows that a disk which is not
+// what the root hash says does not come up.
+func TestBoot(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), vm.Programs()...)...)
+	b, tools := prepare(t)
+	image := filepath.Join(t.TempDir(), "usr.bin")
+	hash := makeImage(t, tools, b, image)
+
+	accel, err := vm.Probe(t.Context(), b.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("accelerator", accel.Name)
+	disk := filepath.Join(t.TempDir(), "disk.img")
+	if err := vm.MakeDisk(t.Context(), tools, disk, []vm.Partition{vm.UsrA(image)}); err != nil {
+		t.Fatal(err)
+	}
+	machine := func(t *testing.T, hash digest.SHA256) vm.Machine {
+		return vm.Machine{
+			Accel: accel, Kernel: b.Kernel, Initrd: b.Initrd, Disk: disk,
+			Arguments: base.KernelArguments(vm.UsrAUUID, hash),
+			Dir:       t.TempDir(), Timeout: 4 * time.Minute,
+		}
+	}
+
+	t.Run("sound", func(t *testing.T) {
+		report, err := vm.Boot(t.Context(), machine(t, hash))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v", report)
+		if err := report.Check(version, []string{"hello"}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("wrong root hash", func(t *testing.T) {
+		wrong := hash
+		wrong[31] ^= 1
+		mustNotBoot(t, machine(t, wrong))
+	})
+	t.Run("flipped bit", func(t *testing.T) {
+		flipBit(t, disk, int64(size.MiB)+64<<10+72) // in btrfs's superblock, at the generation
+		mustNotBoot(t, machine(t, hash))
+	})
+}
+
+// prepare shares the cache of release builds.
+func prepare(t *testing.T) (base.Base, *toolroot.Root) {
+	cache, err := filepath.Abs("../../.cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	sources, err := debian.HostSources("/etc/apt", os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := &debian.Archive{Sources: sources, Store: fetch.New(filepath.Join(cache, "fetch"), log, nil), Log: log}
+	def, err := base.Load("trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := archive.Release(t.Context(), def.Suite, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools, err := toolroot.Open(t.Context(), toolroot.Options{CacheDir: cache, Release: release, Epoch: release.SuiteDate(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := base.Make(t.Context(), def, base.Options{
+		CacheDir: cache, Release: release, Version: version, Epoch: release.SuiteDate(), Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, tools
+}
+
+// makeImage makes a partition image of the base with the extension "hello" in it, linked as Flatcar links its own.
+func makeImage(t *testing.T, tools *toolroot.Root, b base.Base, image string) digest.SHA256 {
+	ctx, epoch := t.Context(), time.Unix(1, 0)
+	err := btrfs.Format(ctx, tools, image, btrfs.Options{
+		Source: b.Usr, Filesystem: btrfs.FlatcarFilesystem, Partition: btrfs.FlatcarPartition, UUID: btrfs.UUID{1}, Epoch: epoch,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	extension := makeExtension(t, tools)
+	err = btrfs.Edit(ctx, image, image, epoch, func(root string) error {
+		links := filepath.Join(root, "share/flatcar/etc/extensions")
+		if err := os.Mkdir(links, 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("/usr/share/flatcar/hello.raw", filepath.Join(links, "hello.raw")); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(root, "share/flatcar/hello.raw"), extension, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hash, err := verity.Format(ctx, f, f, int64(btrfs.FlatcarFilesystem),
+		verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize), Salt: []byte{1}, UUID: [16]byte{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+func makeExtension(t *testing.T, tools *toolroot.Root) []byte {
+	dir := t.TempDir()
+	release := filepath.Join(dir, "tree/usr/lib/extension-release.d/extension-release.hello")
+	if err := os.MkdirAll(filepath.Dir(release), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(release, []byte("ID=flatcar\nVERSION_ID="+version+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	raw := filepath.Join(dir, "hello.raw")
+	err := tools.Run(t.Context(), toolroot.Cmd{
+		Program: "mksquashfs",
+		Args:    []string{filepath.Join(dir, "tree"), raw, "-all-root", "-quiet"},
+		Write:   []string{dir},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func flipBit(t *testing.T, path string, at int64) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var one [1]byte
+	if _, err := f.ReadAt(one[:], at); err != nil {
+		t.Fatal(err)
+	}
+	one[0] ^= 1
+	if _, err := f.WriteAt(one[:], at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustNotBoot wants the boot to end by itself, before /usr is there.
+func mustNotBoot(t *testing.T, m vm.Machine) {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), m.Timeout)
+	defer cancel()
+	report, err := vm.Boot(ctx, m)
+	if err == nil {
+		t.Fatalf("it booted: %+v", report)
+	}
+	t.Logf("ended after %v: %v", time.Since(started).Round(time.Second), err)
+	console, readErr := os.ReadFile(filepath.Join(m.Dir, "console.log"))
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	if strings.Contains(err.Error(), "no report after") || !strings.Contains(string(console), "dm-verity device has corrupted blocks") {
+		t.Errorf("verity did not stop it: %v", err)
+	}
+}

@@ -1,0 +1,80 @@
+package vm
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+func sound() Report {
+	return Report{
+		State: "running", MultiUser: "active", Usr: "/dev/mapper/usr", Verity: "verified",
+		Merged: []string{"oem-azure"}, OSRelease: map[string]string{"ID": "flatcar", "VERSION_ID": "1.0.0"},
+	}
+}
+
+func TestCheck(t *testing.T) {
+	if err := sound().Check("1.0.0", []string{"oem-azure"}); err != nil {
+		t.Error(err)
+	}
+	for wanted, spoil := range map[string]func(*Report){
+		"the system is \"degraded\"":         func(r *Report) { r.State = "degraded" },
+		"multi-user.target is \"inactive\"":  func(r *Report) { r.MultiUser = "inactive" },
+		"failed units: [a.service]":          func(r *Report) { r.Failed = []string{"a.service"} },
+		"the device of /usr is \"/dev/vda\"": func(r *Report) { r.Usr = "/dev/vda" },
+		"verity is \"corrupted\"":            func(r *Report) { r.Verity = "corrupted" },
+		"merged images are []":               func(r *Report) { r.Merged = nil },
+		"ID is \"debian\"":                   func(r *Report) { r.OSRelease["ID"] = "debian" },
+		"VERSION_ID is \"2.0.0\"":            func(r *Report) { r.OSRelease["VERSION_ID"] = "2.0.0" },
+	} {
+		r := sound()
+		spoil(&r)
+		err := r.Check("1.0.0", []string{"oem-azure"})
+		if err == nil || !strings.HasPrefix(err.Error(), wanted) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v; wanted %q alone", err, wanted)
+		}
+	}
+}
+
+func TestTableLine(t *testing.T) {
+	p := UsrA("usr.bin")
+	p.Size = size.GiB
+	want := `3: start=2048, size=2097152, type=` + UsrType + `, name="USR-A", uuid=` + UsrAUUID + `, attrs="GUID:48,56"`
+	if got := p.tableLine(size.MiB); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestCopySparse(t *testing.T) {
+	content := make([]byte, 5*size.MiB+17)
+	content[0], content[2*size.MiB], content[len(content)-1] = 1, 2, 3
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if err := copySparse(disk, size.MiB, image); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(content))
+	if _, err := disk.ReadAt(got, int64(size.MiB)); err != nil || string(got) != string(content) {
+		t.Errorf("the copy differs (%v)", err)
+	}
+}
+
+func TestProgressNamesTheLastLine(t *testing.T) {
+	console := filepath.Join(t.TempDir(), "console.log")
+	if err := os.WriteFile(console, []byte("a\r\n[  OK  ] Reached target b.\r\n\r\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := progress(console); !strings.HasSuffix(got, "is: [  OK  ] Reached target b.") {
+		t.Error(got)
+	}
+}

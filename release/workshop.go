@@ -1,0 +1,198 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/base"
+)
+
+// workshop is what a run works with, all of it found or made before the work begins.
+type workshop struct {
+	Options
+	platforms []*platform.Platform
+	archive   *debian.Archive
+	suite     *debian.Release // that the base is made from
+	tools     *toolroot.Root
+	base      base.Base
+	target    *target.Base
+	blobs     *store.Blobs
+	results   *store.Results
+	scratch   string
+}
+
+// open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
+// What is wrong with recipes, platforms or the host is said before anything is fetched.
+func open(ctx context.Context, o Options) (*workshop, error) {
+	w := &workshop{Options: o}
+	var err error
+	if w.platforms, err = choosePlatforms(o); err != nil {
+		return nil, err
+	}
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
+	if err := w.openCache(); err != nil {
+		return nil, err
+	}
+	if err := w.openArchive(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.openTools(ctx); err != nil {
+		return nil, err
+	}
+	return w, w.openBase(ctx)
+}
+
+func choosePlatforms(o Options) ([]*platform.Platform, error) {
+	all, err := oem.Definitions(os.DirFS(o.Checkout))
+	if err != nil {
+		return nil, err
+	}
+	return oem.Select(all, o.Arch, o.Platforms...)
+}
+
+// checkHost says what the host lacks: mounting and assembling roots need the superuser, and a few programs.
+func checkHost() error {
+	var lacking []error
+	if os.Geteuid() != 0 {
+		lacking = append(lacking, errors.New("this needs root, for loop mounts and to assemble the base; run it with sudo"))
+	}
+	for _, program := range append(base.Programs(), "go") {
+		if _, err := exec.LookPath(program); err != nil {
+			lacking = append(lacking, fmt.Errorf("%s is not on this machine; scripts/mage installs it", program))
+		}
+	}
+	return errors.Join(lacking...)
+}
+
+func (w *workshop) openCache() error {
+	cache, err := filepath.Abs(w.Cache)
+	if err != nil {
+		return err
+	}
+	w.Cache, w.scratch = cache, filepath.Join(cache, "scratch")
+	if err := os.MkdirAll(w.scratch, 0o755); err != nil {
+		return err
+	}
+	if w.blobs, err = store.OpenBlobs(filepath.Join(cache, "blobs")); err != nil {
+		return err
+	}
+	w.results, err = store.OpenResults(filepath.Join(cache, "results"))
+	return err
+}
+
+func (w *workshop) openArchive(ctx context.Context) error {
+	sources, err := debian.HostSources("/etc/apt", os.Getenv)
+	if err != nil {
+		return err
+	}
+	w.archive = &debian.Archive{
+		Sources:  sources,
+		Store:    fetch.New(filepath.Join(w.Cache, "downloads"), w.Log, nil),
+		Log:      w.Log,
+		CacheDir: filepath.Join(w.Cache, "downloads"),
+	}
+	definition, err := base.Load(w.Options.Base)
+	if err != nil {
+		return err
+	}
+	if w.suite, err = w.archive.Release(ctx, definition.Suite, string(w.Arch)); err != nil {
+		return err
+	}
+	if w.Epoch.IsZero() {
+		w.Epoch = w.suite.SuiteDate().UTC()
+	}
+	return nil
+}
+
+func (w *workshop) openTools(ctx context.Context) error {
+	suite, err := w.archive.Release(ctx, toolroot.Suite, runtime.GOARCH)
+	if err != nil {
+		return err
+	}
+	w.tools, err = toolroot.Open(ctx, toolroot.Options{CacheDir: w.Cache, Release: suite, Epoch: suite.SuiteDate(), Log: w.Log})
+	return err
+}
+
+func (w *workshop) openBase(ctx context.Context) error {
+	definition, err := base.Load(w.Options.Base)
+	if err != nil {
+		return err
+	}
+	w.base, err = base.Make(ctx, definition, base.Options{
+		CacheDir:    w.Cache,
+		Arch:        string(w.Arch),
+		Version:     w.Version,
+		Sources:     w.suite.SourceLines(),
+		Fingerprint: w.suite.Fingerprint.String(),
+		Epoch:       w.Epoch,
+		Log:         w.Log,
+	})
+	if err != nil {
+		return err
+	}
+	w.target, err = w.describeBase()
+	return err
+}
+
+// describeBase reads what building needs to know of the base.
+func (w *workshop) describeBase() (*target.Base, error) {
+	always := func(tree.Tree) bool { return true }
+	// The directory's name has the digest of all that the base was made from.
+	usr, err := store.Memo(w.results, "base-tree", w.base.Usr, always, func() (tree.Tree, error) {
+		scanned, err := tree.Scan(w.base.Usr, digest.OfReader)
+		return scanned.Below("/usr"), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	status, err := os.ReadFile(w.base.Status)
+	return &target.Base{ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Status: status}, err
+}
+
+// factory returns what builds the images.
+func (w *workshop) factory(ctx context.Context) (*oem.Factory, error) {
+	golang, err := build.FindGo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &oem.Factory{
+		Base: w.target,
+		Builder: &build.Builder{
+			Checkout: w.Checkout, Archive: w.archive, Go: golang, Base: w.target,
+			Blobs: w.blobs, Results: w.results, Scratch: w.scratch,
+		},
+		Packer:   &pack.Packer{Tools: w.tools, Blobs: w.blobs, Results: w.results, Scratch: w.scratch, Epoch: w.Epoch},
+		Blobs:    w.blobs,
+		Progress: w.Progress,
+		Jobs:     w.Jobs,
+	}, nil
+}
+
+// timed says how long a part took that has no steps to count.
+func (w *workshop) timed(name string, work func() error) error {
+	start := time.Now()
+	err := work()
+	if took := time.Since(start); err == nil && took > time.Second {
+		w.Progress.Say("%s done in %.1fs", name, took.Seconds())
+	}
+	return err
+}
