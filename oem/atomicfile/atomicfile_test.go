@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -32,5 +34,38 @@ func TestFailedWriteKeepsWhatWasThere(t *testing.T) {
 	info, _ := os.Stat(path)
 	if info.Mode().Perm() != 0o640 {
 		t.Errorf("mode is %v", info.Mode())
+	}
+}
+
+func TestDirIsMadeOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	failed := errors.New("failed")
+	if err := Dir(dir, func(string) error { return failed }); !errors.Is(err, failed) {
+		t.Fatalf("error is %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a failed directory is there: %v", err)
+	}
+	half := filepath.Join(filepath.Dir(dir), ".d.new")
+	if err := os.MkdirAll(filepath.Join(half, "left by a killed process"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	var made atomic.Int32
+	for range 4 {
+		wait.Go(func() {
+			err := Dir(dir, func(temp string) error {
+				made.Add(1)
+				return os.WriteFile(filepath.Join(temp, "f"), nil, 0o600)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	entries, _ := os.ReadDir(dir)
+	if made.Load() != 1 || len(entries) != 1 || entries[0].Name() != "f" {
+		t.Errorf("made %d times, holds %v", made.Load(), entries)
 	}
 }

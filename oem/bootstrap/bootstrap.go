@@ -5,10 +5,10 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -29,38 +29,26 @@ type Spec struct {
 // Programs are the host programs that Make runs.
 func Programs() []string { return []string{"mmdebstrap", "unshare"} }
 
-// Make assembles a root in dir, which must not exist yet and appears complete or not at all.
+// Make assembles a root in dir, which must not exist yet and is removed when that fails.
 // It needs to be root, and takes about half a minute for a bootable system.
-func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) (err error) {
+func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("assemble %s: needs root; run it with sudo", dir)
 	}
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("assemble %s: it exists; remove it first", dir)
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("assemble %s: %w", dir, err)
-			os.RemoveAll(temp)
-		}
-	}()
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return err
-	}
 	log.Info("assembling a Debian root", "suite", spec.Suite, "arch", spec.Arch, "dir", dir)
 	started := time.Now()
-	if err := mmdebstrap(ctx, spec, temp); err != nil {
-		return err
+	err := mmdebstrap(ctx, spec, dir)
+	if err == nil {
+		err = normalise(dir, spec.Epoch)
 	}
-	if err := normalise(temp, spec.Epoch); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(fmt.Errorf("assemble %s: %w", dir, err), os.RemoveAll(dir))
 	}
 	log.Info("assembled", "dir", dir, "took", time.Since(started).Round(time.Second))
-	return os.Rename(temp, dir)
+	return nil
 }
 
 // mmdebstrap runs in mount and process namespaces of its own: however it ends, no mount and no process is left.

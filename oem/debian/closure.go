@@ -165,7 +165,7 @@ func (s *solver) tryAlternative(r relation) (done bool, err error) {
 		if s.isCut(c.name) {
 			return true, nil
 		}
-		if version := s.have.version(c.name); version != "" {
+		if s.have.Version(c.name) != "" {
 			continue // another version than the base's cannot be added
 		}
 		if err := s.add(c); err == nil {
@@ -202,7 +202,7 @@ func (s *solver) unused() []string {
 // lacking says why no package satisfies a relation.
 func (s *solver) lacking(r relation) error {
 	c := s.from.byName[r.name]
-	switch version := s.have.version(r.name); {
+	switch version := s.have.Version(r.name); {
 	case version != "" && c != nil:
 		return fmt.Errorf("%v: the base has %s %s, which cannot be replaced (%s has %s)", r, r.name, version, c.pocket, c.version)
 	case version != "":

@@ -80,8 +80,8 @@ func (i *Installed) satisfies(r relation, native string) bool {
 	return false
 }
 
-// version returns the version of a package that the base has, or nothing.
-func (i *Installed) version(name string) string {
+// Version returns the installed version of a package, or "" when there is none.
+func (i *Installed) Version(name string) string {
 	if i == nil || len(i.byName[name]) == 0 {
 		return ""
 	}

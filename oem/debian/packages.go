@@ -1,7 +1,6 @@
 package debian
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -30,6 +29,7 @@ type Packages struct {
 // candidate is the highest version of a package. Most of the 70 000 are never looked at, so the rest stays text.
 type candidate struct {
 	name, version, pocket string
+	provides              string // the field of that name
 	text                  string // its stanza
 }
 
@@ -37,6 +37,7 @@ type candidate struct {
 type provided struct {
 	by      *candidate
 	version string
+	rank    int // of the package
 }
 
 // Packages loads the package indexes of the release, from the cache when they did not change.
@@ -131,26 +132,42 @@ func reduce(index io.Reader) (string, error) {
 const cacheVersion = "1"
 
 // cacheLine is the first line of a cached index: what it was made from and what it must hold.
-func cacheLine(source digest.SHA256, text string) string {
-	return fmt.Sprintf("oem-sysext packages %s %v %v\n", cacheVersion, source, digest.Of([]byte(text)))
+func cacheLine(source digest.SHA256, text string) (string, error) {
+	sum, _, err := digest.OfReader(strings.NewReader(text))
+	return fmt.Sprintf("oem-sysext packages %s %v %v\n", cacheVersion, source, sum), err
 }
 
 // readCached returns a cached index if it is whole and made from this source.
-func readCached(path string, source digest.SHA256) (string, bool) {
-	content, err := os.ReadFile(path)
+func readCached(path string, source digest.SHA256) (text string, ok bool) {
+	file, err := os.Open(path)
 	if err != nil {
 		return "", false
 	}
-	line, text, _ := bytes.Cut(content, []byte("\n"))
-	kept := string(text)
-	return kept, string(line)+"\n" == cacheLine(source, kept)
+	defer file.Close()
+	var content strings.Builder // unlike os.ReadFile it gives a string without a second copy
+	if info, err := file.Stat(); err == nil {
+		content.Grow(int(info.Size()))
+	}
+	if _, err := io.Copy(&content, file); err != nil {
+		return "", false
+	}
+	line, text, _ := strings.Cut(content.String(), "\n")
+	want, err := cacheLine(source, text)
+	return text, err == nil && line+"\n" == want
 }
 
 func writeCached(path string, source digest.SHA256, text string) error {
+	line, err := cacheLine(source, text)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(path, 0o644, []byte(cacheLine(source, text)+text))
+	return atomicfile.Write(path, 0o644, func(w io.Writer) error {
+		_, err := io.Copy(w, io.MultiReader(strings.NewReader(line), strings.NewReader(text)))
+		return err
+	})
 }
 
 // add takes the packages of one pocket in, of each name and architecture the highest version. On a tie the pocket added first wins.
@@ -170,6 +187,8 @@ func (p *Packages) add(pocket, text string) error {
 				c.name = f.value
 			case "Version":
 				c.version = f.value
+			case "Provides":
+				c.provides = f.value
 			}
 		}
 		if !validName(c.name) || c.version == "" {
@@ -186,20 +205,21 @@ func (p *Packages) add(pocket, text string) error {
 // Of several, the more important (field Priority) comes first, then the first by name.
 func (p *Packages) collectProvides() error {
 	for _, c := range p.byName {
-		if !strings.Contains(c.text, "\nProvides: ") {
+		if c.provides == "" {
 			continue
 		}
-		names, err := parseGroups(c.field("Provides"))
+		names, err := parseGroups(c.provides)
 		if err != nil {
 			return fmt.Errorf("package %s %s, field Provides: %w", c.name, c.version, err)
 		}
+		rank := c.rank()
 		for _, name := range names {
-			p.provides[name[0].name] = append(p.provides[name[0].name], provided{c, name[0].version})
+			p.provides[name[0].name] = append(p.provides[name[0].name], provided{c, name[0].version, rank})
 		}
 	}
 	for _, providers := range p.provides {
 		slices.SortFunc(providers, func(a, b provided) int {
-			return cmp.Or(cmp.Compare(a.by.rank(), b.by.rank()), strings.Compare(a.by.name, b.by.name), strings.Compare(a.version, b.version))
+			return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.by.name, b.by.name), strings.Compare(a.version, b.version))
 		})
 	}
 	return nil

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/fetch"
@@ -56,12 +56,9 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	names := []string{suite, suite + updatesSuffix, suite + securitySuffix}
 	found := make([]*inRelease, len(names))
 	failed := make([]error, len(names))
-	group, groupCtx := errgroup.WithContext(ctx)
+	var group sync.WaitGroup
 	for i, name := range names {
-		group.Go(func() error {
-			found[i], failed[i] = a.inRelease(groupCtx, name, keys)
-			return nil
-		})
+		group.Go(func() { found[i], failed[i] = a.inRelease(ctx, name, keys) })
 	}
 	group.Wait()
 	release := &Release{Suite: suite, Arch: arch, archive: a}
@@ -80,6 +77,9 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	release.Fingerprint, err = release.fingerprint()
 	return release, err
 }
+
+// SuiteDate is the date of the suite itself, which security fixes between point releases do not change.
+func (r *Release) SuiteDate() time.Time { return r.pockets[0].date }
 
 func (r *Release) fingerprint() (digest.SHA256, error) {
 	inputs := []any{r.Suite, r.Arch}

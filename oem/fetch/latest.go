@@ -67,8 +67,21 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 // errUnreachable is wrapped by errors that say nothing about the document.
 var errUnreachable = errors.New("the server does not answer as it should")
 
-// refresh asks the server for the document, naming the version of the kept copy.
+// refresh gets the document from the server, again when the answer is cut.
 func (s *Store) refresh(ctx context.Context, address string, doc *Document) error {
+	for attempt := 1; ; attempt++ {
+		err := s.ask(ctx, address, doc)
+		if !errors.Is(err, errCut) || ctx.Err() != nil || attempt == cutAttempts {
+			return err
+		}
+		if err := s.pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// ask asks the server for the document, naming the version of the kept copy.
+func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	client := s.patient
 	if doc.Kept != nil {
 		client = s.hasty

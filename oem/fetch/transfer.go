@@ -29,16 +29,16 @@ func (s *Store) transfer(ctx context.Context, part *partial, address string, wan
 	for attempt := 1; ; attempt++ {
 		resumed, err := s.attempt(ctx, part, address, want)
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case err == nil || ctx.Err() != nil || attempt == cutAttempts:
 			return err
 		case errors.Is(err, errMismatch) && resumed:
 			// The two halves may come from different files: once more, from the start.
-		case !errors.Is(err, errCut) || attempt == cutAttempts:
+		case !errors.Is(err, errCut):
 			return err
 		default:
 			s.log.Warn("download was cut and goes on", "address", redact(address), "attempt", attempt, "error", err)
 		}
-		if err := sleep(ctx, s.patient.Backoff(s.patient.RetryWaitMin, s.patient.RetryWaitMax, attempt-1, nil)); err != nil {
+		if err := s.pause(ctx, attempt); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func (s *Store) attempt(ctx context.Context, part *partial, address string, want
 func (s *Store) receive(part *partial, offset int64, body io.Reader, announced int64, want Want, name string) error {
 	total, err := wholeLength(offset, announced, want)
 	if err != nil {
-		return err
+		return errors.Join(err, part.restart())
 	}
 	hash := sha256.New()
 	seen := io.Writer(hash)
@@ -166,11 +166,13 @@ func statusError(response *http.Response) error {
 // name is what a person calls the file at an address.
 func name(address string) string { return path.Base(redact(address)) }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// pause waits after a failed attempt, longer after each.
+func (s *Store) pause(ctx context.Context, attempt int) error {
+	client := s.patient
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(d):
+	case <-time.After(client.Backoff(client.RetryWaitMin, client.RetryWaitMax, attempt-1, nil)):
 		return nil
 	}
 }

@@ -2,14 +2,12 @@ package toolroot
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -44,18 +42,18 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		err := bootstrap.Make(ctx, bootstrap.Spec{
+	err = atomicfile.Dir(dir, func(temp string) error {
+		return bootstrap.Make(ctx, bootstrap.Spec{
 			Suite:    o.Release.Suite,
 			Arch:     o.Release.Arch,
 			Packages: packages,
 			Exclude:  []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"},
 			Sources:  o.Release.SourceLines(),
 			Epoch:    o.Epoch,
-		}, dir, o.Log)
-		if err != nil {
-			return nil, fmt.Errorf("tool root: %w", err)
-		}
+		}, filepath.Join(temp, "root"), o.Log)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tool root: %w", err)
 	}
-	return At(dir)
+	return At(filepath.Join(dir, "root"))
 }

@@ -6,7 +6,6 @@ package base
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/run"
 )
@@ -37,11 +35,13 @@ type Base struct {
 
 // Options say where a base comes from and where it is kept.
 type Options struct {
-	CacheDir string          // must exist
-	Release  *debian.Release // of the definition's suite
-	Version  string          // three numbers, and optionally a plus sign and the name of a build
-	Epoch    time.Time       // no file is younger than this
-	Log      *slog.Logger
+	CacheDir    string    // must exist
+	Arch        string    // as Debian names it
+	Version     string    // three numbers, and optionally a plus sign and the name of a build
+	Sources     []string  // sources.list lines of the definition's suite
+	Fingerprint string    // of what the sources hold: with another one the base is assembled anew
+	Epoch       time.Time // no file is younger than this
+	Log         *slog.Logger
 }
 
 // KernelArguments are what the base's initramfs needs to find /usr, as Flatcar's boot loader passes them.
@@ -71,11 +71,11 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 		return Base{}, err
 	}
 	core := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s", def.ID, key.Short()))
-	if err := unlessThere(core, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
+	if err := atomicfile.Dir(core, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
 		return Base{}, fmt.Errorf("assemble base %s: %w", def.ID, err)
 	}
 	usr := core + "-" + opts.Version
-	if err := unlessThere(usr, func(temp string) error { return stamp(ctx, def, core, temp, opts) }); err != nil {
+	if err := atomicfile.Dir(usr, func(temp string) error { return stamp(ctx, def, core, temp, opts) }); err != nil {
 		return Base{}, fmt.Errorf("base %s as version %s: %w", def.ID, opts.Version, err)
 	}
 	status := filepath.Join(core, "status")
@@ -84,7 +84,7 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 		return Base{}, err
 	}
 	return Base{
-		ID: def.ID, Version: opts.Version, VersionID: id, Arch: opts.Release.Arch,
+		ID: def.ID, Version: opts.Version, VersionID: id, Arch: opts.Arch,
 		Systemd: upstreamVersion(pkgs, "systemd"),
 		Usr:     filepath.Join(usr, "usr"),
 		Kernel:  filepath.Join(core, "vmlinuz"),
@@ -116,33 +116,10 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 		Definition  Definition
 		Files       map[string]string
 		Arch        string
-		Fingerprint digest.SHA256
+		Fingerprint string
 		Epoch       int64
 		Mmdebstrap  string
-	}{1, def, files, opts.Release.Arch, opts.Release.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
-}
-
-// unlessThere makes a directory that appears complete or not at all.
-func unlessThere(dir string, fill func(temp string) error) error {
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp) // gone already when all went well
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return err
-	}
-	if err := fill(temp); err != nil {
-		return err
-	}
-	err = os.Rename(temp, dir)
-	if errors.Is(err, fs.ErrExist) {
-		return nil // another process was faster
-	}
-	return err
+	}{1, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
 }
 
 // assemble makes all of a base but its version: usr, vmlinuz, initrd and status in dir.
@@ -150,10 +127,10 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	root := filepath.Join(dir, "root")
 	err := bootstrap.Make(ctx, bootstrap.Spec{
 		Suite:    def.Suite,
-		Arch:     opts.Release.Arch,
+		Arch:     opts.Arch,
 		Packages: slices.Concat(def.Packages, def.Build),
 		Exclude:  def.Exclude,
-		Sources:  opts.Release.SourceLines(),
+		Sources:  opts.Sources,
 		Epoch:    opts.Epoch,
 	}, root, opts.Log)
 	if err != nil {

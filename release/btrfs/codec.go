@@ -32,12 +32,13 @@ func newCodec() (*codec, error) {
 // encode compresses one unit at most.
 func (c *codec) encode(data []byte) []byte { return c.encoder.EncodeAll(data, nil) }
 
-// decode returns the first length bytes of a compressed extent, which zeros may follow.
+// decode returns the first length bytes of a compressed extent. The frame may hold less: the kernel compresses
+// up to the end of the file, and the rest of the last block is zero. So is what follows the frame on disk.
 func decode(compressed []byte, compression uint8, length int) ([]byte, error) {
 	if compression != compressZstd {
 		return nil, fmt.Errorf("compression is %d; wanted %d (zstd)", compression, compressZstd)
 	}
-	// The reader is hidden: of a bytes.Buffer the library would take the zeros for a second frame.
+	// The reader is hidden: a bytes.Reader would be decoded as a whole, with the zeros for a second frame.
 	in := struct{ io.Reader }{bytes.NewReader(compressed)}
 	d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(unit), zstd.WithDecoderLowmem(true))
 	if err != nil {
@@ -46,10 +47,8 @@ func decode(compressed []byte, compression uint8, length int) ([]byte, error) {
 	defer d.Close()
 	data := make([]byte, length)
 	n, err := io.ReadFull(d, data)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return data, nil // the kernel too takes the rest for zeros
-	}
-	if err != nil {
+	frameEnded := errors.Is(err, io.ErrUnexpectedEOF) || n > 0 && errors.Is(err, zstd.ErrMagicMismatch)
+	if err != nil && !frameEnded {
 		return nil, fmt.Errorf("zstd data fails after %d bytes: %w", n, err)
 	}
 	return data, nil

@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
-	"unsafe"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/size"
-	"golang.org/x/sys/unix"
 )
 
 // Edit writes at the path to what the image at the path from becomes when change has been applied to it.
@@ -17,38 +16,70 @@ import (
 //
 // The function change gets a path under which it finds the file system mounted for writing,
 // in this process and its children, until it returns. Links in the image can point anywhere: use os.OpenRoot(root).
-// It must close what it opens. Times later than epoch become epoch.
+// It must close what it opens, and create things in the same order each time for the same bytes each time.
+// Times later than epoch become epoch. The default subvolume is read-only afterwards.
 //
-// When the changes do not fit, the error is an ENOSPC, even if change itself did not see one.
+// While it is changed, the file system has more room than it keeps, for the kernel works badly near the end of it.
+// When the result does not fit, the error is an ENOSPC, most often after change has returned.
 func Edit(ctx context.Context, from, to string, epoch time.Time, change func(root string) error) error {
 	if os.Geteuid() != 0 {
 		return ErrNeedsRoot
 	}
-	super, err := ReadSuperblock(from)
+	if err := edit(ctx, from, to, epoch, change); err != nil {
+		return fmt.Errorf("edit %s: %w", from, err)
+	}
+	return nil
+}
+
+func edit(ctx context.Context, from, to string, epoch time.Time, change func(root string) error) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	private, err := privateCopy(from, dirOf(to))
+	defer in.Close()
+	super, err := readSuperblock(in)
+	if err != nil {
+		return err
+	}
+	private, err := privateCopy(in, int64(super.Size), filepath.Dir(to))
 	if err != nil {
 		return err
 	}
 	defer private.Close()
 	if err := changeMounted(ctx, private, super, change); err != nil {
-		return fmt.Errorf("edit %s: %w", from, err)
+		return err
 	}
-	return atomicfile.Create(to, 0o644, func(out *os.File) error {
-		return rewrite(ctx, out, private, super.Generation, epoch)
-	})
-}
-
-// changeMounted mounts private for writing, applies change, and returns when everything is in the file.
-func changeMounted(ctx context.Context, private *os.File, super Superblock, change func(root string) error) (err error) {
-	m, err := mountImage(ctx, private, super, forWriting)
+	info, err := in.Stat()
 	if err != nil {
 		return err
 	}
-	defer m.close() // after a panic or an error; nothing is left to be written after seal
-	if err := setReadOnly(m, false); err != nil {
+	return atomicfile.Create(to, 0o644, func(out *os.File) error {
+		if err := copySparse(out, in, int64(super.Size), info.Size()); err != nil {
+			return err
+		}
+		return rewrite(ctx, out, private, super, epoch)
+	})
+}
+
+// workroom is how large a file system is while it is changed: twice its size, and at least what the kernel
+// agrees to resize to (fs/btrfs/ioctl.c, btrfs_ioctl_resize).
+func workroom(super Superblock) int64 { return int64(max(2*super.Size, 256*size.MiB)) }
+
+// changeMounted mounts private for writing, applies change, and returns when everything is in the file.
+func changeMounted(ctx context.Context, private *os.File, super Superblock, change func(root string) error) error {
+	length := workroom(super)
+	if err := private.Truncate(length); err != nil {
+		return err
+	}
+	m, err := mountImage(ctx, private, length, forWriting)
+	if err != nil {
+		return err
+	}
+	defer m.close() // also after a panic; nothing is left to be written after seal
+	if err := m.setReadOnly(false); err != nil {
+		return err
+	}
+	if err := m.grow(); err != nil {
 		return err
 	}
 	if err := change(m.root()); err != nil {
@@ -57,7 +88,7 @@ func changeMounted(ctx context.Context, private *os.File, super Superblock, chan
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := setReadOnly(m, true); err != nil {
+	if err := m.setReadOnly(true); err != nil {
 		return err
 	}
 	return m.seal()
@@ -66,21 +97,6 @@ func changeMounted(ctx context.Context, private *os.File, super Superblock, chan
 // View mounts an image read-only and calls look with a path under which it finds the file system,
 // in this process and its children, until it returns. Links in the image can point anywhere: use os.OpenRoot(root).
 func View(ctx context.Context, image string, look func(root string) error) error {
-	return viewMounted(ctx, image, func(m *mount) error { return look(m.root()) })
-}
-
-// Free returns how much room for further files the file system of an image has.
-// The number is the kernel's (statfs): data and metadata share their space, so there is only one, and both count.
-func Free(ctx context.Context, image string) (size.Bytes, error) {
-	var free int64
-	err := viewMounted(ctx, image, func(m *mount) (err error) {
-		free, err = m.free()
-		return err
-	})
-	return size.Bytes(free), err
-}
-
-func viewMounted(ctx context.Context, image string, look func(*mount) error) error {
 	if os.Geteuid() != 0 {
 		return ErrNeedsRoot
 	}
@@ -93,46 +109,23 @@ func viewMounted(ctx context.Context, image string, look func(*mount) error) err
 	if err != nil {
 		return err
 	}
-	m, err := mountImage(ctx, f, super, forReading)
+	m, err := mountImage(ctx, f, int64(super.Size), forReading)
 	if err != nil {
 		return err
 	}
 	defer m.close()
-	return look(m)
+	return look(m.root())
 }
 
-// Requests on a subvolume and the flag they carry (kernel include/uapi/linux/btrfs.h).
-const (
-	ioctlSubvolGetFlags = 0x80089419 // _IOR(0x94, 25, __u64)
-	ioctlSubvolSetFlags = 0x4008941a // _IOW(0x94, 26, __u64)
-	subvolReadOnly      = 1 << 1
-)
-
-// setReadOnly sets or clears the read-only flag of the default subvolume, which is what is mounted.
-func setReadOnly(m *mount, readOnly bool) error {
-	root, err := os.Open(m.root())
+// Free returns how much room an image has for Edit to fill: with data, and with what accounts for it,
+// which is about 1/400 of large files. It needs no mount.
+//
+// The kernel's number (statfs, of an image that Edit wrote, on a writable device) is 64 KiB more:
+// around the mirror of the superblock there is a gap that it does not subtract.
+func Free(_ context.Context, image string) (size.Bytes, error) {
+	super, err := ReadSuperblock(image)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer root.Close()
-	var flags uint64
-	if err := ioctl(root, ioctlSubvolGetFlags, &flags); err != nil {
-		return fmt.Errorf("read the flags of the default subvolume: %w", err)
-	}
-	wanted := flags &^ subvolReadOnly
-	if readOnly {
-		wanted |= subvolReadOnly
-	}
-	if err := ioctl(root, ioctlSubvolSetFlags, &wanted); err != nil {
-		return fmt.Errorf("set the flags of the default subvolume to %#x: %w", wanted, err)
-	}
-	return nil
-}
-
-func ioctl(f *os.File, request uintptr, value *uint64) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(value)))
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return max(0, newSpace(uint64(super.Size)).free()-super.Used), nil
 }

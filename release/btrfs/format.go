@@ -32,7 +32,7 @@ func Format(ctx context.Context, tools *toolroot.Root, path string, o Options) e
 	if os.Geteuid() != 0 {
 		return ErrNeedsRoot
 	}
-	dir, err := os.MkdirTemp(dirOf(path), ".btrfs.*")
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".btrfs.*")
 	if err != nil {
 		return err
 	}

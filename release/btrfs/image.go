@@ -5,44 +5,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// privateCopy copies image to a file without a name in dir, which goes when it is closed.
-func privateCopy(image, dir string) (*os.File, error) {
-	in, err := os.Open(image)
+// privateCopy copies the first length bytes of in to a file without a name in dir, which goes when it is closed.
+func privateCopy(in *os.File, length int64, dir string) (*os.File, error) {
+	out, err := os.CreateTemp(dir, ".btrfs.*")
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return nil, err
-	}
-	out, err := scratchFile(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := copySparse(out, in, 0, info.Size()); err != nil {
+	if err := errors.Join(os.Remove(out.Name()), copySparse(out, in, 0, length)); err != nil {
 		out.Close()
-		return nil, fmt.Errorf("copy %s: %w", image, err)
+		return nil, fmt.Errorf("copy %s: %w", in.Name(), err)
 	}
 	return out, nil
-}
-
-// scratchFile creates a file without a name in dir.
-func scratchFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".btrfs.*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // copySparse makes out as long as end and copies what in has between from and end to the same place. Holes stay holes.
@@ -84,6 +61,3 @@ func copyRange(out, in *os.File, from, end int64) error {
 	_, err := io.CopyN(out, in, end-from) // copy_file_range where it can
 	return err
 }
-
-// dirOf is where a file that will become path may be prepared.
-func dirOf(path string) string { return filepath.Dir(path) }

@@ -13,8 +13,9 @@ import (
 // ErrNeedsRoot says that the caller may not mount. Nothing was touched.
 var ErrNeedsRoot = errors.New("mounting a file system needs root")
 
-// mount is a mounted file system that has no place in any directory tree: it is reached through a file descriptor only.
-// The kernel unmounts it when that descriptor goes, however the process ends.
+// mount is a mounted file system that has no place in any directory tree: it is reached through a file descriptor only,
+// which like one of O_PATH stands for a place and cannot be read. The kernel unmounts it when that descriptor goes,
+// however the process ends.
 type mount struct {
 	fd int
 }
@@ -32,9 +33,9 @@ var (
 	forReading = mountMode{readOnly: true, options: map[string]string{"ro": "", "rescue": "nologreplay"}}
 )
 
-// mountImage mounts the file system at the start of backing, which super describes.
-func mountImage(ctx context.Context, backing *os.File, super Superblock, mode mountMode) (*mount, error) {
-	device, err := attachLoop(ctx, backing, int64(super.Size), mode.readOnly)
+// mountImage mounts the file system in the first length bytes of backing. Its superblock must have been checked.
+func mountImage(ctx context.Context, backing *os.File, length int64, mode mountMode) (*mount, error) {
+	device, err := attachLoop(ctx, backing, length, mode.readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (m *mount) seal() error {
 }
 
 func (m *mount) sync() error {
-	root, err := os.Open(m.root()) // the descriptor itself only stands for a path
+	root, err := os.Open(m.root())
 	if err != nil {
 		return err
 	}
@@ -122,12 +123,3 @@ func (m *mount) sync() error {
 }
 
 func (m *mount) close() error { return unix.Close(m.fd) }
-
-// free returns what statfs calls available.
-func (m *mount) free() (int64, error) {
-	var stat unix.Statfs_t
-	if err := unix.Fstatfs(m.fd, &stat); err != nil {
-		return 0, fmt.Errorf("statfs: %w", err)
-	}
-	return int64(stat.Bavail) * stat.Bsize, nil
-}

@@ -17,8 +17,8 @@ type rewriter struct {
 	in    *reader
 	out   *os.File
 	codec *codec
+	base  Superblock // of the file system before the edit: its size, and the last generation that is not new
 	epoch time.Time
-	since uint64 // extents of a later generation are new
 
 	space   *space
 	files   []item // of the file tree
@@ -44,18 +44,11 @@ type dataRef struct {
 	count         uint32
 }
 
-// rewrite writes to out the file system in the file in, and copies what follows it.
-// File data of generations up to since keeps its extents; later data gets new ones.
-func rewrite(ctx context.Context, out, in *os.File, since uint64, epoch time.Time) error {
+// rewrite writes to out the file system in the file in, which is an edited base, at the base's size.
+// Data that the base had keeps its bytes; data of files that were written since is compressed anew.
+func rewrite(ctx context.Context, out, in *os.File, base Superblock, epoch time.Time) error {
 	r, err := openReader(in)
 	if err != nil {
-		return err
-	}
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if err := copySparse(out, in, int64(r.super.Size), info.Size()); err != nil {
 		return err
 	}
 	codec, err := newCodec()
@@ -63,8 +56,8 @@ func rewrite(ctx context.Context, out, in *os.File, since uint64, epoch time.Tim
 		return err
 	}
 	w := &rewriter{
-		in: r, out: out, codec: codec, epoch: epoch, since: since,
-		space: newSpace(uint64(r.super.Size)), moved: map[uint64]*movedPiece{},
+		in: r, out: out, codec: codec, base: base, epoch: epoch,
+		space: newSpace(uint64(base.Size)), moved: map[uint64]*movedPiece{},
 	}
 	items, err := r.tree(fsTree)
 	if err != nil {
@@ -131,7 +124,9 @@ func (w *rewriter) planInode(items []item) error {
 
 // isNew tells whether an extent was written since the edit began.
 // Space that was allocated ahead has no content to be kept, so it is new too.
-func (w *rewriter) isNew(e fileExtent) bool { return e.generation > w.since || e.kind == typePrealloc }
+func (w *rewriter) isNew(e fileExtent) bool {
+	return e.generation > w.base.Generation || e.kind == typePrealloc
+}
 
 // normaliseInode sets what the kernel took from its clock and its counters.
 // Access, change and creation time follow the modification time: they would tell when the image was made.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+
+	"github.com/flatcar/oem-sysext/oem/size"
 )
 
 // Where things go in what this package writes. Logical addresses are places in the file.
@@ -35,6 +37,15 @@ func newSpace(total uint64) *space {
 }
 
 func (s *space) clone() *space { return &space{gaps: slices.Clone(s.gaps)} }
+
+// free is how much is left.
+func (s *space) free() size.Bytes {
+	total := uint64(0)
+	for _, g := range s.gaps {
+		total += g.end - g.next
+	}
+	return size.Bytes(total)
+}
 
 // take returns the address of the first gap that has length bytes in one piece.
 func (s *space) take(length uint64) (uint64, error) {

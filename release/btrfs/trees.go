@@ -48,7 +48,7 @@ func (w *rewriter) writeTrees() error {
 
 // writeBlock completes a tree block and writes it.
 func (w *rewriter) writeBlock(address uint64, block []byte) error {
-	copy(block[headerFSID:], w.in.super.UUID[:])
+	copy(block[headerFSID:], w.base.UUID[:])
 	setField64(block, headerAddress, address)
 	setField64(block, headerFlags, headerWritten|headerMixedBackref)
 	copy(block[headerChunkUUID:], w.derivedUUID("chunk tree"))
@@ -60,7 +60,7 @@ func (w *rewriter) writeBlock(address uint64, block []byte) error {
 
 // derivedUUID is for the UUIDs that mkfs.btrfs rolls dice for. They follow from the file system's (RFC 9562, version 8).
 func (w *rewriter) derivedUUID(of string) []byte {
-	sum := sha256.Sum256(append([]byte(of+"\x00"), w.in.super.UUID[:]...))
+	sum := sha256.Sum256(append([]byte(of+"\x00"), w.base.UUID[:]...))
 	sum[6] = sum[6]&0x0f | 0x80
 	sum[8] = sum[8]&0x3f | 0x80
 	return sum[:16]
@@ -112,7 +112,7 @@ type group struct{ start, length, kind uint64 }
 func (w *rewriter) groups() []group {
 	return []group{
 		{systemStart, systemLength, groupSystem},
-		{mixedStart, mixedLength(uint64(w.in.super.Size)), groupData | groupMetadata},
+		{mixedStart, mixedLength(uint64(w.base.Size)), groupData | groupMetadata},
 	}
 }
 
@@ -158,6 +158,7 @@ func (w *rewriter) device() []byte {
 	for _, g := range w.groups() {
 		used += g.length
 	}
+	setField64(data, devItemTotalBytes, uint64(w.base.Size))
 	setField64(data, devItemBytesUsed, used)
 	setField64(data, devItemGeneration, 0)
 	copy(data[devItemUUID:], w.derivedUUID("device"))
@@ -368,6 +369,7 @@ func (w *rewriter) writeSuper(trees []placed) error {
 		bytesUsed += used(tree(extentTree).items, g)
 	}
 	raw := slices.Clone(w.in.super.raw)
+	setField64(raw, superTotalBytes, uint64(w.base.Size))
 	setField64(raw, superBytesUsed, bytesUsed)
 	setField64(raw, superGeneration, generation)
 	setField64(raw, superRoot, root.root())
@@ -394,7 +396,7 @@ func (w *rewriter) writeSuper(trees []placed) error {
 
 func (w *rewriter) writeSupers(raw []byte) error {
 	for _, at := range []uint64{superOffset, superMirrorOffset} {
-		if at+superLength > uint64(w.in.super.Size) {
+		if at+superLength > uint64(w.base.Size) {
 			continue
 		}
 		setField64(raw, superBytenr, at)

@@ -132,6 +132,9 @@ func progress(console string) string {
 		if line = strings.TrimSpace(line); line != "" {
 			last = line
 		}
+		if strings.Contains(line, "Kernel panic") {
+			break // what follows are registers
+		}
 	}
 	return fmt.Sprintf("the last line on its console (%s) is: %s", console, last)
 }

@@ -1,0 +1,79 @@
+package debian
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReadStanzas(t *testing.T) {
+	got, err := readStanzas(strings.NewReader(`
+# a comment
+Package: a
+Description: short
+ long
+ .
+# a comment within
+ more
+SHA256:
+ abc 1 x
+	def 2 y
+
+ ` + `
+Package: b
+Empty:
+Url: http://example.org/`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []stanza{
+		{"package": "a", "description": "short\n long\n .\n more", "sha256": "abc 1 x\n\tdef 2 y"},
+		{"package": "b", "empty": "", "url": "http://example.org/"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("wanted (-), got (+):\n%s", diff)
+	}
+}
+
+func TestReadStanzasRefuses(t *testing.T) {
+	for text, says := range map[string]string{
+		"Package: a\nno colon\n":             `"no colon\n" is not a field`,
+		" begins with a space: x\n":          "is not a field",
+		"two words: x\n":                     "is not a field",
+		": x\n":                              "is not a field",
+		"A: 1\na: 2\n":                       "is there twice",
+		"A: " + strings.Repeat("x", maxLine): "line 1 is longer than 1048576 bytes",
+		strings.Repeat("A: "+strings.Repeat("x", 1<<19)+"\n", 40): "the stanza is longer than 16777216 bytes",
+	} {
+		if _, err := readStanzas(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%.40q: error is %v; wanted %q", text, err, says)
+		}
+	}
+}
+
+func FuzzStanzas(f *testing.F) {
+	f.Add("Package: a\nDepends: b,\n c\n\nPackage: d\n")
+	f.Add("#\n\n \n:")
+	f.Fuzz(func(t *testing.T, text string) {
+		for reader := newStanzaReader(strings.NewReader(text)); ; {
+			one, err := reader.next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return
+			}
+			if strings.TrimSpace(one) == "" {
+				t.Fatalf("%q has the empty stanza %q", text, one)
+			}
+			if _, err := parseStanza(one); err != nil {
+				return
+			}
+		}
+		if _, err := readStanzas(strings.NewReader(text)); err != nil {
+			t.Errorf("one by one it was accepted: %v", err)
+		}
+	})
+}

@@ -1,0 +1,62 @@
+package btrfs
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Requests (kernel include/uapi/linux/btrfs.h).
+const (
+	ioctlResize         = 0x50009403 // _IOW(0x94, 3, struct btrfs_ioctl_vol_args)
+	ioctlSubvolGetFlags = 0x80089419 // _IOR(0x94, 25, __u64)
+	ioctlSubvolSetFlags = 0x4008941a // _IOW(0x94, 26, __u64)
+
+	subvolReadOnly = 1 << 1
+)
+
+// volArgs is struct btrfs_ioctl_vol_args.
+type volArgs struct {
+	fd   int64
+	name [4088]byte
+}
+
+// grow makes the file system as large as its device.
+func (m *mount) grow() error {
+	var args volArgs
+	copy(args.name[:], "max")
+	if err := m.ioctl(ioctlResize, unsafe.Pointer(&args)); err != nil {
+		return fmt.Errorf("make the file system larger for the time of the change: %w", err)
+	}
+	return nil
+}
+
+// setReadOnly sets or clears the read-only flag of the default subvolume, which is what is mounted.
+func (m *mount) setReadOnly(readOnly bool) error {
+	var flags uint64
+	if err := m.ioctl(ioctlSubvolGetFlags, unsafe.Pointer(&flags)); err != nil {
+		return fmt.Errorf("read the flags of the default subvolume: %w", err)
+	}
+	flags &^= subvolReadOnly
+	if readOnly {
+		flags |= subvolReadOnly
+	}
+	if err := m.ioctl(ioctlSubvolSetFlags, unsafe.Pointer(&flags)); err != nil {
+		return fmt.Errorf("set the flags of the default subvolume to %#x: %w", flags, err)
+	}
+	return nil
+}
+
+func (m *mount) ioctl(request uintptr, argument unsafe.Pointer) error {
+	root, err := os.Open(m.root()) // the mount's descriptor stands for a path only
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, root.Fd(), request, uintptr(argument)); errno != 0 {
+		return errno
+	}
+	return nil
+}

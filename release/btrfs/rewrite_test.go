@@ -1,0 +1,136 @@
+package btrfs
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// TestRewriteKeepsExtents has the kernel make all kinds of extents and takes them for old ones.
+func TestRewriteKeepsExtents(t *testing.T) {
+	in, super := openImage(t, testImage(t, testTree(t)))
+	private, err := privateCopy(in, int64(super.Size), t.TempDir())
+	must(t, err)
+	defer private.Close()
+	var want map[string]string
+	must(t, changeMounted(t.Context(), private, super, func(root string) error {
+		makeExtents(t, root)
+		want, err = listing(root)
+		return err
+	}))
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	must(t, err)
+	defer out.Close()
+	super.Generation = math.MaxUint64
+	must(t, rewrite(t.Context(), out, private, super, testEpoch))
+	must(t, out.Truncate(int64(testPartition)))
+	checkImage(t, out.Name())
+	if diff := cmp.Diff(want, viewListing(t, out.Name())); diff != "" {
+		t.Errorf("the file system differs (-kernel +rewritten):\n%s", diff)
+	}
+}
+
+// makeExtents makes extents that are shared, partly overwritten, long, without checksums, and allocated ahead.
+func makeExtents(t *testing.T, root string) {
+	t.Helper()
+	at := func(name string) string { return filepath.Join(root, name) }
+	must(t, os.WriteFile(at("long"), random(20<<20), 0o644))
+	for i := range 20 { // more references than one item holds
+		clone(t, at("long"), at("clone"+strings.Repeat("i", i)))
+		clone(t, at("share/unit"), at("unit"+strings.Repeat("i", i)))
+	}
+	overwrite(t, at("long"), 5<<20, text(70_000))
+	overwrite(t, at("share/unit"), 50_000, random(10_000))
+
+	must(t, os.WriteFile(at("nodatasum"), nil, 0o644))
+	f, err := os.OpenFile(at("nodatasum"), os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	must(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0x00800000)) // FS_NOCOW_FL
+	_, err = f.Write(text(300_000))
+	must(t, err)
+
+	ahead, err := os.Create(at("ahead"))
+	must(t, err)
+	defer ahead.Close()
+	must(t, unix.Fallocate(int(ahead.Fd()), 0, 0, 1<<20))
+	_, err = ahead.WriteAt([]byte("some"), 600_000)
+	must(t, err)
+}
+
+func clone(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	must(t, err)
+	defer in.Close()
+	must(t, in.Sync())
+	out, err := os.Create(to)
+	must(t, err)
+	defer out.Close()
+	must(t, unix.IoctlFileClone(int(out.Fd()), int(in.Fd())))
+}
+
+func overwrite(t *testing.T, path string, at int64, data []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	_, err = f.WriteAt(data, at)
+	must(t, err)
+}
+
+func TestDamageIsFound(t *testing.T) {
+	path := testImage(t, testTree(t))
+	in, super := openImage(t, path)
+	_, random := findData(t, in)
+	for name, place := range map[string]int64{
+		"tree": int64(field64(super.raw, superRoot)) + 2000,
+		"data": random,
+	} {
+		t.Run(name, func(t *testing.T) {
+			damaged := filepath.Join(t.TempDir(), "damaged")
+			out, err := os.Create(damaged)
+			must(t, err)
+			defer out.Close()
+			must(t, copySparse(out, in, 0, int64(testPartition)))
+			b := make([]byte, 1)
+			_, err = out.ReadAt(b, place)
+			must(t, err)
+			_, err = out.WriteAt([]byte{b[0] ^ 1}, place)
+			must(t, err)
+			again, err := os.Create(filepath.Join(t.TempDir(), "out"))
+			must(t, err)
+			defer again.Close()
+			err = rewrite(t.Context(), again, out, super, testEpoch)
+			if err == nil || !strings.Contains(err.Error(), "checksum") {
+				t.Errorf("a flipped bit: error is %v; wanted one about a checksum", err)
+			}
+		})
+	}
+}
+
+// findData returns a reader and where some data lies in the file.
+func findData(t *testing.T, in *os.File) (*reader, int64) {
+	t.Helper()
+	r, err := openReader(in)
+	must(t, err)
+	items, err := r.tree(fsTree)
+	must(t, err)
+	for _, it := range items {
+		if it.key.kind != extentData {
+			continue
+		}
+		e, err := parseFileExtent(it)
+		must(t, err)
+		if e.kind == typeRegular && e.disk != 0 {
+			return r, int64(e.disk)
+		}
+	}
+	t.Fatal("no data")
+	return nil, 0
+}
