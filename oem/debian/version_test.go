@@ -35,6 +35,9 @@ func TestCompareVersionsAsDpkg(t *testing.T) {
 	for range 600 {
 		a := randomVersion(random)
 		b := mutate(random, a)
+		if strings.HasSuffix(a, "-") || strings.HasSuffix(b, "-") {
+			continue // an empty revision is an error to dpkg
+		}
 		operator := operators[sign(CompareVersions(a, b))+1]
 		counts[operator]++
 		if !dpkgSays(t, a, operator, b) {

@@ -50,7 +50,7 @@ func sample(t *testing.T, blobs *store.Blobs) tree.Tree {
 		{Path: "/usr/bin/link", Type: tree.Symlink, Mode: 0o777, Target: "../lib/nowhere"},
 		ping,
 		file("/usr/bin/su", 0o4755, "setuid"),
-		{Path: "/usr/empty", Type: tree.Dir, Mode: 0o1750, GID: 42},
+		{Path: "/usr/empty", Type: tree.Dir, Mode: 0o1750},
 		file("/usr/empty.txt", 0o644, ""),
 		file("/usr/"+strings.Repeat("long", 50), 0o600, "long name"),
 	}

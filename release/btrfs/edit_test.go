@@ -151,13 +151,13 @@ func TestFailedEditLeavesNothing(t *testing.T) {
 	before := directory(t, filepath.Dir(image))
 	cut := errors.New("cut")
 	ctx, cancel := context.WithCancel(t.Context())
+	var open *os.File
 	for name, change := range map[string]func(root string) error{
-		"error":  func(root string) error { return errors.Join(addFiles(root+"/.."), cut) },
+		"error":  func(root string) error { return errors.Join(addFiles(root), cut) },
 		"cancel": func(string) error { cancel(); return nil },
 		"panic":  func(string) error { panic("cut") },
-		"open": func(root string) error {
-			f, err := os.Create(filepath.Join(root, "left open"))
-			t.Cleanup(func() { f.Close() })
+		"open": func(root string) (err error) {
+			open, err = os.Create(filepath.Join(root, "left open"))
 			return err
 		},
 	} {
@@ -173,6 +173,7 @@ func TestFailedEditLeavesNothing(t *testing.T) {
 			}
 		})
 	}
+	must(t, open.Close())
 	eventuallyNoLoop(t, filepath.Dir(image))
 }
 
