@@ -42,7 +42,7 @@ type provided struct {
 
 // Packages loads the package indexes of the release, from the cache when they did not change.
 func (r *Release) Packages(ctx context.Context) (*Packages, error) {
-	all := &Packages{suite: r.Suite, arch: r.Arch, byName: map[string]*candidate{}, provides: map[string][]provided{}}
+	all := newPackages(r.Suite, r.Arch)
 	for _, p := range r.pockets {
 		text, err := r.indexText(ctx, p)
 		if err == nil {
@@ -56,6 +56,10 @@ func (r *Release) Packages(ctx context.Context) (*Packages, error) {
 		return nil, err
 	}
 	return all, nil
+}
+
+func newPackages(suite, arch string) *Packages {
+	return &Packages{suite: suite, arch: arch, byName: map[string]*candidate{}, provides: map[string][]provided{}}
 }
 
 // indexText returns the needed fields of a pocket's index.

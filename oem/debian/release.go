@@ -134,9 +134,8 @@ func (a *Archive) verify(name string, doc *fetch.Document, keys openpgp.EntityLi
 	if err := a.checkExpiry(name, parsed); err != nil {
 		return nil, err
 	}
-	if kept, err := keptDate(doc); err == nil && parsed.date.Before(kept) {
-		return nil, fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror went back in time, or someone replays an old index; try another mirror",
-			parsed.date.Format(time.DateTime), kept.Format(time.DateTime))
+	if err := checkReplay(doc, parsed); err != nil {
+		return nil, err
 	}
 	return parsed, nil
 }
@@ -154,17 +153,24 @@ func (a *Archive) checkExpiry(name string, doc *inRelease) error {
 		expired, EnvAllowExpired)
 }
 
-// keptDate returns the date of the copy that was accepted before. Its signature was checked then.
-func keptDate(doc *fetch.Document) (time.Time, error) {
+// checkReplay refuses a document older than the copy that was accepted before, whose signature was checked then.
+func checkReplay(doc *fetch.Document, parsed *inRelease) error {
 	if doc.Kept == nil {
-		return time.Time{}, errors.New("nothing was kept")
+		return nil
 	}
-	_, text, _ := strings.Cut(string(doc.Kept), "\n\n") // after the armor's header
+	_, text, err := decodeSigned(doc.Kept)
+	if err != nil {
+		return fmt.Errorf("copy kept before: %w", err)
+	}
 	kept, err := parseInRelease(text)
 	if err != nil {
-		return time.Time{}, err
+		return fmt.Errorf("copy kept before: %w", err)
 	}
-	return kept.date, nil
+	if parsed.date.Before(kept.date) {
+		return fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror went back in time, or someone replays an old index; try another mirror",
+			parsed.date.Format(time.DateTime), kept.date.Format(time.DateTime))
+	}
+	return nil
 }
 
 // inRelease is the part of a Release file that we use.

@@ -35,12 +35,9 @@ func readKeyring(path string) (openpgp.EntityList, error) {
 // at the time now, expired signatures, and those over MD5 or SHA-1 count for nothing.
 // Text outside the signed part is refused.
 func openSigned(document []byte, keys openpgp.EntityList, now time.Time) (string, error) {
-	block, rest := clearsign.Decode(document)
-	switch {
-	case block == nil:
-		return "", errors.New("not signed: wanted a text between PGP SIGNED MESSAGE lines")
-	case !bytes.HasPrefix(document, []byte("-----BEGIN PGP SIGNED MESSAGE-----")), len(bytes.TrimSpace(rest)) > 0:
-		return "", errors.New("there is text outside the signed part")
+	block, text, err := decodeSigned(document)
+	if err != nil {
+		return "", err
 	}
 	signatures, err := splitSignatures(block.ArmoredSignature.Body)
 	if err != nil {
@@ -51,11 +48,24 @@ func openSigned(document []byte, keys openpgp.EntityList, now time.Time) (string
 	for _, signature := range signatures {
 		_, err := openpgp.CheckDetachedSignature(keys, bytes.NewReader(block.Bytes), bytes.NewReader(signature.packet), config)
 		if err == nil {
-			return string(bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n"))), nil
+			return text, nil
 		}
 		failures = append(failures, fmt.Errorf("signature by %s: %w", signature.issuer, err))
 	}
 	return "", errors.Join(failures...)
+}
+
+// decodeSigned takes a cleartext-signed document apart without judging the signatures.
+func decodeSigned(document []byte) (block *clearsign.Block, text string, err error) {
+	block, rest := clearsign.Decode(document)
+	switch {
+	case block == nil:
+		return nil, "", errors.New("not signed: wanted a text between PGP SIGNED MESSAGE lines")
+	case !bytes.HasPrefix(document, []byte("-----BEGIN PGP SIGNED MESSAGE-----")), len(bytes.TrimSpace(rest)) > 0:
+		return nil, "", errors.New("there is text outside the signed part")
+	}
+	// Bytes is what the signature covers, with the line ends of OpenPGP.
+	return block, string(bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n"))), nil
 }
 
 // signature is one signature packet and whose it claims to be.

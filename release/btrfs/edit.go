@@ -75,7 +75,7 @@ func changeMounted(ctx context.Context, private *os.File, super Superblock, chan
 	if err != nil {
 		return err
 	}
-	defer m.close() // also after a panic; nothing is left to be written after seal
+	defer m.Close() // also after a panic; nothing is left to be written after seal
 	if err := m.setReadOnly(false); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func View(ctx context.Context, image string, look func(root string) error) error
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	return look(m.root())
 }
 

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -37,11 +36,11 @@ func TestFormatKeepsEverything(t *testing.T) {
 
 func isReadOnly(t testing.TB, root string) bool {
 	t.Helper()
-	dir, err := unix.Open(root, unix.O_PATH, 0)
+	dir, err := os.Open(root)
 	must(t, err)
-	defer unix.Close(dir)
+	defer dir.Close()
 	var flags uint64
-	must(t, (&mount{fd: dir}).ioctl(ioctlSubvolGetFlags, unsafe.Pointer(&flags)))
+	must(t, ioctl(mount{dir}, ioctlSubvolGetFlags, &flags))
 	return flags&subvolReadOnly != 0
 }
 

@@ -24,38 +24,40 @@ type volArgs struct {
 }
 
 // grow makes the file system as large as its device.
-func (m *mount) grow() error {
+func (m mount) grow() error {
 	var args volArgs
 	copy(args.name[:], "max")
-	if err := m.ioctl(ioctlResize, unsafe.Pointer(&args)); err != nil {
+	if err := ioctl(m, ioctlResize, &args); err != nil {
 		return fmt.Errorf("make the file system larger for the time of the change: %w", err)
 	}
 	return nil
 }
 
 // setReadOnly sets or clears the read-only flag of the default subvolume, which is what is mounted.
-func (m *mount) setReadOnly(readOnly bool) error {
+func (m mount) setReadOnly(readOnly bool) error {
 	var flags uint64
-	if err := m.ioctl(ioctlSubvolGetFlags, unsafe.Pointer(&flags)); err != nil {
+	if err := ioctl(m, ioctlSubvolGetFlags, &flags); err != nil {
 		return fmt.Errorf("read the flags of the default subvolume: %w", err)
 	}
 	flags &^= subvolReadOnly
 	if readOnly {
 		flags |= subvolReadOnly
 	}
-	if err := m.ioctl(ioctlSubvolSetFlags, unsafe.Pointer(&flags)); err != nil {
+	if err := ioctl(m, ioctlSubvolSetFlags, &flags); err != nil {
 		return fmt.Errorf("set the flags of the default subvolume to %#x: %w", flags, err)
 	}
 	return nil
 }
 
-func (m *mount) ioctl(request uintptr, argument unsafe.Pointer) error {
-	root, err := os.Open(m.root()) // the mount's descriptor stands for a path only
+// ioctl makes a request on the top directory, with an argument that is as the kernel defines it for the request.
+func ioctl[T any](m mount, request uintptr, argument *T) error {
+	root, err := os.Open(m.root())
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, root.Fd(), request, uintptr(argument)); errno != 0 {
+	//nolint:gosec // unsafe, for x/sys has no functions for these requests
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, root.Fd(), request, uintptr(unsafe.Pointer(argument))); errno != 0 {
 		return errno
 	}
 	return nil

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +17,7 @@ var ErrNeedsRoot = errors.New("mounting a file system needs root")
 // which like one of O_PATH stands for a place and cannot be read. The kernel unmounts it when that descriptor goes,
 // however the process ends.
 type mount struct {
-	fd int
+	*os.File
 }
 
 type mountMode struct {
@@ -26,91 +26,98 @@ type mountMode struct {
 }
 
 var (
-	// noatime keeps reads from writing.
-	// A long commit interval keeps the kernel from writing half-made states that nobody will read.
-	forWriting = mountMode{options: map[string]string{"commit": "300"}}
+	// What is mounted for writing is scratch: it need not survive a power cut, so no flush has to reach the disk (nobarrier),
+	// and nobody reads the states in between, so the kernel need not write them out (commit, in seconds; more gives a warning).
+	// Nothing else is asked for: what the kernel decides here shows in none of the bytes that Edit writes.
+	forWriting = mountMode{options: map[string]string{"commit": "300", "nobarrier": ""}}
 	// An image with a log to be replayed was refused before; nologreplay makes sure that reading never writes.
 	forReading = mountMode{readOnly: true, options: map[string]string{"ro": "", "rescue": "nologreplay"}}
 )
 
 // mountImage mounts the file system in the first length bytes of backing. Its superblock must have been checked.
-func mountImage(ctx context.Context, backing *os.File, length int64, mode mountMode) (*mount, error) {
+func mountImage(ctx context.Context, backing *os.File, length int64, mode mountMode) (mount, error) {
 	device, err := attachLoop(ctx, backing, length, mode.readOnly)
 	if err != nil {
-		return nil, err
+		return mount{}, err
 	}
 	defer device.Close() // the mount has a handle of its own
-	context, err := unix.Fsopen("btrfs", unix.FSOPEN_CLOEXEC)
+	fd, err := unix.Fsopen("btrfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("open a btrfs mount context: %w", err)
+		return mount{}, fmt.Errorf("ask for a btrfs mount: %w", err)
 	}
-	defer unix.Close(context)
-	fd, err := mountDetached(context, device.Name(), mode.options)
+	config := os.NewFile(uintptr(fd), "mount configuration")
+	defer config.Close()
+	m, err := mountDetached(config, device.Name(), mode.options)
 	if err != nil {
-		return nil, fmt.Errorf("mount %s as btrfs: %w%s", backing.Name(), err, kernelMessages(context))
+		return mount{}, fmt.Errorf("mount %s as btrfs: %w%s", backing.Name(), err, kernelMessages(config))
 	}
-	return &mount{fd: fd}, nil
+	return m, nil
 }
 
-func mountDetached(context int, device string, options map[string]string) (int, error) {
-	if err := unix.FsconfigSetString(context, "source", device); err != nil {
-		return -1, err
+func mountDetached(config *os.File, device string, options map[string]string) (mount, error) {
+	fd := int(config.Fd())
+	if err := unix.FsconfigSetString(fd, "source", device); err != nil {
+		return mount{}, err
 	}
 	for name, value := range options {
-		set := func() error { return unix.FsconfigSetString(context, name, value) }
+		set := func() error { return unix.FsconfigSetString(fd, name, value) }
 		if value == "" {
-			set = func() error { return unix.FsconfigSetFlag(context, name) }
+			set = func() error { return unix.FsconfigSetFlag(fd, name) }
 		}
 		if err := set(); err != nil {
-			return -1, fmt.Errorf("mount option %s=%s: %w", name, value, err)
+			return mount{}, fmt.Errorf("mount option %s=%s: %w", name, value, err)
 		}
 	}
-	if err := unix.FsconfigCreate(context); err != nil {
-		return -1, err
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return mount{}, err
 	}
 	// What an image of somebody else holds must not run or open devices here.
-	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC,
+	mounted, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC,
 		unix.MOUNT_ATTR_NOATIME|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return mount{}, err
+	}
+	return mount{os.NewFile(uintptr(mounted), device)}, nil
 }
 
-// kernelMessages returns what the kernel has to say about a failed mount. Often it has nothing.
-func kernelMessages(context int) string {
-	var all strings.Builder
-	buf := make([]byte, 4096)
-	for {
-		n, err := unix.Read(context, buf)
-		if err != nil || n <= 0 { // ENODATA: no further message
-			return all.String()
+// kernelMessages returns what the kernel has to say about a failure. Often it has nothing.
+func kernelMessages(config io.Reader) string {
+	all := ""
+	for buf := make([]byte, 4096); ; {
+		n, err := config.Read(buf)
+		if err != nil { // ENODATA: no further message
+			return all
 		}
-		all.WriteString("\n" + strings.TrimSpace(string(buf[:n])))
+		all += "\n" + string(buf[:n])
 	}
 }
 
 // root is a path to the mount that works in this process and in its children.
 // It goes through a symbolic link; the dot behind it makes walkers see the directory and not the link.
-func (m *mount) root() string { return fmt.Sprintf("/proc/%d/fd/%d/.", os.Getpid(), m.fd) }
+func (m mount) root() string { return fmt.Sprintf("/proc/%d/fd/%d/.", os.Getpid(), m.Fd()) }
 
 // seal writes everything out, makes the mount read-only, and reports what could not be written.
 // It fails with EBUSY while a file in the mount is open for writing.
-func (m *mount) seal() error {
+func (m mount) seal() error {
 	if err := m.sync(); err != nil {
 		return err
 	}
-	context, err := unix.Fspick(m.fd, "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
+	fd, err := unix.Fspick(int(m.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("open the mount again: %w", err)
+		return fmt.Errorf("configure the mount again: %w", err)
 	}
-	defer unix.Close(context)
-	if err := unix.FsconfigSetFlag(context, "ro"); err != nil {
+	config := os.NewFile(uintptr(fd), "mount configuration")
+	defer config.Close()
+	if err := unix.FsconfigSetFlag(fd, "ro"); err != nil {
 		return err
 	}
-	if err := unix.FsconfigReconfigure(context); err != nil {
-		return fmt.Errorf("make the mount read-only: %w%s", err, kernelMessages(context))
+	if err := unix.FsconfigReconfigure(fd); err != nil {
+		return fmt.Errorf("make the mount read-only: %w%s", err, kernelMessages(config))
 	}
 	return nil
 }
 
-func (m *mount) sync() error {
+func (m mount) sync() error {
 	root, err := os.Open(m.root())
 	if err != nil {
 		return err
@@ -121,5 +128,3 @@ func (m *mount) sync() error {
 	}
 	return nil
 }
-
-func (m *mount) close() error { return unix.Close(m.fd) }

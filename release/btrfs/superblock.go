@@ -199,6 +199,5 @@ func field16(b []byte, at int) uint16 { return binary.LittleEndian.Uint16(b[at:]
 func field32(b []byte, at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
 func field64(b []byte, at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 
-func setField16(b []byte, at int, v uint16) { binary.LittleEndian.PutUint16(b[at:], v) }
 func setField32(b []byte, at int, v uint32) { binary.LittleEndian.PutUint32(b[at:], v) }
 func setField64(b []byte, at int, v uint64) { binary.LittleEndian.PutUint64(b[at:], v) }

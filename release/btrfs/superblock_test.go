@@ -41,7 +41,7 @@ func TestParseSuperblock(t *testing.T) {
 		want   string
 	}{
 		"other system":   {func(raw []byte) { raw[superMagic] = 'x' }, "magic"},
-		"other checksum": {func(raw []byte) { setField16(raw, superCsumType, 1) }, "checksum type is 1"},
+		"other checksum": {func(raw []byte) { raw[superCsumType] = 1 }, "checksum type is 1"},
 		"mirror":         {func(raw []byte) { setField64(raw, superBytenr, superMirrorOffset) }, "own address"},
 		"seed":           {func(raw []byte) { setField64(raw, superFlags, 1|1<<32) }, "flags"},
 		"big sectors":    {func(raw []byte) { setField32(raw, superSectorSize, 16384) }, "sector size is 16384"},
@@ -127,7 +127,7 @@ func putChunk(super []byte, start, length uint64) {
 	key{firstChunk, chunkItem, start}.put(super[superSysArray:])
 	c := super[superSysArray+keyLength:]
 	setField64(c, chunkSize, length)
-	setField16(c, chunkNumStripes, 1)
+	c[chunkNumStripes] = 1
 	setField64(c, chunkPhysical, start)
 	setField32(super, superSysArraySize, keyLength+chunkLength)
 }

@@ -100,7 +100,7 @@ func (m Machine) hardware() []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-no-reboot", // a machine that restarts has failed
 		"-kernel", m.Kernel, "-initrd", m.Initrd,
-		"-append", strings.Join(append(m.Arguments, harnessArguments...), " "),
+		"-append", strings.Join(slices.Concat(m.Arguments, harnessArguments, m.Accel.kernelArguments), " "),
 		"-drive", "if=virtio,format=raw,snapshot=on,file=" + strings.ReplaceAll(m.Disk, ",", ",,"),
 		"-device", "virtio-rng-pci",
 	})

@@ -50,7 +50,7 @@ func (c *copier) entry(from, to string) error {
 	if err := unix.Lstat(from, &stat); err != nil {
 		return &fs.PathError{Op: "lstat", Path: from, Err: err}
 	}
-	id := fileID{uint64(stat.Dev), stat.Ino}
+	id := fileID{stat.Dev, stat.Ino}
 	if first, seen := c.links[id]; seen {
 		return os.Link(first, to)
 	}

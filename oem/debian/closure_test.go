@@ -1,0 +1,198 @@
+package debian
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// packagesOf loads indexes: pockets by name, each a list of stanzas.
+func packagesOf(t *testing.T, pockets ...[]string) *Packages {
+	t.Helper()
+	p := newPackages("trixie", "amd64")
+	for i, stanzas := range pockets {
+		text, err := reduce(strings.NewReader(strings.Join(stanzas, "\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.add([]string{"trixie", "trixie-updates", "trixie-security"}[i], text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.collectProvides(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// base has what a small system has.
+func baseOf(t *testing.T, stanzas ...string) *Installed {
+	t.Helper()
+	have, err := ParseStatus(strings.NewReader(strings.Join(stanzas, "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return have
+}
+
+func installedOf(name, version string, lines ...string) string {
+	return stanzaOf(name, version, append(lines, "Status: install ok installed")...)
+}
+
+func TestClosure(t *testing.T) {
+	packages := packagesOf(t, []string{
+		stanzaOf("agent", "2", "Depends: python, libnew (>= 1.2), adduser, mta | mail", "Pre-Depends: early", "Recommends: huge", "Breaks: python (<< 1)"),
+		stanzaOf("early", "1"),
+		stanzaOf("python", "3", "Depends: python-lib (= 3), libc (>= 2)", "Provides: python-abi (= 3.13)"),
+		stanzaOf("python-lib", "3", "Depends: python:any"),
+		stanzaOf("libnew", "1.1"),
+		stanzaOf("libc", "3"),
+		stanzaOf("adduser", "1", "Depends: perl"),
+		stanzaOf("perl", "1"),
+		stanzaOf("huge", "1"),
+		stanzaOf("small-mta", "1", "Provides: mail"),
+		stanzaOf("exim", "1", "Provides: mail", "Priority: standard"),
+		stanzaOf("a-mta", "1", "Provides: mail", "Priority: optional"),
+		stanzaOf("needs-abi", "1", "Depends: python-abi (>= 3.12), python-abi (<< 3.14)"),
+		stanzaOf("loop-a", "1", "Depends: loop-b"),
+		stanzaOf("loop-b", "1", "Depends: loop-a"),
+		stanzaOf("first-fails", "1", "Depends: broken | small-mta"),
+		stanzaOf("broken", "1", "Depends: early, nowhere"),
+		stanzaOf("chosen-first", "1", "Depends: huge | mail, exim"),
+		stanzaOf("other-arch", "1", "Depends: early:arm64 | early"),
+	}, nil, []string{
+		stanzaOf("libnew", "1.2-1+deb13u1"),
+		stanzaOf("huge", "0.9"),
+	})
+	base := baseOf(t,
+		installedOf("libc", "2.41"),
+		installedOf("perl-base", "5", "Provides: perlapi"),
+		stanzaOf("exim", "1", "Status: deinstall ok config-files", "Provides: mail"),
+	)
+	for _, test := range []struct {
+		name    string
+		ask     Ask
+		want    string
+		present string
+		unused  string
+	}{
+		{"all", Ask{Want: []string{"agent"}}, "adduser agent early exim libc libnew perl python python-lib", "", ""},
+		{"minus the base", Ask{Want: []string{"agent"}, Have: base}, "adduser agent early exim libnew perl python python-lib", "", ""},
+		{"without", Ask{Want: []string{"agent"}, Have: base, Without: []string{"adduser", "exim", "ucf", "perl"}}, "agent early libnew python python-lib", "", "perl ucf"},
+		{"without a virtual package", Ask{Want: []string{"agent"}, Have: base, Without: []string{"mail", "python"}}, "adduser agent early libnew perl", "", ""},
+		{"the base has it", Ask{Want: []string{"libc", "early"}, Have: base}, "early", "libc", ""},
+		{"wanted twice, and preferred", Ask{Want: []string{"small-mta", "agent", "agent"}, Have: base}, "adduser agent early libnew perl python python-lib small-mta", "", ""},
+		{"versioned provides", Ask{Want: []string{"needs-abi"}, Have: base}, "needs-abi python python-lib", "", ""},
+		{"loop", Ask{Want: []string{"loop-a"}}, "loop-a loop-b", "", ""},
+		{"an alternative that fails leaves nothing", Ask{Want: []string{"first-fails"}}, "first-fails small-mta", "", ""},
+		{"the wanted decide among alternatives", Ask{Want: []string{"chosen-first", "exim"}}, "chosen-first exim", "", ""},
+		{"architectures", Ask{Want: []string{"other-arch"}}, "early other-arch", "", ""},
+		{"nothing", Ask{}, "", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := packages.Closure(test.ask)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, p := range got.Packages {
+				names = append(names, p.Name)
+			}
+			want := []string{test.want, test.present, test.unused}
+			if diff := cmp.Diff(want, []string{strings.Join(names, " "), strings.Join(got.Present, " "), strings.Join(got.Unused, " ")}); diff != "" {
+				t.Errorf("packages, present, unused; wanted (-), got (+):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHighestVersionWins(t *testing.T) {
+	packages := packagesOf(t,
+		[]string{stanzaOf("x", "1.10"), stanzaOf("y", "1"), stanzaOf("z", "1")},
+		[]string{stanzaOf("x", "1.9"), stanzaOf("y", "1")},
+		[]string{stanzaOf("z", "1+deb13u1")})
+	got, err := packages.Closure(Ask{Want: []string{"x", "y", "z"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, p := range got.Packages {
+		lines = append(lines, p.Name+" "+p.Version+" "+p.Pocket+" "+p.Filename)
+	}
+	want := []string{"x 1.10 trixie pool/x_1.10.deb", "y 1 trixie pool/y_1.deb", "z 1+deb13u1 trixie-security pool/z_1+deb13u1.deb"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("wanted (-), got (+):\n%s", diff)
+	}
+}
+
+func TestClosureRefuses(t *testing.T) {
+	packages := packagesOf(t, []string{
+		stanzaOf("waagent", "2", "Depends: python3"),
+		stanzaOf("python3", "3.13", "Depends: libpython3"),
+		stanzaOf("libpython3", "3.13", "Depends: libc6 (>= 2.41)"),
+		stanzaOf("libc6", "2.42"),
+		stanzaOf("too-new", "1", "Depends: libc6 (>= 3)"),
+		stanzaOf("nowhere-near", "1", "Depends: qqqqqqqqq | libc6 (<< 1)"),
+		stanzaOf("virtual", "1", "Depends: only-one"),
+		stanzaOf("provider", "1", "Provides: only-one", "Depends: missing-thing"),
+		stanzaOf("malformed", "1", "Depends: a ("),
+		stanzaOf("unsized", "1", "Size: many"),
+	})
+	base := baseOf(t, installedOf("libc6", "2.36"))
+	for _, test := range []struct {
+		ask  Ask
+		says []string
+	}{
+		{Ask{Want: []string{"wagent"}}, []string{"trixie has no package wagent; near: waagent"}},
+		{Ask{Want: []string{"python"}}, []string{"no package python; near: python3, libpython3"}},
+		{Ask{Want: []string{"qqqqqqqqq", "wagent"}}, []string{"trixie has no package qqqqqqqqq\n", "near: waagent"}},
+		{Ask{Want: []string{"waagent"}, Have: base}, []string{
+			"waagent -> python3 -> libpython3 -> libc6 (>= 2.41): the base has libc6 2.36, which cannot be replaced (trixie has 2.42)",
+		}},
+		{Ask{Want: []string{"too-new"}}, []string{"too-new -> libc6 (>= 3): trixie has libc6 2.42 (amd64)"}},
+		{Ask{Want: []string{"nowhere-near"}}, []string{"no alternative can be had", "no package qqqqqqqqq", "libc6 (<< 1)"}},
+		{Ask{Want: []string{"virtual"}}, []string{"virtual -> provider -> trixie has no package missing-thing"}},
+		{Ask{Want: []string{"malformed"}}, []string{"package malformed 1, field Depends"}},
+		{Ask{Want: []string{"libc6"}, Without: []string{"libc6"}}, []string{"both wanted and in without"}},
+	} {
+		_, err := packages.Closure(test.ask)
+		if err == nil {
+			t.Errorf("%v: accepted", test.ask.Want)
+			continue
+		}
+		for _, text := range test.says {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%v: error lacks %q:\n%v", test.ask.Want, text, err)
+			}
+		}
+	}
+}
+
+func TestParseStatus(t *testing.T) {
+	have := baseOf(t,
+		installedOf("a", "1", "Provides: b (= 2), c", "Conffiles:\n /etc/x 123"),
+		stanzaOf("pending", "1", "Status: install ok triggers-pending"),
+		stanzaOf("held", "1", "Status: hold ok installed"),
+		stanzaOf("half", "1", "Status: install reinstreq half-installed"),
+		stanzaOf("gone", "1", "Status: deinstall ok config-files"),
+	)
+	for text, want := range map[string]bool{
+		"a": true, "a (>= 2)": false, "a:any": true, "a:arm64": false, "b (>= 2)": true, "b (>> 2)": false, "c": true, "c (= 1)": false,
+		"pending": true, "held": true, "half": false, "gone": false, "d": false,
+	} {
+		r, err := parseRelation(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := have.satisfies(r, "amd64"); got != want {
+			t.Errorf("satisfies %s: %v", text, got)
+		}
+	}
+	if have.Version("a") != "1" || have.Version("gone") != "" {
+		t.Errorf("versions are %q, %q", have.Version("a"), have.Version("gone"))
+	}
+	if _, err := ParseStatus(strings.NewReader("Package: a\nStatus: install ok installed\n")); err == nil || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("error is %v", err)
+	}
+}

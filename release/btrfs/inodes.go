@@ -1,0 +1,140 @@
+package btrfs
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// planFiles takes over the items of the file tree and collects the pieces of data that they need.
+func (w *rewriter) planFiles(items []item) error {
+	for len(items) > 0 {
+		n := slices.IndexFunc(items, func(it item) bool { return it.key.object != items[0].key.object })
+		if n < 0 {
+			n = len(items)
+		}
+		if err := w.planInode(items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+func (w *rewriter) planInode(items []item) error {
+	inode := items[0]
+	if inode.key.kind != inodeItem || len(inode.data) != inodeLength {
+		return fmt.Errorf("item %v is no inode; a file system was wanted that is unmounted and has one subvolume", inode.key)
+	}
+	w.normaliseInode(inode.data)
+	var extents []fileExtent
+	for _, it := range items {
+		switch it.key.kind {
+		case inodeItem, inodeRef, inodeExtref, verityDescItem, verityMerkle:
+			w.files = append(w.files, it)
+		case dirItem, dirIndex, xattrItem:
+			if err := normaliseEntries(it); err != nil {
+				return err
+			}
+			w.files = append(w.files, it)
+		case extentData:
+			e, err := parseFileExtent(it)
+			if err != nil {
+				return err
+			}
+			extents = append(extents, e)
+		default:
+			return fmt.Errorf("item %v has an unknown kind", it.key)
+		}
+	}
+	if slices.ContainsFunc(extents, w.isNew) {
+		w.planCoded(inode, extents)
+		return nil
+	}
+	for i, it := range items[len(items)-len(extents):] { // the last kind of an inode's items
+		if err := w.planMoved(it, extents[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isNew tells whether an extent was written since the edit began.
+// Space that was allocated ahead has no content to be kept, so it is new too.
+func (w *rewriter) isNew(e fileExtent) bool {
+	return e.generation > w.base.Generation || e.kind == typePrealloc
+}
+
+// normaliseInode sets what the kernel took from its clock and its counters.
+// Access, change and creation time follow the modification time: they would tell when the image was made.
+func (w *rewriter) normaliseInode(inode []byte) {
+	setField64(inode, inodeGeneration, generation)
+	setField64(inode, inodeTransID, generation)
+	setField64(inode, inodeGroup, 0)
+	setField64(inode, inodeSequence, 0)
+	seconds, nanos := int64(field64(inode, inodeMtime)), field32(inode, inodeMtime+8)
+	if time.Unix(seconds, int64(nanos)).After(w.epoch) {
+		seconds, nanos = w.epoch.Unix(), uint32(w.epoch.Nanosecond())
+	}
+	for _, at := range []int{inodeAtime, inodeCtime, inodeMtime, inodeOtime} {
+		setField64(inode, at, uint64(seconds))
+		setField32(inode, at+8, nanos)
+	}
+}
+
+// normaliseEntries sets the transaction of each directory entry or attribute of an item.
+func normaliseEntries(it item) error {
+	for rest := it.data; len(rest) > 0; {
+		if len(rest) < dirLength {
+			return fmt.Errorf("item %v ends within an entry", it.key)
+		}
+		length := dirLength + int(field16(rest, dirNameLength)) + int(field16(rest, dirDataLength))
+		if length > len(rest) {
+			return fmt.Errorf("item %v has an entry of %d bytes; %d are left", it.key, length, len(rest))
+		}
+		setField64(rest, dirTransID, generation)
+		rest = rest[length:]
+	}
+	return nil
+}
+
+// planMoved takes over a file extent as it is, with its data elsewhere.
+func (w *rewriter) planMoved(it item, e fileExtent) error {
+	setField64(it.data, fileGeneration, generation)
+	if e.kind == typeRegular && e.disk != 0 {
+		p, known := w.moved[e.disk]
+		if !known {
+			p = &movedPiece{from: e.disk, length: e.diskLength, refs: map[dataRef]uint32{}}
+			w.moved[e.disk] = p
+			w.pieces = append(w.pieces, p)
+		}
+		if p.length != e.diskLength {
+			return fmt.Errorf("file extent %v has %d bytes on disk; another of the same extent has %d", it.key, e.diskLength, p.length)
+		}
+		p.refs[dataRef{inode: it.key.object, offset: e.at - e.skip}]++
+		p.items = append(p.items, it.data)
+	}
+	w.files = append(w.files, it)
+	return nil
+}
+
+// planCoded cuts a file into units that get extents of their own. Units without data become holes.
+func (w *rewriter) planCoded(inode item, extents []fileExtent) {
+	fileSize := field64(inode.data, inodeSize)
+	setField64(inode.data, inodeBytes, 0) // the pieces add theirs
+	setField64(inode.data, inodeFlags, field64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow))
+	var planned uint64 // units before this one are planned, or holes
+	for i, e := range extents {
+		if !e.hasData() {
+			continue
+		}
+		for at := max(planned, e.at/unit*unit); at < min(e.end(), fileSize); at += unit {
+			w.files = append(w.files, item{key: key{inode.key.object, extentData, at}})
+			w.pieces = append(w.pieces, &codedPiece{
+				inode: inode, extents: extents[i:], at: at, length: min(unit, fileSize-at), fileSize: fileSize,
+				item: len(w.files) - 1,
+			})
+			planned = at + unit
+		}
+	}
+}

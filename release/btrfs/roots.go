@@ -1,0 +1,87 @@
+package btrfs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// rootItems takes over what the root tree says about the trees that are written, and refuses a file system with others.
+// Not written are the trees that only serve writers, who make them again when they need them: free space, UUIDs, block groups.
+func (w *rewriter) rootItems() ([]item, error) {
+	var items []item
+	for _, it := range w.in.roots {
+		switch it.key.object {
+		case uuidTree, freeSpaceTree, groupTree, freeSpaceObject:
+			continue
+		case extentTree, deviceTree, fsTree, csumTree, dataRelocTree, rootTreeDir:
+		default:
+			if it.key.object >= firstInode && it.key.object <= lastInode && it.key.kind != rootItem {
+				continue // the older form of the free space cache
+			}
+			return nil, fmt.Errorf("the root tree has an item %v; wanted a file system with one subvolume and no quota", it.key)
+		}
+		if err := w.normaliseRoot(it); err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	return items, nil
+}
+
+func (w *rewriter) normaliseRoot(it item) error {
+	switch {
+	case it.key.kind == inodeItem && len(it.data) == inodeLength:
+		w.normaliseInode(it.data)
+	case it.key.kind == dirItem:
+		// The directory of the root tree has one entry: the default subvolume.
+		if len(it.data) < keyLength || parseKey(it.data).object != fsTree {
+			return fmt.Errorf("the default subvolume is another one than the top; wanted %d", fsTree)
+		}
+		return normaliseEntries(it)
+	case it.key.kind == rootItem && len(it.data) == rootLength:
+		w.normaliseInode(it.data[:inodeLength])
+		setField64(it.data, rootLastSnapshot, 0)
+		if it.key.object != fsTree {
+			return nil
+		}
+		copy(it.data[rootUUID:], w.derivedUUID("top subvolume"))
+		setField64(it.data, rootCTransID, generation)
+		for _, at := range []int{rootCtime, rootOtime} {
+			setField64(it.data, at, uint64(w.epoch.Unix()))
+			setField32(it.data, at+8, uint32(w.epoch.Nanosecond()))
+		}
+	}
+	return nil
+}
+
+// linkRoots tells the items of the root tree where the trees are.
+func linkRoots(roots []item, trees []placed) {
+	for _, it := range roots {
+		at := slices.IndexFunc(trees, func(t placed) bool { return t.owner == it.key.object })
+		if it.key.kind != rootItem || at < 0 {
+			continue
+		}
+		setField64(it.data, rootGeneration, generation)
+		setField64(it.data, rootGeneration2, generation)
+		setField64(it.data, rootAddress, trees[at].root())
+		setField64(it.data, rootBytesUsed, uint64(trees[at].blocks())*blockSize)
+		it.data[rootLevel] = trees[at].level()
+	}
+}
+
+// relocItems is the tree that the kernel uses when it balances. It holds an empty directory.
+func (w *rewriter) relocItems() ([]item, error) {
+	items, err := w.in.tree(dataRelocTree)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		if it.key.object != firstInode {
+			return nil, fmt.Errorf("the relocation tree has an item %v; wanted an empty directory, as after a complete balance", it.key)
+		}
+		if it.key.kind == inodeItem && len(it.data) == inodeLength {
+			w.normaliseInode(it.data)
+		}
+	}
+	return items, nil
+}
