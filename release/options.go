@@ -1,13 +1,12 @@
 package release
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
 	"time"
-
-	"fmt"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/progress"
@@ -18,7 +17,7 @@ type Options struct {
 	Checkout  string    // the directory with recipes/ and platforms/
 	Output    string    // where releases go
 	Cache     string    // what later runs need not make again
-	Base      string    // the reference base's id
+	BaseID    string    // the reference base's
 	Version   string    // of the release
 	Arch      arch.Arch //
 	Platforms []string  // ids; all that exist for the architecture when empty
@@ -43,7 +42,7 @@ func FromEnvironment(checkout string) (Options, error) {
 		Checkout: checkout,
 		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
 		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
-		Base:     orElse(os.Getenv("BASE"), DefaultBase),
+		BaseID:   orElse(os.Getenv("BASE"), DefaultBase),
 		Version:  orElse(os.Getenv("VERSION"), DefaultVersion),
 		Arch:     arch.AMD64,
 		Jobs:     runtime.NumCPU(),

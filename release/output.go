@@ -41,13 +41,15 @@ func (w *workshop) describe(ctx context.Context, images []oem.Image, empty, full
 	if err != nil {
 		return nil, err
 	}
+	tools := w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...)
+	tools[compressor] = moduleVersion(compressor)
 	m := &manifest.Manifest{
 		Schema: manifest.Schema, Version: w.Version, Arch: string(w.Arch), Epoch: w.Epoch.Unix(),
 		Base: manifest.Base{
 			ID: w.base.ID, VersionID: w.base.VersionID,
 			Archive: w.suite.Fingerprint, Usr: digest.Of([]byte(w.target.Usr.Listing())),
 		},
-		Tools: w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...),
+		Tools: tools,
 		Go:    golang.Version,
 		Partition: manifest.Partition{
 			File: partitionFile, Filesystem: btrfs.FlatcarFilesystem,

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -30,12 +31,29 @@ type verityData struct {
 
 func (w *workshop) there(p partition) bool { return w.blobs.Has(p.SHA256, p.Size) }
 
-// btrfsTools decide the bytes of the file system, together with the kernel.
+// btrfsTools make the empty file system.
 var btrfsTools = []string{"btrfs-progs"}
+
+// compressor is the module whose version decides the compressed bytes in the file system.
+const compressor = "github.com/klauspost/compress"
+
+// moduleVersion returns the version of a module that this program was built with.
+func moduleVersion(module string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, dependency := range info.Deps {
+		if dependency.Path == module {
+			return dependency.Version
+		}
+	}
+	return ""
+}
 
 // format makes the partition of the base, without images.
 func (w *workshop) format(ctx context.Context) (partition, error) {
-	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...)}
+	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...), moduleVersion(compressor)}
 	return store.Memo(w.results, "format", inputs, w.there, func() (partition, error) {
 		id := digest.Of([]byte("file system of " + w.base.ID + " " + w.base.Version + " " + w.base.Arch))
 		return w.makePartition(ctx, func(path string) error {
@@ -58,7 +76,7 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []oem.Imag
 	for i, image := range images {
 		list[i] = embed.Image{Name: imageFile(image), SHA256: image.SHA256, Size: image.Size}
 	}
-	inputs := []any{empty.SHA256, list, w.Epoch.Unix()}
+	inputs := []any{empty.SHA256, list, w.Epoch.Unix(), moduleVersion(compressor)}
 	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {

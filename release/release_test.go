@@ -50,7 +50,7 @@ func options(t *testing.T, cache, output string) Options {
 	}
 	return Options{
 		Checkout: checkout, Output: output, Cache: cache,
-		Base: DefaultBase, Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
+		BaseID: DefaultBase, Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
 		Progress: progress.To(t.Output()), Log: slog.New(slog.DiscardHandler),
 	}
 }

@@ -110,7 +110,7 @@ func (w *workshop) openArchive(ctx context.Context) error {
 		Log:      w.Log,
 		CacheDir: filepath.Join(w.Cache, "downloads"),
 	}
-	definition, err := base.Load(w.Options.Base)
+	definition, err := base.Load(w.BaseID)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (w *workshop) openTools(ctx context.Context) error {
 }
 
 func (w *workshop) openBase(ctx context.Context) error {
-	definition, err := base.Load(w.Options.Base)
+	definition, err := base.Load(w.BaseID)
 	if err != nil {
 		return err
 	}

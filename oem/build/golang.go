@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
@@ -75,10 +76,15 @@ func (g *Go) Module(ctx context.Context, m *recipe.Go) (string, error) {
 // Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
 // with the same toolchain.
 func (g *Go) Program(ctx context.Context, moduleDir string, a arch.Arch, program recipe.GoProgram, root string) error {
-	return run.Run(ctx, run.Cmd{
+	to := filepath.Join(root, string(program.To))
+	err := run.Run(ctx, run.Cmd{
 		Program: "go",
-		Args:    []string{"build", "-ldflags=-s -w -buildid=", "-o", filepath.Join(root, string(program.To)), program.Package},
+		Args:    []string{"build", "-ldflags=-s -w -buildid=", "-o", to, program.Package},
 		Dir:     moduleDir,
-		Env:     append(g.env, "GOARCH="+string(a)),
+		Env:     append(slices.Clone(g.env), "GOARCH="+string(a)),
 	})
+	if err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o755) // whatever the umask
 }

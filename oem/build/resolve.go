@@ -61,7 +61,7 @@ func (b *Builder) solve(ctx context.Context, release *debian.Release, names, wit
 		return nil, err
 	}
 	if len(closure.Unused) > 0 {
-		return nil, fmt.Errorf("nothing needs %s; remove it from without:", strings.Join(closure.Unused, ", "))
+		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(closure.Unused, ", "))
 	}
 	return closure.Packages, nil
 }

@@ -35,7 +35,7 @@ func (a *arReader) next() (name string, content io.Reader, err error) {
 		return "", nil, err
 	}
 	header := make([]byte, arHeaderSize)
-	if _, err := io.ReadFull(a.in, header); err == io.EOF {
+	if _, err := io.ReadFull(a.in, header); errors.Is(err, io.EOF) {
 		return "", nil, io.EOF
 	} else if err != nil {
 		return "", nil, fmt.Errorf("header of a member: %w", err)
@@ -58,7 +58,7 @@ func (a *arReader) skip() error {
 		return errors.Join(err, errors.New("the last member is cut"))
 	}
 	n, err := io.CopyN(io.Discard, a.in, a.pad)
-	if err == io.EOF && n < a.pad {
+	if errors.Is(err, io.EOF) && n < a.pad {
 		err = nil // writers may leave out the padding at the end
 	}
 	a.pad = 0

@@ -168,11 +168,11 @@ func (s *solver) tryAlternative(r relation) (done bool, err error) {
 		if s.have.Version(c.name) != "" {
 			continue // another version than the base's cannot be added
 		}
-		if err := s.add(c); err == nil {
+		err := s.add(c)
+		if err == nil {
 			return true, nil
-		} else {
-			reasons = append(reasons, err)
 		}
+		reasons = append(reasons, err)
 	}
 	if len(reasons) > 0 {
 		return false, errors.Join(reasons...)

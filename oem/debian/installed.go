@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +22,7 @@ func ParseStatus(status io.Reader) (*Installed, error) {
 	have := &Installed{byName: map[string][]installed{}, provides: map[string][]installed{}}
 	for reader := newStanzaReader(status); ; {
 		text, err := reader.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return have, nil
 		}
 		if err == nil {

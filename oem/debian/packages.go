@@ -114,7 +114,7 @@ func reduce(index io.Reader) (string, error) {
 	var fields []field
 	for reader := newStanzaReader(index); ; {
 		text, err := reader.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out.String(), nil
 		}
 		if err == nil {

@@ -62,7 +62,7 @@ func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (
 		return nil, err
 	}
 	_, _, err = members.next()
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return nil, errors.Join(err, errors.New("there is more after data.tar"))
 	}
 	return control, nil

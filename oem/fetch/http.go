@@ -138,7 +138,7 @@ func newStallReader(ctx context.Context, body io.Reader, cancel context.CancelCa
 func (r *stallReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.timer.Reset(stallTimeout)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(r.ctx); cause != nil {
 			err = cause
 		}

@@ -34,11 +34,11 @@ func To(w io.Writer) *Display { return &Display{out: w, start: time.Now()} }
 func (d *Display) Say(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear := ""
+	erase := ""
 	if d.terminal {
-		clear = "\r\033[K" // a bar may be on this line
+		erase = "\r\033[K" // a bar may be on this line
 	}
-	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", clear, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", erase, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // Step is a part of the work with a known amount.

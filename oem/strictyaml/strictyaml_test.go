@@ -59,7 +59,7 @@ home: {name: x}
 func TestEveryMistakeInOneRun(t *testing.T) {
 	var got definition
 	err := Decode("f.yaml", []byte(`pets:
-  - {nmae: Rex, toys: ball}
+  - {naem: Rex, toys: ball}
   - Rex
 max: 2 MB
 good: [yes]
@@ -69,7 +69,7 @@ home:
 `), &got).Err()
 	want := []string{
 		`f.yaml:1: no title; wanted the key "title"`,
-		`f.yaml:2: unknown key "nmae"; wanted one of name, toys`,
+		`f.yaml:2: unknown key "naem"; wanted one of name, toys`,
 		`f.yaml:2: "ball"; wanted a list`,
 		`f.yaml:2: no name; wanted the key "name"`,
 		`f.yaml:3: "Rex"; wanted keys and values`,
@@ -110,6 +110,6 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Fuzz(func(_ *testing.T, content []byte) {
 		var got definition
-		Decode("f.yaml", content, &got)
+		_ = Decode("f.yaml", content, &got)
 	})
 }

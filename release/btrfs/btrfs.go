@@ -1,4 +1,26 @@
 // Package btrfs makes, changes and reads the btrfs file system of a Flatcar USR partition.
+//
+// The kernel writes it, mounted from a scratch copy: it is the authority on what a file system is. But where the kernel
+// puts things, how it cuts and compresses files, and what it takes from clocks, counters and dice differs from run to run
+// and from kernel to kernel. So the result is written anew, in a form that follows from the files alone:
+//
+//   - Data comes first, in the order of the file tree, each extent in the first gap that has room, then the trees,
+//     with full leaves. What is not in use is a hole, so nothing that was deleted is left.
+//   - An extent that the image had before keeps its bytes. Files that were written to are cut into units of 128 KiB
+//     and compressed here, with zstd, where that saves a block.
+//   - There is one system chunk and one mixed chunk up to the end.
+//   - Modification times end at the epoch, and the other times of a file are the same as that one.
+//     The top subvolume's are the epoch.
+//   - Generations are 1. UUIDs other than the file system's are derived from it.
+//   - Trees that serve writers only are left out: free space, UUIDs, backup roots. The kernel makes them again
+//     when it mounts for writing.
+//
+// The same image, epoch and changes therefore give the same bytes, and a change that does nothing gives the image again.
+//
+// What stays up to the caller and the kernel: numbers of inodes and of directory entries follow the order in which things
+// are created, and they are not used again, so replacing a file in an image that has it gives another image than adding it
+// to one that has not. A range of a file that was never written is a hole, where it covers whole units. And the attributes
+// that a new file inherits (the compression property, access control lists) are what the kernel makes of them.
 package btrfs
 
 import (

@@ -25,18 +25,18 @@ func Edit(ctx context.Context, from, to string, epoch time.Time, change func(roo
 	if os.Geteuid() != 0 {
 		return ErrNeedsRoot
 	}
-	if err := edit(ctx, from, to, epoch, change); err != nil {
-		return fmt.Errorf("edit %s: %w", from, err)
-	}
-	return nil
-}
-
-func edit(ctx context.Context, from, to string, epoch time.Time, change func(root string) error) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	if err := edit(ctx, in, to, epoch, change); err != nil {
+		return fmt.Errorf("edit %s: %w", from, err)
+	}
+	return nil
+}
+
+func edit(ctx context.Context, in *os.File, to string, epoch time.Time, change func(root string) error) error {
 	super, err := readSuperblock(in)
 	if err != nil {
 		return err
@@ -118,10 +118,8 @@ func View(ctx context.Context, image string, look func(root string) error) error
 }
 
 // Free returns how much room an image has for Edit to fill: with data, and with what accounts for it,
-// which is about 1/400 of large files. It needs no mount.
-//
-// The kernel's number (statfs, of an image that Edit wrote, on a writable device) is 64 KiB more:
-// around the mirror of the superblock there is a gap that it does not subtract.
+// which is about 1/400 of large files. It needs no mount, and is not what statfs says:
+// on a read-only device the kernel counts no room at all in the chunks that there are.
 func Free(_ context.Context, image string) (size.Bytes, error) {
 	super, err := ReadSuperblock(image)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestSameBytes(t *testing.T) {
 func makeInChild(t *testing.T, source string, env ...string) digest.SHA256 {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image")
-	out, err := child("make", env, source, path).CombinedOutput()
+	out, err := child("make", env, source, path, testTools(t).Path(".")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -32,20 +32,12 @@ func Format(ctx context.Context, tools *toolroot.Root, path string, o Options) e
 	if os.Geteuid() != 0 {
 		return ErrNeedsRoot
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".btrfs.*")
+	empty, err := makeEmpty(ctx, tools, filepath.Dir(path), o)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	dir, err = filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	empty := filepath.Join(dir, "empty")
-	if err := makeEmpty(ctx, tools, empty, o); err != nil {
-		return err
-	}
-	return Edit(ctx, empty, path, o.Epoch, func(root string) error {
+	defer empty.Close()
+	return edit(ctx, empty, path, o.Epoch, func(root string) error {
 		if err := unix.Setxattr(root, "btrfs.compression", []byte(compression), 0); err != nil {
 			return fmt.Errorf("set the property compression=%s: %w", compression, err)
 		}
@@ -53,17 +45,29 @@ func Format(ctx context.Context, tools *toolroot.Root, path string, o Options) e
 	})
 }
 
-func makeEmpty(ctx context.Context, tools *toolroot.Root, path string, o Options) error {
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return err
+// makeEmpty makes a file system without files, in a file in dir that has no name when it is returned.
+func makeEmpty(ctx context.Context, tools *toolroot.Root, dir string, o Options) (*os.File, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.Truncate(path, int64(o.Partition)); err != nil {
-		return err
+	f, err := os.CreateTemp(dir, ".btrfs.*")
+	if err != nil {
+		return nil, err
 	}
-	return tools.Run(ctx, toolroot.Cmd{
-		Program: "mkfs.btrfs",
-		Args: []string{"--quiet", "--mixed", "-m", "single", "-d", "single",
-			"--byte-count", strconv.FormatInt(int64(o.Filesystem), 10), "--uuid", o.UUID.String(), path},
-		Write: []string{filepath.Dir(path)},
-	})
+	defer os.Remove(f.Name())
+	err = f.Truncate(int64(o.Partition))
+	if err == nil {
+		err = tools.Run(ctx, toolroot.Cmd{
+			Program: "mkfs.btrfs",
+			Args: []string{"--quiet", "--mixed", "-m", "single", "-d", "single",
+				"--byte-count", strconv.FormatInt(int64(o.Filesystem), 10), "--uuid", o.UUID.String(), f.Name()},
+			Write: []string{f.Name()},
+		})
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

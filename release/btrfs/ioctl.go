@@ -19,7 +19,7 @@ const (
 
 // volArgs is struct btrfs_ioctl_vol_args.
 type volArgs struct {
-	fd   int64
+	_    int64 // a file descriptor, for other requests
 	name [4088]byte
 }
 

@@ -33,26 +33,25 @@ const (
 
 // Item kinds.
 const (
-	inodeItem       = 1
-	inodeRef        = 12
-	inodeExtref     = 13
-	xattrItem       = 24
-	verityDescItem  = 36
-	verityMerkle    = 37
-	dirItem         = 84
-	dirIndex        = 96
-	extentData      = 108
-	extentCsum      = 128
-	rootItem        = 132
-	extentItem      = 168
-	metadataItem    = 169
-	treeBlockRef    = 176
-	extentDataRef   = 178
-	blockGroupItem  = 192
-	deviceExtent    = 204
-	deviceItem      = 216
-	chunkItem       = 228
-	freeSpaceHeader = 0
+	inodeItem      = 1
+	inodeRef       = 12
+	inodeExtref    = 13
+	xattrItem      = 24
+	verityDescItem = 36
+	verityMerkle   = 37
+	dirItem        = 84
+	dirIndex       = 96
+	extentData     = 108
+	extentCsum     = 128
+	rootItem       = 132
+	extentItem     = 168
+	metadataItem   = 169
+	treeBlockRef   = 176
+	extentDataRef  = 178
+	blockGroupItem = 192
+	deviceExtent   = 204
+	deviceItem     = 216
+	chunkItem      = 228
 )
 
 const maxLevels = 8

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,14 +36,8 @@ func TestMain(m *testing.M) {
 // testTools returns the tool root with btrfs-progs.
 func testTools(t testing.TB) *toolroot.Root {
 	t.Helper()
-	tools, err := toolroot.At(testToolsDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tools
+	return toolroottest.Open(t)
 }
-
-const testToolsDir = "/tmp/p/tools"
 
 // Small, but large enough for a mirror superblock and the gap around it.
 const (
@@ -242,10 +237,10 @@ func addFiles(root string) error {
 
 // children are what the test binary does in processes of its own.
 var children = map[string]func(args []string) error{
-	// make: formats args[0] and edits the result to args[1] under an umask that would show.
+	// make: formats args[0] with the tools in args[2] and edits the result to args[1] under an umask that would show.
 	"make": func(args []string) error {
 		unix.Umask(0o077)
-		tools, err := toolroot.At(testToolsDir)
+		tools, err := toolroot.At(args[2])
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package btrfs
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"

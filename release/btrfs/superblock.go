@@ -49,10 +49,11 @@ const (
 	superLabel           = 299
 	superCacheGeneration = 555
 	superUUIDGeneration  = 563
-	superMetadataUUID    = 571
 	superSysArray        = 811
 	superBackupRoots     = 2859
 	superPadding         = 3531
+
+	sysArrayLength = superBackupRoots - superSysArray
 )
 
 // Fields of struct btrfs_dev_item, as byte offsets.
@@ -154,42 +155,58 @@ func parseSuperblock(raw []byte, fileSize size.Bytes) (Superblock, error) {
 	if got, want := field32(raw, 0), blockSum(raw); got != want {
 		return Superblock{}, fmt.Errorf("checksum is %08x; wanted %08x", got, want)
 	}
-	var mistakes []error
-	want := func(ok bool, format string, args ...any) {
-		if !ok {
-			mistakes = append(mistakes, fmt.Errorf(format, args...))
-		}
-	}
-	total := field64(raw, superTotalBytes)
-	incompat, compatRO := field64(raw, superIncompat), field64(raw, superCompatRO)
-	want(field64(raw, superBytenr) == superOffset, "own address is %d; wanted %d", field64(raw, superBytenr), superOffset)
-	want(field64(raw, superFlags) == headerWritten, "flags are %#x; wanted %#x (no errors, no seed)", field64(raw, superFlags), headerWritten)
-	want(field32(raw, superSectorSize) == blockSize, "sector size is %d; wanted %d", field32(raw, superSectorSize), blockSize)
-	want(field32(raw, superNodeSize) == blockSize, "node size is %d; wanted %d", field32(raw, superNodeSize), blockSize)
-	want(total <= uint64(fileSize), "file system is %d bytes; the file holds %d", total, fileSize)
-	want(total%blockSize == 0 && total >= minimumSize, "file system is %d bytes; wanted at least %d and whole blocks of %d", total, minimumSize, blockSize)
-	want(field64(raw, superBytesUsed) <= total, "%d bytes are used; the file system has %d", field64(raw, superBytesUsed), total)
-	want(field64(raw, superNumDevices) == 1, "it has %d devices; wanted 1", field64(raw, superNumDevices))
-	want(field64(raw, superDevItem+devItemID) == 1, "device id is %d; wanted 1", field64(raw, superDevItem+devItemID))
-	want(field64(raw, superDevItem+devItemTotalBytes) == total, "device is %d bytes; wanted %d", field64(raw, superDevItem+devItemTotalBytes), total)
-	want(incompat&incompatWanted == incompatWanted, "incompat features are %#x; wanted at least %#x (mixed groups, skinny metadata, no holes)", incompat, incompatWanted)
-	want(incompat&^incompatKnown == 0, "incompat features are %#x; only %#x are known", incompat, incompatKnown)
-	want(compatRO&^compatROKnown == 0, "compat-ro features are %#x; only %#x are known", compatRO, compatROKnown)
-	want(field64(raw, superLogRoot) == 0, "it has a log tree at %d, so it was not unmounted; wanted none", field64(raw, superLogRoot))
-	want(field32(raw, superSysArraySize) <= superBackupRoots-superSysArray, "system chunks take %d bytes; wanted at most %d", field32(raw, superSysArraySize), superBackupRoots-superSysArray)
-	want(raw[superRootLevel] < maxLevels && raw[superChunkRootLevel] < maxLevels, "tree levels are %d and %d; wanted less than %d", raw[superRootLevel], raw[superChunkRootLevel], maxLevels)
-	if len(mistakes) > 0 {
-		return Superblock{}, errors.Join(mistakes...)
+	if err := checkFields(raw, uint64(fileSize)); err != nil {
+		return Superblock{}, err
 	}
 	label, _, _ := bytes.Cut(raw[superLabel:superCacheGeneration], []byte{0})
 	return Superblock{
 		UUID:       UUID(raw[superFSID:]),
 		Label:      string(label),
 		Generation: field64(raw, superGeneration),
-		Size:       size.Bytes(total),
+		Size:       size.Bytes(field64(raw, superTotalBytes)),
 		Used:       size.Bytes(field64(raw, superBytesUsed)),
 		raw:        slices.Clone(raw),
 	}, nil
+}
+
+// checkFields reports every field that has another value than Flatcar's file systems have.
+func checkFields(raw []byte, fileSize uint64) error {
+	var mistakes []error
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			mistakes = append(mistakes, fmt.Errorf(format, args...))
+		}
+	}
+	equal := func(what string, got, wanted uint64) {
+		want(got == wanted, "%s is %d; wanted %d", what, got, wanted)
+	}
+	equal("own address", field64(raw, superBytenr), superOffset)
+	equal("flags field (errors, seed)", field64(raw, superFlags), headerWritten)
+	equal("sector size", uint64(field32(raw, superSectorSize)), blockSize)
+	equal("node size", uint64(field32(raw, superNodeSize)), blockSize)
+	equal("number of devices", field64(raw, superNumDevices), 1)
+	equal("device id", field64(raw, superDevItem+devItemID), 1)
+	equal("log tree's address (unless unmounted)", field64(raw, superLogRoot), 0)
+
+	total := field64(raw, superTotalBytes)
+	equal("device size", field64(raw, superDevItem+devItemTotalBytes), total)
+	want(total <= fileSize, "file system is %d bytes; the file holds %d", total, fileSize)
+	want(total%blockSize == 0 && total >= minimumSize,
+		"file system is %d bytes; wanted at least %d and whole blocks of %d", total, minimumSize, blockSize)
+	used := field64(raw, superBytesUsed)
+	want(used <= total, "%d bytes are used; the file system has %d", used, total)
+
+	incompat, compatRO := field64(raw, superIncompat), field64(raw, superCompatRO)
+	want(incompat&incompatWanted == incompatWanted,
+		"incompat features are %#x; wanted at least %#x (mixed groups, skinny metadata, no holes)", incompat, incompatWanted)
+	want(incompat&^incompatKnown == 0, "incompat features are %#x; only %#x are known", incompat, incompatKnown)
+	want(compatRO&^compatROKnown == 0, "compat-ro features are %#x; only %#x are known", compatRO, compatROKnown)
+
+	array := field32(raw, superSysArraySize)
+	want(array <= sysArrayLength, "system chunks take %d bytes; wanted at most %d", array, sysArrayLength)
+	level, chunkLevel := raw[superRootLevel], raw[superChunkRootLevel]
+	want(level < maxLevels && chunkLevel < maxLevels, "tree levels are %d and %d; wanted less than %d", level, chunkLevel, maxLevels)
+	return errors.Join(mistakes...)
 }
 
 // blockSum is the checksum of a superblock or tree block: crc32c of all that follows the 32 bytes kept for it.

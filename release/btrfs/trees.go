@@ -1,7 +1,5 @@
 package btrfs
 
-import "slices"
-
 // writeTrees writes all trees and, last, the superblock.
 func (w *rewriter) writeTrees() error {
 	reloc, err := w.relocItems()

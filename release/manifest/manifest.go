@@ -26,7 +26,7 @@ type Manifest struct {
 	Arch      string            `json:"arch"`
 	Epoch     int64             `json:"epoch"` // the time of everything that has one, in seconds since 1970
 	Base      Base              `json:"base"`
-	Tools     map[string]string `json:"tools"` // packages of the tool root that decide bytes, by version
+	Tools     map[string]string `json:"tools"` // what decides bytes: packages of the tool root and Go modules, by version
 	Go        string            `json:"go"`    // the toolchain that compiled recipes' programs
 	Images    []Image           `json:"images"`
 	Partition Partition         `json:"partition"`
