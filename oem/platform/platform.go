@@ -84,6 +84,7 @@ func (p *Platform) check(recipes recipe.Set) strictyaml.Mistakes {
 		}
 		if slices.Contains(names, name.Value) {
 			add(name.Line, "%s uses %q twice; wanted once", id, name)
+			continue
 		}
 		for _, a := range p.Arches {
 			if !r.Supports(a) {

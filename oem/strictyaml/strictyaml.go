@@ -215,7 +215,7 @@ func (d *decoder) structure(node *yaml.Node, into reflect.Value) {
 			continue
 		}
 		name, option, _ := strings.Cut(into.Type().Field(i).Tag.Get("yaml"), ",")
-		if name == "" {
+		if name == "" || name == "-" {
 			continue
 		}
 		fields[name], names = into.Field(i), append(names, name)

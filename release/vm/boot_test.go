@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +16,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/verity"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
-const (
-	version    = "9999.0.0"
-	dataBlocks = 260094 // of 4096 bytes, as in Flatcar's USR partitions
-)
+const version = "9999.0.0"
 
 // TestBoot boots the reference base with one extension image, and shows that a disk which is not
 // what the root hash says does not come up.
@@ -126,14 +123,11 @@ func makeImage(t *testing.T, tools *toolroot.Root, b base.Base, image string) di
 		t.Fatal(err)
 	}
 	makeExtension(t, tools, filepath.Join(usr, "share/flatcar"))
-	formatted := toolroot.Cmd{
-		Program: "mkfs.btrfs",
-		Args: []string{"--quiet", "--mixed", "-m", "single", "-d", "single", "--compress", "zstd",
-			"--byte-count", strconv.Itoa(dataBlocks * verity.BlockSize), "--rootdir", usr, image},
-		Read:  []string{dir},
-		Write: []string{filepath.Dir(image)},
-	}
-	if err := tools.Run(t.Context(), formatted); err != nil {
+	err := btrfs.Format(t.Context(), tools, image, btrfs.Options{
+		Source: usr, UUID: btrfs.UUID{1}, Filesystem: btrfs.FlatcarFilesystem, Partition: btrfs.FlatcarPartition,
+		Epoch: time.Unix(1, 0),
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return hashImage(t, image)
@@ -145,8 +139,8 @@ func hashImage(t *testing.T, image string) digest.SHA256 {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	params := verity.Params{DataBlocks: dataBlocks, Salt: []byte{1}, UUID: [16]byte{1}}
-	hash, err := verity.Format(t.Context(), f, f, dataBlocks*verity.BlockSize, params)
+	params := verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize), Salt: []byte{1}, UUID: [16]byte{1}}
+	hash, err := verity.Format(t.Context(), f, f, int64(btrfs.FlatcarFilesystem), params)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ const (
 type Partition struct {
 	Number     int
 	Name       string
-	Type, UUID string     // the UUID may be empty
+	Type, UUID string     // without a UUID it gets a random one
 	Attributes []int      // bits 48 to 63 of the attribute field that are set
 	Size       size.Bytes // the content's when zero
 	Content    string     // an image file, or empty

@@ -30,7 +30,7 @@ type Machine struct {
 	Disk      string            // a raw disk image; only read
 	Arguments []string          // of the kernel, beyond console and harness
 	SMBIOS    []string          // further values of QEMU's -smbios, such as type=1,manufacturer=Hetzner
-	Files     map[string]string // credentials by name, which the script finds in $CREDENTIALS_DIRECTORY
+	Files     map[string]string // contents by name; the script finds them as $CREDENTIALS_DIRECTORY/vm.NAME, some 40 KiB in all
 	Script    string            // a POSIX shell script that runs once all is up; it prints one JSON document
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
@@ -70,6 +70,7 @@ func Programs() []string { return []string{"qemu-system-x86_64"} }
 // is an error that says how far it got and where its console is kept.
 func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
 	console, report := filepath.Join(m.Dir, "console.log"), filepath.Join(m.Dir, "report.json")
+	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
 	err := run.Run(ctx, run.Cmd{
@@ -80,7 +81,7 @@ func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
 	var failed *run.Error
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("no report after %v (%w); %s", m.Timeout, ctx.Err(), progress(console))
+		return nil, fmt.Errorf("no report after %v (%w); %s", time.Since(started).Round(time.Second), ctx.Err(), progress(console))
 	case errors.As(err, &failed): // its arguments are long
 		return nil, fmt.Errorf("%s: %w: %s; %s", failed.Program, failed.Err, failed.Stderr, progress(console))
 	}

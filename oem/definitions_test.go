@@ -1,0 +1,108 @@
+package oem
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+func TestProjectsOwnDefinitions(t *testing.T) {
+	platforms, err := Definitions(os.DirFS(".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, p := range platforms {
+		ids = append(ids, p.ID.Value)
+	}
+	want := []string{"ami", "azure", "gce", "hetzner", "hyperv", "openstack", "proxmoxve", "qemu", "vmware"}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const goodRecipe = `name: NAME
+summary: s
+homepage: https://example.org
+license: MIT
+arches: [amd64]
+max_size: 1 MiB
+`
+
+func recipeFile(name, more string) *fstest.MapFile {
+	return &fstest.MapFile{Data: []byte(strings.Replace(goodRecipe, "NAME", name, 1) + more)}
+}
+
+func TestEveryMistakeOfAllFiles(t *testing.T) {
+	_, err := Definitions(fstest.MapFS{
+		"recipes/a/recipe.yaml":    recipeFile("a", "needs: [b]\n"),
+		"recipes/b/recipe.yaml":    recipeFile("b", "needs: [c, nothing]\n"),
+		"recipes/c/recipe.yaml":    recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
+		"recipes/d/recipe.yaml":    recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
+		"recipes/e/recipe.yaml":    recipeFile("e", "sources:\n  - go: {module: m, version: 1.0, sum: x}\nbuild: {go: [{package: cmd, to: /usr/bin/../x}]}\n"),
+		"platforms/cloud.yaml":     {Data: []byte("id: Cloud\nname: C\nkernel_id: c\narches: [amd64, arm64]\nrecipes: [a, gone, a]\n")},
+		"platforms/x86.yaml":       {Data: []byte("id: x86\nname: X\nkernel_id: x\narches: [i386]\nrecipes: []\nextra: 1\n")},
+		"recipes/README.md":        {Data: []byte("not a recipe")},
+		"recipes/d/files/usr/bin/": {Mode: os.ModeDir},
+	})
+	var mistakes strictyaml.Mistakes
+	if !errors.As(err, &mistakes) {
+		t.Fatalf("error is %v", err)
+	}
+	want := []string{
+		`platforms/cloud.yaml:1: the platform has the id "Cloud"; wanted "cloud" like its file`,
+		`platforms/cloud.yaml:5: cloud is for arm64, but a is not (recipes/a/recipe.yaml)`,
+		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted the name of a directory in recipes/`,
+		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
+		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
+		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units`,
+		`recipes/a/recipe.yaml:7: a cycle: a → b → c → a; wanted recipes that do not need each other`,
+		`recipes/b/recipe.yaml:7: a cycle: b → c → a → b; wanted recipes that do not need each other`,
+		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e`,
+		`recipes/c/recipe.yaml:7: a cycle: c → a → b → c; wanted recipes that do not need each other`,
+		`recipes/c/recipe.yaml:8: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
+		`recipes/c/recipe.yaml:9: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,
+	}
+	got := strings.Split(err.Error(), "\n")
+	if len(got) > len(want) {
+		if diff := cmp.Diff(want, got[:len(want)]); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, part := range []string{
+		`recipes/d/recipe.yaml:1: the recipe is named "x"; wanted "d" like its directory`,
+		`recipes/d/recipe.yaml:7: "../a"; wanted a directory beside recipe.yaml`,
+		`recipes/d/recipe.yaml:8: a source with 0 kinds; wanted one of deb, go, dir`,
+		`recipes/d/recipe.yaml:8: "../x" is not a package name`,
+		`"t" is not a unit's name`,
+		`recipes/e/recipe.yaml:8: version "1.0"; wanted an exact module version`,
+		`recipes/e/recipe.yaml:8: sum "x"; wanted the module's h1: sum`,
+		`recipes/e/recipe.yaml:9: package "cmd"; wanted a path in the module`,
+		`recipes/e/recipe.yaml:9: "/usr/bin/../x"; wanted a clean path below /usr/`,
+	} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("no mistake %q in\n%v", part, err)
+		}
+	}
+}
+
+func TestSelect(t *testing.T) {
+	platforms, err := Definitions(os.DirFS(".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := Select(platforms, arch.AMD64, "azure")
+	if err != nil || len(one) != 1 || one[0].ID.Value != "azure" {
+		t.Errorf("selected %v, %v", one, err)
+	}
+	if _, err := Select(platforms, arch.AMD64, "azrue"); err == nil || !strings.Contains(err.Error(), "azure") {
+		t.Errorf("error is %v", err)
+	}
+}
