@@ -38,6 +38,7 @@ const (
 // FromEnvironment returns the options that environment variables choose:
 // VERSION, BASE, OUTPUT, CACHE, JOBS and SOURCE_DATE_EPOCH.
 func FromEnvironment(checkout string) (Options, error) {
+	display := progress.New(os.Stderr)
 	o := Options{
 		Checkout: checkout,
 		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
@@ -46,8 +47,8 @@ func FromEnvironment(checkout string) (Options, error) {
 		Version:  orElse(os.Getenv("VERSION"), DefaultVersion),
 		Arch:     arch.AMD64,
 		Jobs:     runtime.NumCPU(),
-		Progress: progress.New(os.Stderr),
-		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Progress: display,
+		Log:      display.Logger(slog.LevelInfo),
 	}
 	if text := os.Getenv("JOBS"); text != "" {
 		jobs, err := strconv.Atoi(text)

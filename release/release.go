@@ -52,5 +52,6 @@ func (w *workshop) build(ctx context.Context) ([]oem.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.downloads.End()
 	return factory.Build(ctx, w.platforms)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/fetch"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/progress"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
@@ -36,12 +37,13 @@ type workshop struct {
 	blobs     *store.Blobs
 	results   *store.Results
 	scratch   string
+	downloads *progress.Downloads
 }
 
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
 // What is wrong with recipes, platforms or the host is said before anything is fetched.
 func open(ctx context.Context, o Options) (*workshop, error) {
-	w := &workshop{Options: o}
+	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
 	var err error
 	if w.platforms, err = choosePlatforms(o); err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func (w *workshop) openArchive(ctx context.Context) error {
 	}
 	w.archive = &debian.Archive{
 		Sources:  sources,
-		Store:    fetch.New(filepath.Join(w.Cache, "downloads"), w.Log, nil),
+		Store:    fetch.New(filepath.Join(w.Cache, "downloads"), w.Log, w.downloads),
 		Log:      w.Log,
 		CacheDir: filepath.Join(w.Cache, "downloads"),
 	}

@@ -165,10 +165,10 @@ func (s *solver) tryAlternative(r relation) (done bool, err error) {
 		if s.isCut(c.name) {
 			return true, nil
 		}
-		if s.have.Version(c.name) != "" {
-			continue // another version than the base's cannot be added
+		err := s.blocked(r, c.name)
+		if err == nil {
+			err = s.add(c)
 		}
-		err := s.add(c)
 		if err == nil {
 			return true, nil
 		}
@@ -199,16 +199,29 @@ func (s *solver) unused() []string {
 	return names
 }
 
+// blocked says that a package cannot be chosen since the base has it, in a version that did not satisfy the relation.
+func (s *solver) blocked(r relation, name string) error {
+	version := s.have.Version(name)
+	if version == "" {
+		return nil
+	}
+	offer := "has none"
+	if c := s.from.byName[name]; c != nil {
+		offer = "has " + c.version
+	}
+	return fmt.Errorf("%v: the base has %s %s, which cannot be replaced (%s %s)", r, name, version, s.from.suite, offer)
+}
+
 // lacking says why no package satisfies a relation.
 func (s *solver) lacking(r relation) error {
-	c := s.from.byName[r.name]
-	switch version := s.have.Version(r.name); {
-	case version != "" && c != nil:
-		return fmt.Errorf("%v: the base has %s %s, which cannot be replaced (%s has %s)", r, r.name, version, c.pocket, c.version)
-	case version != "":
-		return fmt.Errorf("%v: the base has %s %s, which cannot be replaced", r, r.name, version)
-	case c != nil:
+	if err := s.blocked(r, r.name); err != nil {
+		return err
+	}
+	if c := s.from.byName[r.name]; c != nil {
 		return fmt.Errorf("%v: %s has %s %s (%s)", r, c.pocket, c.name, c.version, c.field("Architecture"))
+	}
+	if providers := s.from.provides[r.name]; len(providers) > 0 {
+		return fmt.Errorf("%v: %s provides it in version %q", r, providers[0].by.name, providers[0].version)
 	}
 	return s.from.unknown(r.name)
 }

@@ -131,13 +131,14 @@ func TestClosureRefuses(t *testing.T) {
 		stanzaOf("waagent", "2", "Depends: python3"),
 		stanzaOf("python3", "3.13", "Depends: libpython3"),
 		stanzaOf("libpython3", "3.13", "Depends: libc6 (>= 2.41)"),
-		stanzaOf("libc6", "2.42"),
 		stanzaOf("too-new", "1", "Depends: libc6 (>= 3)"),
 		stanzaOf("nowhere-near", "1", "Depends: qqqqqqqqq | libc6 (<< 1)"),
 		stanzaOf("virtual", "1", "Depends: only-one"),
 		stanzaOf("provider", "1", "Provides: only-one", "Depends: missing-thing"),
 		stanzaOf("malformed", "1", "Depends: a ("),
-		stanzaOf("unsized", "1", "Size: many"),
+		stanzaOf("abi-user", "1", "Depends: only-one (>= 2)"),
+		stanzaOf("libc-abi-user", "1", "Depends: libc-abi"),
+		stanzaOf("libc6", "2.42", "Provides: libc-abi"),
 	})
 	base := baseOf(t, installedOf("libc6", "2.36"))
 	for _, test := range []struct {
@@ -153,6 +154,8 @@ func TestClosureRefuses(t *testing.T) {
 		{Ask{Want: []string{"too-new"}}, []string{"too-new -> libc6 (>= 3): trixie has libc6 2.42 (amd64)"}},
 		{Ask{Want: []string{"nowhere-near"}}, []string{"no alternative can be had", "no package qqqqqqqqq", "libc6 (<< 1)"}},
 		{Ask{Want: []string{"virtual"}}, []string{"virtual -> provider -> trixie has no package missing-thing"}},
+		{Ask{Want: []string{"abi-user"}}, []string{`abi-user -> only-one (>= 2): provider provides it in version ""`}},
+		{Ask{Want: []string{"libc-abi-user"}, Have: base}, []string{"libc-abi: the base has libc6 2.36, which cannot be replaced"}},
 		{Ask{Want: []string{"malformed"}}, []string{"package malformed 1, field Depends"}},
 		{Ask{Want: []string{"libc6"}, Without: []string{"libc6"}}, []string{"both wanted and in without"}},
 	} {

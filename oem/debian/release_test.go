@@ -301,3 +301,22 @@ func TestDebRefuses(t *testing.T) {
 		}
 	}
 }
+
+func FuzzInRelease(f *testing.F) {
+	key := newKey(f, 0)
+	text := "Suite: stable\nCodename: trixie\nDate: Sun, 01 Feb 2026 00:00:00 UTC\nSHA256:\n " + digest.Of(nil).String() + " 0 main/binary-amd64/Packages\n"
+	f.Add(clearsigned(f, text, published, key))
+	f.Add([]byte(text))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		if signed, err := openSigned(document, openpgp.EntityList{key}, present); err == nil && signed != text {
+			t.Errorf("nobody signed %q", signed)
+		}
+		parsed, err := parseInRelease(string(document))
+		if err != nil {
+			return
+		}
+		if want, err := parsed.index("http://example.org", "main/binary-amd64"); err == nil && (want.Size < 0 || len(want.URLs) == 0) {
+			t.Errorf("index is %+v", want)
+		}
+	})
+}

@@ -82,7 +82,7 @@ func splitSignatures(body io.Reader) ([]signature, error) {
 	var all []signature
 	for packets := packet.NewReader(body); ; {
 		p, err := packets.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all, nil
 		}
 		if err != nil {

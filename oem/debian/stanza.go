@@ -46,7 +46,7 @@ func (r *stanzaReader) next() (string, error) {
 		if len(r.text) > 0 && (blank || err == io.EOF) {
 			return string(r.text), nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return "", io.EOF
 		}
 	}
@@ -109,7 +109,7 @@ func readStanzas(r io.Reader) ([]stanza, error) {
 	var all []stanza
 	for reader := newStanzaReader(r); ; {
 		text, err := reader.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all, nil
 		}
 		if err != nil {

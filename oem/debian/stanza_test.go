@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func FuzzStanzas(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for reader := newStanzaReader(strings.NewReader(text)); ; {
 			one, err := reader.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

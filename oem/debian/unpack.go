@@ -86,7 +86,7 @@ func checkFormat(members *arReader) error {
 func nextTar(members *arReader, want string) (io.Reader, error) {
 	for {
 		name, content, err := members.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("has no %s: it is cut", want)
 		}
 		if err != nil {
@@ -112,7 +112,7 @@ func readControl(member io.Reader) (Control, error) {
 	defer plain.Close()
 	for reader := tar.NewReader(io.LimitReader(plain, int64(maxControl))); ; {
 		header, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil, errors.New("has no control file")
 		}
 		if err != nil {

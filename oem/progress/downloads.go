@@ -1,0 +1,44 @@
+package progress
+
+import (
+	"io"
+	"sync"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Downloads shows all downloads of a run as one step, which grows with each of them.
+type Downloads struct {
+	display *Display
+	mu      sync.Mutex
+	step    *Step // nil until the first download
+}
+
+// NewDownloads returns downloads that are shown on d.
+func NewDownloads(d *Display) *Downloads { return &Downloads{display: d} }
+
+// Start adds a download of total bytes, or of an unknown amount when total is 0.
+// What is written to the result counts as received.
+func (d *Downloads) Start(_ string, total size.Bytes) io.WriteCloser {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.step == nil {
+		d.step = d.display.Bytes("downloads", 0)
+	}
+	d.step.Grow(int64(total))
+	return nopCloser{d.step}
+}
+
+// End closes the step, if there was a download.
+func (d *Downloads) End() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.step != nil {
+		d.step.End()
+		d.step = nil
+	}
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
