@@ -150,6 +150,9 @@ func TestTar(t *testing.T) {
 	if diff := cmp.Diff(want, listing(t, root)); diff != "" {
 		t.Errorf("wanted (-), got (+):\n%s", diff)
 	}
+	if err := root.Chmod("usr/locked", 0o755); err != nil { // so that it can be removed
+		t.Fatal(err)
+	}
 }
 
 func TestKeepAndPath(t *testing.T) {

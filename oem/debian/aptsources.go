@@ -129,7 +129,7 @@ func keyringPath(signedBy string) string {
 	return ""
 }
 
-// checkOff finds the setting Acquire::Check-Valid-Until "false" (apt.conf(5)).
+// checkOff finds the setting Acquire::Check-Valid-Until "false" (apt.conf(5)), written in one line as everybody does.
 var checkOff = regexp.MustCompile(`(?im)^\s*Acquire::Check-Valid-Until\s+"?(false|no|0|off|without|disable)"?\s*;`)
 
 // validUntilUnchecked tells whether the host's apt accepts expired indexes.
