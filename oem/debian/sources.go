@@ -68,10 +68,10 @@ func HostSources(dir string, getenv func(string) string) (Sources, error) {
 func (s Sources) check(dir string) error {
 	var missing []error
 	if s.Main == "" {
-		missing = append(missing, fmt.Errorf("no source of the Debian archive in %s: set %s to an address such as http://deb.example.org/debian", dir, EnvMain))
+		missing = append(missing, fmt.Errorf("no source of the Debian archive in %s: set %s to an address such as https://mirror.example.org/debian", dir, EnvMain))
 	}
 	if s.Security == "" {
-		missing = append(missing, fmt.Errorf("no source of the Debian security archive in %s: set %s to an address such as http://deb.example.org/debian-security", dir, EnvSecurity))
+		missing = append(missing, fmt.Errorf("no source of the Debian security archive in %s: set %s to an address such as https://mirror.example.org/debian-security", dir, EnvSecurity))
 	}
 	if s.Keyring == "" {
 		missing = append(missing, fmt.Errorf("no Debian keyring: install debian-archive-keyring or set %s to a file with the archive's OpenPGP keys", EnvKeyring))

@@ -29,13 +29,13 @@ const (
 	deb822 = `# kept by hand
 Types: deb deb-src
 # http://snapshot.example.org/archive/debian
-URIs: http://deb.example.org/debian/
+URIs: http://mirror.example.org/debian/
 Suites: bookworm bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb
-URIs: http://deb.example.org/debian-security
+URIs: http://mirror.example.org/debian-security
 Suites: bookworm-security
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
@@ -69,9 +69,9 @@ Components: main
 `
 	oneLines = `# deb http://off.example.org/debian trixie main
 deb [arch=amd64] https://cloud.example.org/apt cloud-sdk-bookworm main
-deb-src http://deb.example.org/debian trixie main
-deb [ signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no ] http://deb.example.org/debian trixie main contrib # ours
-deb http://deb.example.org/debian-security trixie-security/updates main
+deb-src http://mirror.example.org/debian trixie main
+deb [ signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no ] http://mirror.example.org/debian trixie main contrib # ours
+deb http://mirror.example.org/debian-security trixie-security/updates main
 `
 )
 
@@ -81,7 +81,7 @@ func TestHostSources(t *testing.T) {
 	if err := os.WriteFile(mirrors, []byte("# near\nhttp://near.example.org/debian\nhttp://far.example.org/debian\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	both := Sources{Main: "http://deb.example.org/debian", Security: "http://deb.example.org/debian-security", Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
+	both := Sources{Main: "http://mirror.example.org/debian", Security: "http://mirror.example.org/debian-security", Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
 	expired := both
 	expired.AllowExpired = true
 	override := Sources{Main: "http://mirror.example.org/d", Security: "http://mirror.example.org/s", Keyring: keyring}
@@ -101,7 +101,7 @@ func TestHostSources(t *testing.T) {
 		{"expired by variable", map[string]string{"sources.list.d/d.sources": deb822}, map[string]string{EnvAllowExpired: "no"}, expired},
 		{"variables alone", nil, map[string]string{EnvMain: override.Main + "/", EnvSecurity: override.Security, EnvKeyring: keyring}, override},
 		{"variables win", map[string]string{"sources.list": deb822}, map[string]string{EnvMain: override.Main, EnvSecurity: override.Security, EnvKeyring: keyring}, override},
-		{"mirror list", map[string]string{"sources.list.d/d.sources": strings.Replace(deb822, "http://deb.example.org/debian/", "mirror+file://"+mirrors, 1)}, nil, near},
+		{"mirror list", map[string]string{"sources.list.d/d.sources": strings.Replace(deb822, "http://mirror.example.org/debian/", "mirror+file://"+mirrors, 1)}, nil, near},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := HostSources(writeApt(t, test.files), func(name string) string { return test.env[name] })
@@ -122,7 +122,7 @@ func TestHostSourcesRefuses(t *testing.T) {
 	}{
 		"not a Debian host": {map[string]string{"sources.list.d/x.sources": otherVendors}, []string{EnvMain, EnvSecurity}},
 		"no apt":            {nil, []string{EnvMain, EnvSecurity}},
-		"no security":       {map[string]string{"sources.list": "deb http://deb.example.org/debian trixie main\n"}, []string{EnvSecurity}},
+		"no security":       {map[string]string{"sources.list": "deb http://mirror.example.org/debian trixie main\n"}, []string{EnvSecurity}},
 		"malformed":         {map[string]string{"sources.list.d/x.sources": "Types deb\n"}, []string{"x.sources", "is not a field"}},
 	} {
 		_, err := HostSources(writeApt(t, test.files), func(string) string { return "" })

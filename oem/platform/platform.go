@@ -39,23 +39,12 @@ func (p *Platform) Supports(a arch.Arch) bool { return slices.Contains(p.Arches,
 // Load reads every platform of the directory dir in fsys, in the order of their ids.
 // It returns those that could be read and the mistakes of all of them.
 func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.Mistakes) {
-	files, err := fs.Glob(fsys, path.Join(dir, "*.yaml"))
-	if err != nil {
-		return nil, strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
-	}
 	var platforms []*Platform
-	var mistakes strictyaml.Mistakes
-	for _, file := range files {
-		content, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			mistakes = append(mistakes, strictyaml.Mistake{File: file, Line: 1, Text: err.Error()})
-			continue
-		}
+	mistakes := strictyaml.Files(fsys, path.Join(dir, "*.yaml"), func(file string, content []byte) strictyaml.Mistakes {
 		p := &Platform{File: file}
-		mistakes = append(mistakes, strictyaml.Decode(file, content, p)...)
-		mistakes = append(mistakes, p.check(recipes)...)
 		platforms = append(platforms, p)
-	}
+		return append(strictyaml.Decode(file, content, p), p.check(recipes)...)
+	})
 	return platforms, mistakes
 }
 

@@ -17,25 +17,15 @@ type Set map[string]*Recipe
 // Load reads every recipe of the directory dir in fsys.
 // It returns the recipes that could be read and the mistakes of all of them.
 func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
-	files, err := fs.Glob(fsys, path.Join(dir, "*", FileName))
-	if err != nil {
-		return nil, strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
-	}
 	set := Set{}
-	var mistakes strictyaml.Mistakes
-	for _, file := range files {
-		content, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			mistakes = append(mistakes, strictyaml.Mistake{File: file, Line: 1, Text: err.Error()})
-			continue
-		}
+	mistakes := strictyaml.Files(fsys, path.Join(dir, "*", FileName), func(file string, content []byte) strictyaml.Mistakes {
 		r := &Recipe{File: file}
-		mistakes = append(mistakes, strictyaml.Decode(file, content, r)...)
+		set[path.Base(path.Dir(file))] = r
+		found := strictyaml.Decode(file, content, r)
 		c := checker{recipe: r, fsys: fsys}
 		c.check()
-		mistakes = append(mistakes, c.mistakes...)
-		set[path.Base(path.Dir(file))] = r
-	}
+		return append(found, c.mistakes...)
+	})
 	return set, append(mistakes, set.checkNeeds()...)
 }
 

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"reflect"
 	"regexp"
 	"slices"
@@ -72,6 +73,25 @@ func (m Mistakes) Err() error {
 		return int(a.Line - b.Line)
 	})
 	return sorted
+}
+
+// Files calls each with every file of fsys that matches the pattern, in the order of their names.
+// A file that cannot be read is a mistake. What each returns is added.
+func Files(fsys fs.FS, pattern string, each func(file string, content []byte) Mistakes) Mistakes {
+	files, err := fs.Glob(fsys, pattern)
+	if err != nil {
+		return Mistakes{{pattern, 1, err.Error()}}
+	}
+	var mistakes Mistakes
+	for _, file := range files {
+		content, err := fs.ReadFile(fsys, file)
+		if err != nil {
+			mistakes = append(mistakes, Mistake{file, 1, err.Error()})
+			continue
+		}
+		mistakes = append(mistakes, each(file, content)...)
+	}
+	return mistakes
 }
 
 // Decode fills the struct that into points to. The file name is only used in mistakes.
