@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/manifest"
@@ -104,7 +105,7 @@ func (o Options) Dir() string { return filepath.Join(o.Output, o.Version, string
 
 // write makes the release directory. A directory that is right already is left alone;
 // any other one is replaced as a whole, after the new one is complete.
-func (w *workshop) write(ctx context.Context, m *manifest.Manifest) error {
+func (w *workshop) write(ctx context.Context, m *manifest.Manifest) (err error) {
 	extra, err := ownFiles(m)
 	if err != nil {
 		return err
@@ -116,11 +117,15 @@ func (w *workshop) write(ctx context.Context, m *manifest.Manifest) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".")
+	scratch, err := store.OpenScratch(filepath.Join(w.Output, ".scratch"))
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	temp := filepath.Join(scratch.Dir, "new")
+	if err := os.Mkdir(temp, 0o755); err != nil {
+		return err
+	}
 	if err := w.fill(ctx, temp, m, extra); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (w *workshop) seal(ctx context.Context, path string, seed digest.SHA256) (v
 
 // makePartition keeps what write leaves at the path that it is given.
 func (w *workshop) makePartition(ctx context.Context, write func(path string) error) (partition, error) {
-	dir, err := os.MkdirTemp(w.scratch, "partition.")
+	dir, err := os.MkdirTemp(w.scratch.Dir, "partition.")
 	if err != nil {
 		return partition{}, err
 	}

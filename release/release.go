@@ -15,6 +15,7 @@ func Build(ctx context.Context, o Options) ([]oem.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	images, err := w.build(ctx)
 	if err != nil {
 		return nil, err
@@ -28,6 +29,7 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	images, err := w.build(ctx)
 	if err != nil {
 		return nil, err

@@ -82,6 +82,7 @@ func theRelease(t *testing.T) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if made.workshop != nil {
+		made.workshop.close()
 		os.RemoveAll(made.workshop.Output)
 	}
 	os.Exit(code)

@@ -36,15 +36,20 @@ type workshop struct {
 	target    *target.Base
 	blobs     *store.Blobs
 	results   *store.Results
-	scratch   string
+	scratch   *store.Scratch
 	downloads *progress.Downloads
 }
 
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
 // What is wrong with recipes, platforms or the host is said before anything is fetched.
-func open(ctx context.Context, o Options) (*workshop, error) {
-	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
-	var err error
+// The caller closes the workshop.
+func open(ctx context.Context, o Options) (w *workshop, err error) {
+	w = &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
 	if w.platforms, err = choosePlatforms(o); err != nil {
 		return nil, err
 	}
@@ -90,15 +95,25 @@ func (w *workshop) openCache() error {
 	if err != nil {
 		return err
 	}
-	w.Cache, w.scratch = cache, filepath.Join(cache, "scratch")
-	if err := os.MkdirAll(w.scratch, 0o755); err != nil {
+	w.Cache = cache
+	if w.scratch, err = store.OpenScratch(filepath.Join(cache, "scratch")); err != nil {
 		return err
 	}
-	if w.blobs, err = store.OpenBlobs(filepath.Join(cache, "blobs")); err != nil {
+	if w.blobs, err = store.OpenBlobs(filepath.Join(cache, "blobs"), w.scratch.Dir); err != nil {
 		return err
 	}
 	w.results, err = store.OpenResults(filepath.Join(cache, "results"))
 	return err
+}
+
+// close removes what is unfinished.
+func (w *workshop) close() {
+	if w.scratch == nil {
+		return
+	}
+	if err := w.scratch.Close(); err != nil {
+		w.Log.Warn("the next run removes what this one left", "error", err)
+	}
 }
 
 func (w *workshop) openArchive(ctx context.Context) error {
@@ -180,9 +195,9 @@ func (w *workshop) factory(ctx context.Context) (*oem.Factory, error) {
 		Base: w.target,
 		Builder: &build.Builder{
 			Checkout: w.Checkout, Archive: w.archive, Go: golang, Base: w.target,
-			Blobs: w.blobs, Results: w.results, Scratch: w.scratch,
+			Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir,
 		},
-		Packer:   &pack.Packer{Tools: w.tools, Blobs: w.blobs, Results: w.results, Scratch: w.scratch, Epoch: w.Epoch},
+		Packer:   &pack.Packer{Tools: w.tools, Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Epoch: w.Epoch},
 		Blobs:    w.blobs,
 		Progress: w.Progress,
 		Jobs:     w.Jobs,

@@ -41,7 +41,7 @@ func write(t *testing.T, path, content string) {
 // builder returns a builder without an archive, and the recipe of the checkout.
 func builder(t *testing.T, dir string) (*Builder, *recipe.Recipe) {
 	t.Helper()
-	blobs, err := store.OpenBlobs(t.TempDir())
+	blobs, err := store.OpenBlobs(t.TempDir(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 func packer(t *testing.T, tools *toolroot.Root) *Packer {
 	t.Helper()
 	dir := t.TempDir()
-	blobs, err := store.OpenBlobs(filepath.Join(dir, "blobs"))
+	blobs, err := store.OpenBlobs(filepath.Join(dir, "blobs"), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,12 @@ import (
 )
 
 // Blobs keeps file contents under their SHA-256.
-type Blobs struct{ dir string }
+type Blobs struct{ dir, scratch string }
 
 // OpenBlobs opens the blobs in a directory, which is made when it is not there.
-func OpenBlobs(dir string) (*Blobs, error) {
-	return &Blobs{dir: dir}, os.MkdirAll(dir, 0o755)
+// What is being added lies in scratch, a directory on the same file system.
+func OpenBlobs(dir, scratch string) (*Blobs, error) {
+	return &Blobs{dir: dir, scratch: scratch}, os.MkdirAll(dir, 0o755)
 }
 
 // Path returns where a blob lies, or would lie.
@@ -35,7 +36,7 @@ func (b *Blobs) Has(d digest.SHA256, length int64) bool {
 
 // Add keeps all that r has left and returns its digest and length.
 func (b *Blobs) Add(r io.Reader) (digest.SHA256, int64, error) {
-	f, err := os.CreateTemp(b.dir, "new.*")
+	f, err := os.CreateTemp(b.scratch, "blob.*")
 	if err != nil {
 		return digest.SHA256{}, 0, err
 	}

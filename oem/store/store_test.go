@@ -12,7 +12,7 @@ import (
 )
 
 func TestBlobIsVerifiedOnRead(t *testing.T) {
-	blobs, err := OpenBlobs(t.TempDir())
+	blobs, err := OpenBlobs(t.TempDir(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestBlobIsVerifiedOnRead(t *testing.T) {
 }
 
 func TestAddFileMoves(t *testing.T) {
-	blobs, _ := OpenBlobs(t.TempDir())
+	blobs, _ := OpenBlobs(t.TempDir(), t.TempDir())
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -90,5 +90,33 @@ func TestMemo(t *testing.T) {
 	}
 	if runs != 6 {
 		t.Errorf("a failure was kept")
+	}
+}
+
+func TestScratchOfKilledRunsIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	living, err := OpenScratch(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(dir, "run.dead")
+	if err := os.MkdirAll(filepath.Join(dead, "half"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	next, err := OpenScratch(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed run left is there: %v", err)
+	}
+	if _, err := os.Stat(living.Dir); err != nil {
+		t.Errorf("the work of a living run is gone: %v", err)
+	}
+	if err := errors.Join(living.Close(), next.Close()); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
