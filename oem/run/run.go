@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +48,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Run starts the program in a process group of its own and waits for it.
 // When ctx ends, the whole group gets SIGTERM, and SIGKILL five seconds later.
+// When this process is killed, so is the program.
 // A failure is an *Error with the end of standard error in its text.
 func Run(ctx context.Context, c Cmd) error {
 	stderr := &tail{limit: stderrKept}
@@ -55,7 +57,10 @@ func Run(ctx context.Context, c Cmd) error {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would inherit
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// The signal comes when the thread ends that started the program, so that one must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()

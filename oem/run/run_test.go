@@ -40,15 +40,7 @@ func TestCancelKillsGrandchildren(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error is %v", err)
 	}
-	status := filepath.Join("/proc", strings.TrimSpace(out.String()), "status")
-	for range 50 {
-		content, err := os.ReadFile(status)
-		if err != nil || strings.Contains(string(content), "State:\tZ") {
-			return // gone, or dead and not yet reaped by its new parent
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("grandchild still runs: %s", status)
+	mustEnd(t, strings.TrimSpace(out.String()))
 }
 
 func TestTailKeepsTheEnd(t *testing.T) {
@@ -61,4 +53,43 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	if kept.String() != "defg" {
 		t.Errorf("kept %q", kept)
 	}
+}
+
+// TestKilledWithItsParent starts this test binary again, lets it start a program, and kills it.
+func TestKilledWithItsParent(t *testing.T) {
+	if os.Getenv("RUN_TEST_PARENT") != "" {
+		t.Fatal(Run(t.Context(), Cmd{Program: "/bin/sh", Args: []string{"-c", "echo $$; exec sleep 600"}, Stdout: os.Stdout}))
+	}
+	parent := exec.Command(os.Args[0], "-test.run=^TestKilledWithItsParent$")
+	parent.Env = append(os.Environ(), "RUN_TEST_PARENT=1")
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := make([]byte, 16)
+	n, err := out.Read(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	mustEnd(t, strings.TrimSpace(string(pid[:n])))
+}
+
+// mustEnd waits until a process is gone, or dead and not yet reaped by its new parent.
+func mustEnd(t *testing.T, pid string) {
+	t.Helper()
+	status := filepath.Join("/proc", pid, "status")
+	for range 50 {
+		content, err := os.ReadFile(status)
+		if err != nil || strings.Contains(string(content), "State:\tZ") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("process %s still runs", pid)
 }
