@@ -18,14 +18,27 @@ import (
 // as fast as veritysetup we are, and all memory that one run asked for, which is more than it ever held at once.
 func BenchmarkFormatAgainstVeritysetup(b *testing.B) {
 	needs.Programs(b, "veritysetup")
-	const dataSize = size.GiB
-	path := filepath.Join(b.TempDir(), "data")
-	writeFile(b, path, func(f *os.File) {
-		buffered := bufio.NewWriterSize(f, 1<<20)
-		_, err := io.CopyN(buffered, rand.NewChaCha8([32]byte{1}), int64(dataSize))
-		check(b, err)
-		check(b, buffered.Flush())
+	b.Run("random", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "data")
+		writeFile(b, path, func(f *os.File) {
+			buffered := bufio.NewWriterSize(f, 1<<20)
+			_, err := io.CopyN(buffered, rand.NewChaCha8([32]byte{1}), int64(size.GiB))
+			check(b, err)
+			check(b, buffered.Flush())
+		})
+		formatBoth(b, path, size.GiB)
 	})
+	// Partitions of releases made before, half of which is unused.
+	partitions, err := filepath.Glob("../../_output/*/*/usr.bin")
+	check(b, err)
+	for _, path := range partitions {
+		b.Run(filepath.Base(filepath.Dir(filepath.Dir(path))), func(b *testing.B) { formatBoth(b, path, 260094*BlockSize) })
+	}
+}
+
+// formatBoth lets both tools hash the first dataSize bytes of a file.
+func formatBoth(b *testing.B, path string, dataSize size.Bytes) {
+	b.Helper()
 	p := Params{DataBlocks: uint64(dataSize / BlockSize), Salt: testSalt, UUID: testUUID}
 	data := openFile(b, path)
 
