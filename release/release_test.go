@@ -361,6 +361,25 @@ func TestTwoRunsGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+func TestNothingIsMadeOfWrongOptions(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), "go")...)
+	for want, spoil := range map[string]func(*Options){
+		`no reference base "nope"`: func(o *Options) { o.BaseID = "nope" },
+		`no platform "azrue"`:      func(o *Options) { o.Platforms = []string{"azrue"} },
+		"../../evil":               func(o *Options) { o.Version = "../../evil" },
+	} {
+		o := options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
+		spoil(&o)
+		if _, err := Assemble(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; want %q", err, want)
+		}
+		if _, err := os.Stat(o.Output); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q: there is output", want)
+		}
+	}
+}
+
 func TestTooLargeNamesEveryImage(t *testing.T) {
 	theRelease(t)
 	w := made.workshop

@@ -43,29 +43,38 @@ type workshop struct {
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
 // What is wrong with recipes, platforms or the host is said before anything is fetched.
 // The caller closes the workshop.
-func open(ctx context.Context, o Options) (w *workshop, err error) {
-	w = &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
-	defer func() {
-		if err != nil {
-			w.close()
-		}
-	}()
-	if w.platforms, err = choosePlatforms(o); err != nil {
+func open(ctx context.Context, o Options) (*workshop, error) {
+	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
+	if err := w.prepare(ctx); err != nil {
+		w.close()
 		return nil, err
+	}
+	return w, nil
+}
+
+func (w *workshop) prepare(ctx context.Context) (err error) {
+	if w.platforms, err = choosePlatforms(w.Options); err != nil {
+		return err
+	}
+	if _, err := base.VersionID(w.Version); err != nil {
+		return err
+	}
+	if _, err := base.Load(w.BaseID); err != nil {
+		return err
 	}
 	if err := checkHost(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.openCache(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.openArchive(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.openTools(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return w, w.openBase(ctx)
+	return w.openBase(ctx)
 }
 
 func choosePlatforms(o Options) ([]*platform.Platform, error) {

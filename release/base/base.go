@@ -62,7 +62,7 @@ func Programs() []string { return append(bootstrap.Programs(), "bwrap", "cp") }
 // Make returns the base of a definition from the cache, and assembles it first where needed: about a minute.
 // Another version of the same base takes a second. It needs to be root.
 func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
-	id, err := versionID(opts.Version)
+	id, err := VersionID(opts.Version)
 	if err != nil {
 		return Base{}, err
 	}

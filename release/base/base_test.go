@@ -88,13 +88,13 @@ func TestParseRefuses(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	for version, want := range map[string]string{"4459.2.0": "4459.2.0", "1.2.3+nightly-20260901-2100": "1.2.3"} {
-		if got, err := versionID(version); got != want || err != nil {
-			t.Errorf("versionID(%q) = %q, %v; want %q", version, got, err, want)
+		if got, err := VersionID(version); got != want || err != nil {
+			t.Errorf("VersionID(%q) = %q, %v; want %q", version, got, err, want)
 		}
 	}
 	for _, version := range []string{"", "1.2", "1.2.3.4", "v1.2.3", "1.2.3+", "1.2.3\nID=x", "../1.2.3"} {
-		if _, err := versionID(version); err == nil {
-			t.Errorf("versionID(%q) accepted it", version)
+		if _, err := VersionID(version); err == nil {
+			t.Errorf("VersionID(%q) accepted it", version)
 		}
 	}
 	release := osRelease(Definition{ID: "trixie"}, "1.2.3+x")

@@ -14,8 +14,8 @@ import (
 
 var versionPattern = regexp.MustCompile(`^([0-9]+\.[0-9]+\.[0-9]+)(\+[a-zA-Z0-9.-]+)?$`)
 
-// versionID returns the part of a version that VERSION_ID holds.
-func versionID(version string) (string, error) {
+// VersionID returns the part of a version that VERSION_ID holds.
+func VersionID(version string) (string, error) {
 	match := versionPattern.FindStringSubmatch(version)
 	if match == nil {
 		return "", fmt.Errorf("%q is not a version; wanted one such as 9999.0.0 or 9999.0.0+nightly", version)
