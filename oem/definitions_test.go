@@ -42,11 +42,12 @@ func recipeFile(name, more string) *fstest.MapFile {
 
 func TestEveryMistakeOfAllFiles(t *testing.T) {
 	_, err := Definitions(fstest.MapFS{
-		"recipes/a/recipe.yaml":    recipeFile("a", "needs: [b]\n"),
-		"recipes/b/recipe.yaml":    recipeFile("b", "needs: [c, nothing]\n"),
-		"recipes/c/recipe.yaml":    recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
-		"recipes/d/recipe.yaml":    recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
-		"recipes/e/recipe.yaml":    recipeFile("e", "sources:\n  - go: {module: m, version: 1.0, sum: x}\nbuild: {go: [{package: cmd, to: /usr/bin/../x}]}\n"),
+		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\n"),
+		"recipes/b/recipe.yaml": recipeFile("b", "needs: [c, nothing]\n"),
+		"recipes/c/recipe.yaml": recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
+		"recipes/d/recipe.yaml": recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
+		"recipes/e/recipe.yaml": recipeFile("e", "sources:\n  - go: {module: m, version: 1.0, sum: x}\nbuild: {go: [{package: cmd, to: /usr/bin/../x}]}\n"+
+			"special: {/etc/x: {mode: 9755}, /usr/x: {owner: root, capabilities: [net_raw]}}\n"),
 		"platforms/cloud.yaml":     {Data: []byte("id: Cloud\nname: C\nkernel_id: c\narches: [amd64, arm64]\nrecipes: [a, gone, a]\n")},
 		"platforms/x86.yaml":       {Data: []byte("id: x86\nname: X\nkernel_id: x\narches: [i386]\nrecipes: []\nextra: 1\n")},
 		"recipes/README.md":        {Data: []byte("not a recipe")},
@@ -86,6 +87,10 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`recipes/e/recipe.yaml:8: sum "x"; wanted the module's h1: sum`,
 		`recipes/e/recipe.yaml:9: package "cmd"; wanted a path in the module`,
 		`recipes/e/recipe.yaml:9: "/usr/bin/../x"; wanted a clean path below /usr/`,
+		`special: "/etc/x"; wanted a clean path below /usr/`,
+		`recipes/e/recipe.yaml:10: mode "9755"; wanted three or four octal digits`,
+		`recipes/e/recipe.yaml:10: owner "root"; wanted names of the base as user:group`,
+		`recipes/e/recipe.yaml:10: "net_raw" is not a capability`,
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no mistake %q in\n%v", part, err)

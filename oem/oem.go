@@ -13,6 +13,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
@@ -83,7 +84,7 @@ func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]
 	if err != nil {
 		return nil, err
 	}
-	images, err := f.stage(platforms, resolved, parts)
+	images, err := f.stage(ctx, platforms, resolved, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -141,10 +142,17 @@ func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) 
 	return nil
 }
 
-func (f *Factory) stage(platforms []*platform.Platform, resolved []*build.Resolved, parts map[*recipe.Recipe]stage.Part) ([]Image, error) {
+// stage makes and checks the trees of all platforms, and says at once what is wrong with any of them.
+func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, resolved []*build.Resolved, parts map[*recipe.Recipe]stage.Part) ([]Image, error) {
+	checker, err := check.New(f.Base, f.Blobs, f.Builder.Results)
+	if err != nil {
+		return nil, err
+	}
+	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree}
 	images := make([]Image, len(platforms))
 	mistakes := make([]error, len(platforms))
-	for i, p := range platforms {
+	err = f.each(ctx, "platforms checked", len(platforms), func(ctx context.Context, i int) error {
+		p := platforms[i]
 		var own []stage.Part
 		var inputs []build.Input
 		for _, r := range p.Recipes {
@@ -152,11 +160,12 @@ func (f *Factory) stage(platforms []*platform.Platform, resolved []*build.Resolv
 			at := slices.IndexFunc(resolved, func(candidate *build.Resolved) bool { return candidate.Recipe == r })
 			inputs = append(inputs, resolved[at].Inputs()...)
 		}
-		staged, err := stage.Stage(p, own, f.Base, f.keep)
+		staged, err := stager.Stage(ctx, p, own)
 		images[i] = Image{Platform: p, Tree: staged.Tree, Dropped: staged.Dropped, Inputs: inputs}
 		mistakes[i] = err
-	}
-	return images, errors.Join(mistakes...)
+		return nil
+	})
+	return images, errors.Join(append(mistakes, err)...)
 }
 
 func (f *Factory) keep(content string) (digest.SHA256, error) {

@@ -191,7 +191,7 @@ func (w *workshop) describeBase() (*target.Base, error) {
 		return nil, err
 	}
 	status, err := os.ReadFile(w.base.Status)
-	return &target.Base{ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Status: status}, err
+	return &target.Base{ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
 }
 
 // factory returns what builds the images.

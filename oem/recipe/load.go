@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -58,6 +59,7 @@ func (c *checker) check() {
 	}
 	c.programs()
 	c.units()
+	c.special()
 }
 
 func (c *checker) source(s Source) {
@@ -146,6 +148,14 @@ func (c *checker) units() {
 			if !validUnit.MatchString(unit) {
 				c.add(c.recipe.Name.Line, "units: %q is not a unit's name; wanted one such as agent.service", unit)
 			}
+		}
+	}
+}
+
+func (c *checker) special() {
+	for _, name := range slices.Sorted(maps.Keys(c.recipe.Special)) {
+		if err := new(Path).UnmarshalText([]byte(name)); err != nil {
+			c.add(c.recipe.Name.Line, "special: %v", err)
 		}
 	}
 }

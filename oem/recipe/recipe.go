@@ -13,21 +13,22 @@ const FileName = "recipe.yaml"
 
 // Recipe is one tool.
 type Recipe struct {
-	Name     strictyaml.Text   `yaml:"name,required"`
-	Summary  string            `yaml:"summary,required"`
-	Homepage string            `yaml:"homepage,required"`
-	License  string            `yaml:"license,required"` // an SPDX expression
-	Arches   []arch.Arch       `yaml:"arches,required"`
-	Needs    []strictyaml.Text `yaml:"needs"` // recipes that come along with this one
-	Sources  []Source          `yaml:"sources"`
-	Build    Build             `yaml:"build"`    // what is made from the sources
-	Files    strictyaml.Text   `yaml:"files"`    // a directory beside the definition, copied as is
-	Move     map[string]Path   `yaml:"move"`     // from a path in the sources to one below /usr
-	Units    Units             `yaml:"units"`    // what is started, and by what
-	Prune    []Glob            `yaml:"prune"`    // what is left out
-	Requires []Path            `yaml:"requires"` // what must be in the result
-	Replaces []Path            `yaml:"replaces"` // files of the base that may differ
-	MaxSize  Limit             `yaml:"max_size,required"`
+	Name     strictyaml.Text    `yaml:"name,required"`
+	Summary  string             `yaml:"summary,required"`
+	Homepage string             `yaml:"homepage,required"`
+	License  string             `yaml:"license,required"` // an SPDX expression
+	Arches   []arch.Arch        `yaml:"arches,required"`
+	Needs    []strictyaml.Text  `yaml:"needs"` // recipes that come along with this one
+	Sources  []Source           `yaml:"sources"`
+	Build    Build              `yaml:"build"`    // what is made from the sources
+	Files    strictyaml.Text    `yaml:"files"`    // a directory beside the definition, copied as is
+	Move     map[string]Path    `yaml:"move"`     // from a path in the sources to one below /usr
+	Units    Units              `yaml:"units"`    // what is started, and by what
+	Prune    []Glob             `yaml:"prune"`    // what is left out
+	Requires []Path             `yaml:"requires"` // what must be in the result
+	Replaces []Path             `yaml:"replaces"` // files of the base that may differ
+	Special  map[string]Special `yaml:"special"`  // setuid bits, owners and capabilities, by path
+	MaxSize  Limit              `yaml:"max_size,required"`
 
 	// File is where the recipe was read, for messages.
 	File string `yaml:"-"`

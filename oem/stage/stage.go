@@ -2,10 +2,12 @@
 package stage
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/recipe"
@@ -39,24 +41,51 @@ func (p *Problems) add(format string, args ...any) {
 	p.Found = append(p.Found, fmt.Sprintf(format, args...))
 }
 
+// Stager makes trees for one base.
+type Stager struct {
+	Base *target.Base
+	// Keep stores a small file's content and returns its digest (Blobs.Add).
+	Keep func(content string) (digest.SHA256, error)
+	// Check finds what keeps a tree from running on the base (check.Checker).
+	Check func(context.Context, tree.Tree) ([]check.Problem, error)
+}
+
 // Stage merges the parts of a platform, adds its extension-release, drops what the base has already,
 // and returns *Problems with everything that keeps the tree from being an image.
-// keep stores a small file's content and returns its digest (Blobs.Add).
-func Stage(p *platform.Platform, parts []Part, base *target.Base, keep func(content string) (digest.SHA256, error)) (Staged, error) {
+func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) (Staged, error) {
 	problems := &Problems{Platform: p.ID.Value}
+	parts, err := s.declare(parts, problems)
+	if err != nil {
+		return Staged{}, err
+	}
 	merged := merge(parts, problems)
-	staged := subtract(merged, parts, base, problems)
-	release, err := releaseFile(p, base, keep)
+	staged := subtract(merged, parts, s.Base, problems)
+	release, err := releaseFile(p, s.Base, s.Keep)
 	if err != nil {
 		return Staged{}, err
 	}
 	staged.Tree, _ = tree.Merge(staged.Tree, release)
-	checkLayout(staged.Tree, problems)
+	checkLayout(staged.Tree, parts, problems)
 	checkUnits(p, staged.Tree, problems)
+	found, err := s.Check(ctx, staged.Tree)
+	if err != nil {
+		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
+	}
+	for _, problem := range found {
+		problems.add("%v (%s)", problem, source(problem.Path, parts))
+	}
 	if len(problems.Found) > 0 {
 		return Staged{}, problems
 	}
 	return staged, nil
+}
+
+// source names the file that a path comes from.
+func source(path string, parts []Part) string {
+	if r := owner(path, parts); r != nil {
+		return r.File
+	}
+	return "made here"
 }
 
 // merge lays the parts over each other. A path that two recipes have differently is a problem.
@@ -111,24 +140,6 @@ func owner(path string, parts []Part) *recipe.Recipe {
 		}
 	}
 	return nil
-}
-
-// checkLayout refuses what systemd-sysext would not merge, or should not (SPEC: hierarchies are /usr and /opt,
-// an os-release inside makes the image be refused, overlayfs takes opaque markers from xattrs).
-func checkLayout(t tree.Tree, problems *Problems) {
-	for _, e := range t {
-		if e.Path != "/usr" && !strings.HasPrefix(e.Path, "/usr/") {
-			problems.add("%s is outside /usr; move or prune it", e.Path)
-		}
-		if e.Path == "/usr/lib/os-release" {
-			problems.add("%s makes systemd refuse the image; prune it", e.Path)
-		}
-		for name := range e.Xattrs {
-			if strings.Contains(name, "overlay.") {
-				problems.add("%s has the xattr %s, which would hide files of the base; remove it", e.Path, name)
-			}
-		}
-	}
 }
 
 // checkUnits looks for the units that must run.

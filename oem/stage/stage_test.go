@@ -1,7 +1,10 @@
 package stage
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/recipe"
@@ -47,13 +51,24 @@ func part(name string, content tree.Tree) Part {
 	return Part{&recipe.Recipe{Name: strictyaml.Text{Value: name}, File: "recipes/" + name + "/recipe.yaml"}, content}
 }
 
-func keep(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil }
+func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
+	t.Helper()
+	stager := Stager{
+		Base:  base,
+		Keep:  func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
+		Check: func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+	}
+	return stager.Stage(t.Context(), p, parts)
+}
+
+// found is what the check finds.
+var found []check.Problem
 
 func TestStage(t *testing.T) {
-	got, err := Stage(azure, []Part{
+	got, err := stage(t, azure,
 		part("a", files("/usr/bin/a", "a", "/usr/lib/shared", "same", "/usr/lib/libc.so", "c")),
 		part("b", files("/usr/bin/b", "b", "/usr/lib/shared", "same")),
-	}, base, keep)
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +87,7 @@ func TestStage(t *testing.T) {
 func TestReplaces(t *testing.T) {
 	p := part("a", files("/usr/bin/sh", "my shell"))
 	p.Recipe.Replaces = []recipe.Path{"/usr/bin/sh"}
-	if _, err := Stage(azure, []Part{p}, base, keep); err != nil {
+	if _, err := stage(t, azure, p); err != nil {
 		t.Error(err)
 	}
 }
@@ -86,11 +101,25 @@ func TestEveryProblemAtOnce(t *testing.T) {
 			opaque[i].Xattrs = map[string][]byte{"trusted.overlay.opaque": []byte("y")}
 		}
 	}
-	_, err := Stage(&wanting, []Part{
+	found = []check.Problem{{Path: "/usr/bin/tool", Text: "needs libx"}}
+	defer func() { found = nil }()
+	rights := files("/usr/bin/sudo", "s", "/usr/bin/ping", "p", "/usr/lib/open/x", "o")
+	for _, change := range []struct {
+		path   string
+		change func(*tree.Entry)
+	}{
+		{"/usr/bin/sudo", func(e *tree.Entry) { e.Mode = 0o4755 }},
+		{"/usr/bin/ping", func(e *tree.Entry) { e.GID = 5; e.Xattrs = map[string][]byte{"security.capability": nil} }},
+		{"/usr/lib/open", func(e *tree.Entry) { e.Mode = 0o1777 }},
+	} {
+		change.change(rights.At(change.path))
+	}
+	_, err := stage(t, &wanting,
 		part("a", files("/usr/bin/tool", "one", "/usr/bin/sh", "my shell", "/etc/passwd", "x")),
 		part("b", files("/usr/bin/tool", "two", "/usr/lib/os-release", "ID=x")),
 		part("c", opaque),
-	}, base, keep)
+		part("d", rights),
+	)
 	var problems *Problems
 	if !errors.As(err, &problems) {
 		t.Fatalf("error is %v", err)
@@ -100,11 +129,71 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		"recipes/a/recipe.yaml, recipes/b/recipe.yaml",
 		"a has /usr/bin/sh, which the base has differently",
 		"/etc/passwd is outside /usr",
+		"/usr/bin/tool needs libx (recipes/a/recipe.yaml)",
+		`/usr/bin/sudo has mode 4755; say special: {/usr/bin/sudo: {mode: "4755"}} in recipes/d/recipe.yaml`,
+		"/usr/bin/ping has the owner 0:5; say special: {/usr/bin/ping: {owner: USER:GROUP}} in",
+		"/usr/bin/ping has capabilities; say",
+		"/usr/lib/open has mode 1777, so everyone may write it",
 		"/usr/lib/os-release makes systemd refuse",
 		"/usr/lib/hidden has the xattr trusted.overlay.opaque",
 		"platforms/azure.yaml:7: no unit agent.service",
 	} {
 		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no problem %q in %v", want, err)
+		}
+	}
+}
+
+func TestSpecial(t *testing.T) {
+	dir := t.TempDir()
+	defer func(before string) { base.Dir = before }(base.Dir)
+	base.Dir = dir
+	for name, content := range map[string]string{
+		"share/flatcar/etc/group": "root:x:0:\ndisk:x:6:\n", "lib/sysusers.d/a.conf": "u late - \"Chosen at boot\"\nu core 500\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := part("a", files("/usr/bin/mount", "m", "/usr/bin/ping", "p", "/usr/share/secret", "s"))
+	p.Tree.At("/usr/bin/mount").Mode = 0o4755
+	p.Recipe.Special = map[string]recipe.Special{
+		"/usr/bin/mount":    {Mode: 0o4711},
+		"/usr/bin/ping":     {Capabilities: []recipe.Capability{13, 38}},
+		"/usr/share/secret": {Mode: 0o640, Owner: recipe.Owner{User: "core", Group: "disk"}},
+	}
+	before := p.Tree.Listing()
+	staged, err := stage(t, azure, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mount, _ := staged.Tree.Find("/usr/bin/mount")
+	ping, _ := staged.Tree.Find("/usr/bin/ping")
+	secret, _ := staged.Tree.Find("/usr/share/secret")
+	// As setcap cap_net_raw,cap_perfmon=ep writes it.
+	want := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00"
+	if mount.Mode != 0o4711 || string(ping.Xattrs["security.capability"]) != want || secret.Mode != 0o640 || secret.UID != 500 || secret.GID != 6 {
+		t.Errorf("staged %v | %v | %v", mount, ping, secret)
+	}
+	if p.Tree.Listing() != before {
+		t.Error("the recipe's own tree changed")
+	}
+
+	p.Recipe.Special = map[string]recipe.Special{
+		"/usr/bin/gone":     {Mode: 0o4755},
+		"/usr/bin/mount":    {Owner: recipe.Owner{User: "late", Group: "root"}},
+		"/usr/bin/ping":     {Owner: recipe.Owner{User: "root", Group: "wheel"}},
+		"/usr/share/secret": {Owner: recipe.Owner{User: "nobody", Group: "root"}},
+	}
+	_, err = stage(t, azure, p)
+	for _, want := range []string{
+		"special: /usr/bin/gone: no such file", `the number of the user "late" is chosen at boot`,
+		`the base has no group "wheel"`, `the base has no user "nobody"`, "/usr/bin/mount has mode 4755; say special",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no problem %q in %v", want, err)
 		}
 	}

@@ -13,6 +13,7 @@ type Base struct {
 	VersionID string    // os-release VERSION_ID=, which an extension must repeat
 	Arch      arch.Arch //
 	Usr       tree.Tree // what its /usr holds
+	Dir       string    // where the files of Usr lie: a directory that becomes /usr
 	Status    []byte    // its package database in dpkg's status format; empty when it has none
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -100,11 +101,26 @@ func Merge(a, b Tree) (Tree, []Conflict) {
 
 // Find returns the entry at a path.
 func (t Tree) Find(path string) (Entry, bool) {
+	if e := t.At(path); e != nil {
+		return *e, true
+	}
+	return Entry{}, false
+}
+
+// At returns the entry at a path, for who may change it; nil when there is none.
+func (t Tree) At(path string) *Entry {
 	i, found := slices.BinarySearchFunc(t, path, func(e Entry, path string) int { return cmp.Compare(e.Path, path) })
 	if !found {
-		return Entry{}, false
+		return nil
 	}
-	return t[i], true
+	return &t[i]
+}
+
+// Under returns the entries below a directory.
+func (t Tree) Under(dir string) Tree {
+	from := sort.Search(len(t), func(i int) bool { return t[i].Path >= dir+"/" })
+	to := sort.Search(len(t), func(i int) bool { return t[i].Path >= dir+"0" }) // what comes after a slash
+	return t[from:to]
 }
 
 // Filter returns the entries that keep accepts, without directories that keep emptied.

@@ -1,0 +1,114 @@
+// Package accounts reads which users and groups a base has, and by which numbers.
+//
+// They come from the default /etc, and from sysusers.d lines with a fixed number. A user whose number is chosen at boot
+// can own nothing in an image, which is made before.
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/target"
+)
+
+// Database is the accounts of a base.
+type Database struct {
+	users, groups map[string]int
+}
+
+// chosenAtBoot stands for the number of an account that has none yet.
+const chosenAtBoot = -1
+
+// Read reads the accounts of a base.
+func Read(base *target.Base) (*Database, error) {
+	d := &Database{users: map[string]int{"root": 0}, groups: map[string]int{"root": 0}}
+	for name, accounts := range map[string]map[string]int{"passwd": d.users, "group": d.groups} {
+		content, err := os.ReadFile(filepath.Join(base.Dir, "share/flatcar/etc", name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		addLines(accounts, string(content))
+	}
+	files, err := filepath.Glob(filepath.Join(base.Dir, "lib/sysusers.d/*.conf"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		d.addSysusers(string(content))
+	}
+	return d, nil
+}
+
+// addLines reads lines of passwd(5) or group(5): both have the name first and the number third.
+func addLines(accounts map[string]int, content string) {
+	for line := range strings.Lines(content) {
+		fields := strings.Split(line, ":")
+		if len(fields) < 3 {
+			continue
+		}
+		if number, err := strconv.Atoi(fields[2]); err == nil {
+			accounts[fields[0]] = number
+		}
+	}
+}
+
+// addSysusers reads lines of sysusers.d(5). What /etc has already stays.
+func (d *Database) addSysusers(content string) {
+	add := func(accounts map[string]int, name, number string) {
+		if _, known := accounts[name]; known {
+			return
+		}
+		accounts[name] = chosenAtBoot
+		if fixed, err := strconv.Atoi(number); err == nil {
+			accounts[name] = fixed
+		}
+	}
+	for line := range strings.Lines(content) {
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		number := "-"
+		if len(words) > 2 {
+			number = words[2]
+		}
+		user, group, both := strings.Cut(number, ":")
+		switch words[0] {
+		case "u", "u!":
+			add(d.users, words[1], user)
+			if !both { // a group of the same name and number comes with it
+				add(d.groups, words[1], user)
+			} else if _, err := strconv.Atoi(group); err == nil {
+				add(d.groups, words[1], group)
+			}
+		case "g":
+			add(d.groups, words[1], number)
+		}
+	}
+}
+
+// User returns a user's number.
+func (d *Database) User(name string) (int, error) { return number(d.users, "user", name) }
+
+// Group returns a group's number.
+func (d *Database) Group(name string) (int, error) { return number(d.groups, "group", name) }
+
+func number(accounts map[string]int, kind, name string) (int, error) {
+	number, known := accounts[name]
+	if !known {
+		return 0, fmt.Errorf("the base has no %s %q; wanted one of the base's own, or root", kind, name)
+	}
+	if number == chosenAtBoot {
+		return 0, fmt.Errorf("the number of the %s %q is chosen at boot; wanted one that the base fixes", kind, name)
+	}
+	return number, nil
+}

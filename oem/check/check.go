@@ -1,0 +1,281 @@
+// Package check proves that a tree, merged over a base, can run: in goes a tree and the base, out comes everything
+// that is wrong with it, each with what to do.
+//
+// It looks at what the kernel, the dynamic loader, the shell and systemd would look at: machines, loaders, libraries and
+// symbol versions of ELF files, interpreters of scripts, links, programs of units, kernel modules' versions.
+// Nothing of the tree runs, so trees for other architectures are checked, too.
+package check
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// revision goes up whenever a tree that was fine may be so no more, or the other way round.
+const revision = 1
+
+// Problem is something that is wrong with one path of a tree.
+type Problem struct {
+	Path string `json:"path"`
+	Text string `json:"text"` // what is wrong; what to do
+}
+
+func (p Problem) String() string { return p.Path + " " + p.Text }
+
+// Checker checks trees for one base. It may be used concurrently.
+type Checker struct {
+	base    *target.Base
+	digest  digest.SHA256 // of what the base's /usr holds
+	blobs   *store.Blobs
+	results *store.Results
+	facts   factsCache
+}
+
+// New returns a checker for trees whose contents are in blobs. What it finds is kept in results by tree and base.
+func New(base *target.Base, blobs *store.Blobs, results *store.Results) (*Checker, error) {
+	d, err := digest.OfInputs(base.Usr)
+	return &Checker{base: base, digest: d, blobs: blobs, results: results}, err
+}
+
+// Tree returns all problems of a tree, by path.
+func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
+	always := func([]Problem) bool { return true }
+	return store.Memo(c.results, "check", []any{revision, c.base.Arch, c.digest, t}, always, func() ([]Problem, error) {
+		return c.run(ctx, t)
+	})
+}
+
+func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
+	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: machines[c.base.Arch]}
+	for _, step := range []func() error{one.files, one.links, one.libraries, one.units} {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(one.problems, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(one.problems), nil
+}
+
+var machines = map[arch.Arch]elf.Machine{arch.AMD64: elf.EM_X86_64, arch.ARM64: elf.EM_AARCH64}
+
+// check is the check of one tree.
+type check struct {
+	view     *view
+	facts    *factsCache
+	machine  elf.Machine
+	problems []Problem
+}
+
+func (c *check) add(path, format string, args ...any) {
+	c.problems = append(c.problems, Problem{path, fmt.Sprintf(format, args...)})
+}
+
+// inImage tells whether a path leads to a file of the image.
+func (c *check) inImage(name string) bool {
+	e, err := c.view.resolve(name)
+	if err != nil {
+		return false
+	}
+	_, found := c.view.image.Find(e.Path)
+	return found
+}
+
+// files checks each file by itself.
+func (c *check) files() error {
+	kernel := c.kernelRelease()
+	for _, e := range c.view.image {
+		if e.Type != tree.File {
+			continue
+		}
+		f, err := c.facts.factsOf(c.view, e)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.broken != "":
+			c.add(e.Path, "is an ELF file that cannot be read (%s); prune it", f.broken)
+		case f.elf != nil:
+			c.elf(e, &object{path: e.Path, file: f.elf}, kernel)
+		case f.interpreter != nil && e.Mode&0o111 != 0:
+			c.script(e, f.interpreter)
+		}
+	}
+	return nil
+}
+
+func (c *check) elf(e tree.Entry, o *object, kernel string) {
+	f := o.file
+	if f.Machine != c.machine || f.Class != elf.ELFCLASS64 {
+		c.add(e.Path, "is for %v %v; wanted %v %v, or prune it", f.Machine, f.Class, c.machine, elf.ELFCLASS64)
+		return
+	}
+	if f.Interpreter != "" && !c.view.executable(f.Interpreter) {
+		c.add(e.Path, "wants the loader %s, which is not there; build it for the base, or prune it", f.Interpreter)
+	}
+	for i, dir := range expand(o, slices.Concat(f.Runpath, f.Rpath)) {
+		if strings.Contains(dir, "$") || !strings.HasPrefix(dir, "/usr/") {
+			c.add(e.Path, "looks for libraries in %s; wanted $ORIGIN or a directory below /usr in its RUNPATH (patchelf --set-rpath)",
+				slices.Concat(f.Runpath, f.Rpath)[i])
+		}
+	}
+	if f.Vermagic == "" {
+		return
+	}
+	if release, _, _ := strings.Cut(f.Vermagic, " "); release != kernel {
+		c.add(e.Path, "is for the kernel %s, the base has %s; build it for that one", release, kernel)
+	} else if !strings.HasPrefix(e.Path, "/usr/lib/modules/"+kernel+"/") {
+		c.add(e.Path, "is a kernel module outside /usr/lib/modules/%s; move it there", kernel)
+	}
+}
+
+// kernelRelease returns the release of the base's kernel; nothing when it has none, or several.
+func (c *check) kernelRelease() string {
+	var releases []string
+	for _, e := range c.view.base.Usr.Under("/usr/lib/modules") {
+		if e.Type == tree.Dir && path.Dir(e.Path) == "/usr/lib/modules" {
+			releases = append(releases, path.Base(e.Path))
+		}
+	}
+	if len(releases) != 1 {
+		return ""
+	}
+	return releases[0]
+}
+
+// script checks that what is named in the first line is there.
+func (c *check) script(e tree.Entry, words []string) {
+	if len(words) == 0 {
+		c.add(e.Path, "begins with #! but names no interpreter; name one")
+		return
+	}
+	if !c.view.executable(words[0]) {
+		c.add(e.Path, "wants the interpreter %s, which is not there; add what brings it, or prune the script", words[0])
+		return
+	}
+	if path.Base(words[0]) != "env" {
+		return
+	}
+	for _, word := range words[1:] {
+		if strings.HasPrefix(word, "-") || strings.Contains(word, "=") {
+			continue
+		}
+		if !c.view.find(word) {
+			c.add(e.Path, "wants the interpreter %s, which is in none of %s; add what brings it, or prune the script",
+				word, strings.Join(programDirs, ", "))
+		}
+		return
+	}
+}
+
+// libraries loads each program, and each library that no program loads, with all that it needs.
+func (c *check) libraries() error {
+	l, err := newLoader(c)
+	if err != nil {
+		return err
+	}
+	var programs, others []*object
+	for _, e := range c.view.image {
+		if e.Type != tree.File {
+			continue
+		}
+		f, err := c.facts.factsOf(c.view, e)
+		if err != nil {
+			return err
+		}
+		if f.elf == nil || f.elf.Machine != c.machine || f.elf.Class != elf.ELFCLASS64 {
+			continue
+		}
+		o := &object{path: e.Path, file: f.elf}
+		if f.elf.Interpreter != "" {
+			programs = append(programs, o)
+		} else if len(f.elf.Needed) > 0 {
+			others = append(others, o)
+		}
+		c.shadow(l, e)
+	}
+	loaded := map[string]bool{}
+	visit := func(name string) {
+		if e, err := c.view.resolve(name); err == nil {
+			loaded[e.Path] = true
+		}
+	}
+	for _, o := range programs {
+		if err := l.load(o, visit); err != nil {
+			return err
+		}
+	}
+	for _, o := range others {
+		if loaded[o.path] {
+			continue
+		}
+		if err := l.load(o, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shadow refuses a library in the search path of all programs that the base has in another place of it:
+// which one programs get would depend on the order of directories.
+func (c *check) shadow(l *loader, e tree.Entry) {
+	if !slices.Contains(l.realSystem(), path.Dir(e.Path)) {
+		return
+	}
+	for _, dir := range slices.Concat(l.realSystem(), l.configured) {
+		other := path.Join(dir, path.Base(e.Path))
+		if _, has := c.view.base.Usr.Find(other); has && other != e.Path {
+			c.add(e.Path, "hides %s of the base, or is hidden by it; move it to a directory of its own and set the RUNPATH of what needs it", other)
+			return
+		}
+	}
+}
+
+// realSystem returns the loader's directories below /usr.
+func (l *loader) realSystem() []string {
+	var dirs []string
+	for _, dir := range l.system {
+		if e, err := l.view.resolve(dir); err == nil && !slices.Contains(dirs, e.Path) {
+			dirs = append(dirs, e.Path)
+		}
+	}
+	return dirs
+}
+
+// links checks that links lead somewhere.
+func (c *check) links() error {
+	made, err := c.runtimePaths()
+	if err != nil {
+		return err
+	}
+	for _, e := range c.view.image {
+		if e.Type != tree.Symlink {
+			continue
+		}
+		_, err := c.view.resolve(e.Path)
+		if err == nil {
+			continue
+		}
+		target := e.Target
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(e.Path), target)
+		}
+		if made.has(target) {
+			continue
+		}
+		c.add(e.Path, "is a link to %s: %v; add or create (tmpfiles.d) what it leads to, or prune the link", e.Target, err)
+	}
+	return nil
+}

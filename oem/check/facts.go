@@ -1,0 +1,104 @@
+package check
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/elf"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// facts is what a file's content says about running it.
+type facts struct {
+	elf         *elf.File // nil when it is none
+	interpreter []string  // the words after #!
+	broken      string    // why it could not be read
+}
+
+// factsCache keeps facts by content: platforms share most of their files.
+type factsCache struct {
+	mu    sync.Mutex
+	known map[digest.SHA256]facts
+}
+
+// factsOf reads what there is to know about a file.
+func (c *factsCache) factsOf(v *view, e tree.Entry) (facts, error) {
+	c.mu.Lock()
+	known, found := c.known[e.SHA256]
+	c.mu.Unlock()
+	if found {
+		return known, nil
+	}
+	f, err := v.open(e)
+	if err != nil {
+		return facts{}, err
+	}
+	defer f.Close()
+	read, err := readFacts(f, path.Base(e.Path))
+	if err != nil {
+		return facts{}, fmt.Errorf("%s: %w", e.Path, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[digest.SHA256]facts{}
+	}
+	c.known[e.SHA256] = read
+	return read, nil
+}
+
+func readFacts(f *os.File, name string) (facts, error) {
+	head := make([]byte, 256) // the kernel reads no more of a script's first line (BINPRM_BUF_SIZE)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return facts{}, err
+	}
+	head = head[:n]
+	if line, isScript := strings.CutPrefix(string(head), "#!"); isScript {
+		line, _, _ = strings.Cut(line, "\n")
+		return facts{interpreter: strings.Fields(line)}, nil
+	}
+	var content io.ReaderAt = f
+	switch {
+	case elf.Is(head):
+	case strings.Contains(name, ".ko."):
+		if content, err = decompressModule(f); err != nil {
+			return facts{broken: err.Error()}, nil
+		}
+	default:
+		return facts{}, nil
+	}
+	read, err := elf.Read(content)
+	if err != nil {
+		return facts{broken: err.Error()}, nil
+	}
+	return facts{elf: read}, nil
+}
+
+// maxModule bounds a kernel module, unpacked. The largest ones, graphics drivers, have about 20 MB.
+const maxModule = 256 << 20
+
+// decompressModule unpacks a kernel module.
+func decompressModule(f *os.File) (io.ReaderAt, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	plain, err := archive.Decompress(f)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	content, err := io.ReadAll(io.LimitReader(plain, maxModule+1))
+	if err == nil && len(content) > maxModule {
+		err = fmt.Errorf("unpacks to more than %d bytes", maxModule)
+	}
+	return bytes.NewReader(content), err
+}

@@ -1,0 +1,119 @@
+package check
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// units checks that the programs exist which units, D-Bus services and device rules of the image start.
+func (c *check) units() error {
+	for _, e := range c.view.image {
+		programs := startedBy(e)
+		if programs == nil {
+			continue
+		}
+		file, err := c.view.resolve(e.Path)
+		if err != nil || file.Type != tree.File {
+			continue // the check of links says it
+		}
+		content, err := c.view.read(file)
+		if err != nil {
+			return err
+		}
+		for _, program := range programs(content) {
+			if !c.view.find(program) {
+				c.add(e.Path, "starts %s, which is not there; add what brings it, or prune or replace the file", program)
+			}
+		}
+	}
+	return nil
+}
+
+// startedBy returns what finds the programs that a file of this kind starts; nil for other files.
+func startedBy(e tree.Entry) func(content string) []string {
+	if e.Type == tree.Dir {
+		return nil
+	}
+	dir, suffix := path.Dir(e.Path), path.Ext(e.Path)
+	isDropIn := strings.HasSuffix(dir, ".d") && suffix == ".conf"
+	switch {
+	case strings.HasPrefix(dir, "/usr/lib/systemd/system"), strings.HasPrefix(dir, "/usr/lib/systemd/user"):
+		if isDropIn || slices.Contains([]string{".service", ".socket", ".mount", ".swap"}, suffix) {
+			return unitPrograms
+		}
+	case strings.HasPrefix(dir, "/usr/share/dbus-1/") && suffix == ".service":
+		return busPrograms
+	case dir == "/usr/lib/udev/rules.d" && suffix == ".rules":
+		return rulePrograms
+	}
+	return nil
+}
+
+// settings calls each for the settings of a unit file (systemd.syntax(7)).
+func settings(content string, each func(key, value string)) {
+	for line := range strings.Lines(strings.ReplaceAll(content, "\\\n", " ")) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.ContainsAny(line[:1], "#;[") {
+			continue
+		}
+		key, value, _ := strings.Cut(line, "=")
+		each(strings.TrimSpace(key), strings.TrimSpace(value))
+	}
+}
+
+// unitPrograms finds the programs of all Exec settings (systemd.service(5), COMMAND LINES).
+// Left out are those whose failure is ignored, and those whose names are only known on the machine.
+func unitPrograms(content string) []string {
+	var programs []string
+	settings(content, func(key, value string) {
+		isCommand := strings.HasPrefix(key, "ExecStart") || strings.HasPrefix(key, "ExecStop") || key == "ExecReload" || key == "ExecCondition"
+		command := strings.TrimLeft(value, "@-:+!|")
+		prefix := value[:len(value)-len(command)]
+		words := strings.Fields(command)
+		if !isCommand || len(words) == 0 || strings.Contains(prefix, "-") {
+			return
+		}
+		if program := strings.Trim(words[0], `"'`); !strings.ContainsAny(program, "%$") {
+			programs = append(programs, program)
+		}
+	})
+	return programs
+}
+
+// busPrograms finds the program of a D-Bus service. Those that systemd starts say /bin/false.
+func busPrograms(content string) []string {
+	var programs []string
+	settings(content, func(key, value string) {
+		if words := strings.Fields(value); key == "Exec" && len(words) > 0 {
+			programs = append(programs, words[0])
+		}
+	})
+	return programs
+}
+
+// ruleProgram is a program in a device rule (udev(7)): a name without a slash is one in /usr/lib/udev.
+var ruleProgram = regexp.MustCompile(`(?:RUN|PROGRAM|RUN\{program\}|IMPORT\{program\})\s*(?:\+|:|=)?=\s*"([^"]*)"`)
+
+func rulePrograms(content string) []string {
+	var programs []string
+	for line := range strings.Lines(strings.ReplaceAll(content, "\\\n", " ")) {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		for _, match := range ruleProgram.FindAllStringSubmatch(line, -1) {
+			words := strings.Fields(match[1])
+			if len(words) == 0 || strings.ContainsAny(words[0], "%$") {
+				continue
+			}
+			if !strings.Contains(words[0], "/") {
+				words[0] = "/usr/lib/udev/" + words[0]
+			}
+			programs = append(programs, words[0])
+		}
+	}
+	return programs
+}

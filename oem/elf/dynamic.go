@@ -1,0 +1,121 @@
+package elf
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// dynamic is a dynamic section: values by tag, and the strings that they point to.
+type dynamic struct {
+	raw     *elf.File
+	values  map[elf.DynTag][]uint64
+	strings []byte
+	records int // of versions read so far
+}
+
+func (d *dynamic) u16(b []byte) uint64 { return uint64(d.raw.ByteOrder.Uint16(b)) }
+func (d *dynamic) u32(b []byte) uint64 { return uint64(d.raw.ByteOrder.Uint32(b)) }
+func (d *dynamic) u64(b []byte) uint64 { return d.raw.ByteOrder.Uint64(b) }
+
+// first returns the first value of a tag, or 0.
+func (d *dynamic) first(tag elf.DynTag) uint64 {
+	if values := d.values[tag]; len(values) > 0 {
+		return values[0]
+	}
+	return 0
+}
+
+func (d *dynamic) names(tag elf.DynTag) []string {
+	var names []string
+	for _, offset := range d.values[tag] {
+		names = append(names, text(d.strings, offset))
+	}
+	return names
+}
+
+// table returns the bytes in memory that a tag points to; with length 0, all up to the end of the segment.
+// There are none when the tag is missing.
+func (d *dynamic) table(tag elf.DynTag, length uint64) ([]byte, error) {
+	if len(d.values[tag]) == 0 {
+		return nil, nil
+	}
+	address := d.first(tag)
+	for _, segment := range d.raw.Progs {
+		if segment.Type != elf.PT_LOAD || address < segment.Vaddr || address-segment.Vaddr >= segment.Filesz {
+			continue
+		}
+		offset := address - segment.Vaddr
+		if length == 0 {
+			length = min(segment.Filesz-offset, maxTable)
+		}
+		return read(segment, offset, length)
+	}
+	return nil, fmt.Errorf("%v points outside the file", tag)
+}
+
+var errTooManyNames = errors.New("more names than any real file has")
+
+// needs reads DT_VERNEED: a list of libraries, each with a list of versions.
+// Weak versions may be missing when the file is loaded.
+func (d *dynamic) needs() ([]Version, error) {
+	table, err := d.table(elf.DT_VERNEED, 0)
+	if err != nil || table == nil {
+		return nil, err
+	}
+	const weak = 2 // VER_FLG_WEAK
+	var wants []Version
+	err = d.list(table, 0, d.first(elf.DT_VERNEEDNUM), 16, 12, func(offset uint64, need []byte) error {
+		library := text(d.strings, d.u32(need[4:]))
+		return d.list(table, offset+d.u32(need[8:]), d.u16(need[2:]), 16, 12, func(_ uint64, version []byte) error {
+			if d.u16(version[4:])&weak == 0 {
+				wants = append(wants, Version{library, text(d.strings, d.u32(version[8:]))})
+			}
+			return nil
+		})
+	})
+	return wants, err
+}
+
+// definitions reads DT_VERDEF: a list of versions, whose first name is their own. The base version names the file.
+func (d *dynamic) definitions() ([]string, error) {
+	table, err := d.table(elf.DT_VERDEF, 0)
+	if err != nil || table == nil {
+		return nil, err
+	}
+	const base = 1 // VER_FLG_BASE
+	var offers []string
+	err = d.list(table, 0, d.first(elf.DT_VERDEFNUM), 20, 16, func(offset uint64, definition []byte) error {
+		if d.u16(definition[2:])&base != 0 {
+			return nil
+		}
+		return d.list(table, offset+d.u32(definition[12:]), 1, 8, 4, func(_ uint64, name []byte) error {
+			offers = append(offers, text(d.strings, d.u32(name)))
+			return nil
+		})
+	})
+	return offers, err
+}
+
+// list calls each for the records of a linked list: count of them, of a size, with the distance to the next one at nextAt.
+func (d *dynamic) list(table []byte, offset, count uint64, size, nextAt int, each func(offset uint64, record []byte) error) error {
+	for range count {
+		if d.records++; d.records > maxNames {
+			return errTooManyNames
+		}
+		if offset > uint64(len(table)) || uint64(len(table))-offset < uint64(size) {
+			return io.ErrUnexpectedEOF
+		}
+		record := table[offset : offset+uint64(size)]
+		if err := each(offset, record); err != nil {
+			return err
+		}
+		next := d.u32(record[nextAt:])
+		if next == 0 {
+			return nil
+		}
+		offset += next
+	}
+	return nil
+}
