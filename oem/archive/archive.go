@@ -1,17 +1,19 @@
-// Package archive unpacks archives that nobody has looked into yet.
+// Package archive unpacks tar and zip archives that nobody has looked into yet.
 //
 // Everything is written through an [os.Root], and the rules leave nothing to how a tool reads a strange archive.
 // Refused, each with the archive's and the entry's name in the error:
 //
 //   - names that are absolute in any way but a leading "/" or "./", that have "..", are not UTF-8,
-//     or hold control characters;
+//     hold control characters, have more than [MaxName] bytes, or a part with more than [MaxPart];
 //   - two entries with one name, unless both are directories, and entries below something that is not a directory
 //     (a link to a directory is none);
 //   - hard links to anything but a regular file that came earlier in the same archive,
 //     and relative symbolic links that climb out of the root;
 //   - devices, fifos, sockets and unknown types;
-//   - more than MaxEntries entries or MaxBytes bytes;
-//   - archives that are cut, and bytes after the end.
+//   - more than [MaxEntries] entries or [MaxBytes] bytes, and, beyond the first [MaxFree] bytes,
+//     more than [MaxRatio] bytes out of each byte of the archive;
+//   - entries that hold more or less than they announce, archives that are cut, and bytes after the end of a tar stream;
+//   - zip archives that are encrypted or that use the same bytes for two entries.
 //
 // Symbolic links with an absolute target are stored as they are: what they mean is decided where the tree is used.
 package archive
@@ -35,8 +37,12 @@ import (
 
 // Limits for one archive. The largest one in sight, a kernel package, has 7 000 entries and 150 MB.
 const (
-	MaxEntries = 200_000
+	MaxEntries = 50_000
 	MaxBytes   = 4 * size.GiB // of the unpacked stream, and of the files
+	MaxRatio   = 500          // unpacked bytes for each packed one; text and zeros in packages stay below 100
+	MaxFree    = 64 * size.MiB
+	MaxName    = 1024 // bytes of a name or a link's target; Linux takes 4096 (PATH_MAX)
+	MaxPart    = 255  // bytes between two slashes, as Linux has it (NAME_MAX)
 )
 
 // maxWindow is the window that zstd itself accepts without being told otherwise (zstd(1), --memory).
@@ -68,12 +74,13 @@ func (e *EntryError) Unwrap() error { return e.Err }
 // get mode 0755. What is there already is never replaced, except that directories may be entered.
 // When it fails, root holds a part of the archive and should be thrown away.
 func Tar(stream io.Reader, root *os.Root, o Options) error {
-	plain, err := Decompress(stream)
+	packed := &countingReader{stream: stream}
+	plain, err := Decompress(packed)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Name, err)
 	}
 	defer plain.Close()
-	return newExtractor(root, o).run(plain)
+	return newExtractor(root, o, packed.bytes).run(plain)
 }
 
 // Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Anything else is handed through.
@@ -102,24 +109,66 @@ func Decompress(stream io.Reader) (io.ReadCloser, error) {
 }
 
 var (
+	errEntries  = fmt.Errorf("more than %d entries; if that is meant, raise archive.MaxEntries", MaxEntries)
 	errTooLarge = fmt.Errorf("more than %v when unpacked; if that is meant, raise archive.MaxBytes", MaxBytes)
+	errBomb     = fmt.Errorf("unpacks to more than %d times its size: a decompression bomb; if that is meant, raise archive.MaxRatio", MaxRatio)
 	errCut      = errors.New("the archive is cut: its end is missing; fetch it again")
 	errTrailing = errors.New("there are bytes after the end of the archive")
 )
 
-// boundedReader reads a tar stream, refuses too much of it, and knows how many zero bytes it saw last.
-type boundedReader struct {
+// countingReader knows how many bytes were read through it.
+type countingReader struct {
 	stream io.Reader
-	left   int64
+	n      int64
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.stream.Read(p)
+	r.n += int64(n)
+	return n, err
+}
+
+func (r *countingReader) bytes() int64 { return r.n }
+
+// meter counts what an archive unpacks to and says when it is too much.
+type meter struct {
+	packed func() int64 // how much of the archive was read for it
+	n      int64
+}
+
+func (m *meter) add(n int64) error {
+	m.n += n
+	switch {
+	case m.n > int64(MaxBytes):
+		return errTooLarge
+	case m.n > int64(MaxFree) && m.n > MaxRatio*m.packed():
+		return errBomb
+	}
+	return nil
+}
+
+// meteredReader counts what is read through it and ends when it is too much.
+type meteredReader struct {
+	stream io.Reader
+	meter  *meter
+}
+
+func (r *meteredReader) Read(p []byte) (int, error) {
+	n, err := r.stream.Read(p)
+	if tooMuch := r.meter.add(int64(n)); tooMuch != nil {
+		return 0, tooMuch
+	}
+	return n, err
+}
+
+// tailReader knows how many zero bytes it saw last.
+type tailReader struct {
+	stream io.Reader
 	zeros  int64
 }
 
-func (r *boundedReader) Read(p []byte) (int, error) {
+func (r *tailReader) Read(p []byte) (int, error) {
 	n, err := r.stream.Read(p)
-	r.left -= int64(n)
-	if r.left < 0 {
-		return 0, errTooLarge
-	}
 	if tail := int64(n - len(bytes.TrimRight(p[:n], "\x00"))); tail == int64(n) {
 		r.zeros += tail
 	} else {
@@ -130,7 +179,7 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 
 // finish reads what follows the last entry, so that the decompressor checks its checksum.
 // A tar archive ends in two blocks of 512 zero bytes (POSIX.1-2017, pax, "ustar Interchange Format") and padding.
-func (r *boundedReader) finish() error {
+func (r *tailReader) finish() error {
 	if r.zeros < 512 {
 		return errCut
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem/needs"
@@ -358,22 +360,87 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("stream", func(t *testing.T) {
-		bomb := &boundedReader{stream: endless{}, left: 1 << 20}
-		if err := bomb.finish(); !errors.Is(err, errCut) {
-			t.Fatalf("no zeros seen yet: %v", err)
-		}
-		bomb.zeros = 1024
-		if err := bomb.finish(); !errors.Is(err, errTooLarge) {
+		lots := meter{packed: func() int64 { return int64(MaxBytes) }}
+		if _, err := io.Copy(io.Discard, &meteredReader{endless{}, &lots}); !errors.Is(err, errTooLarge) {
 			t.Errorf("error is %v", err)
 		}
 	})
 	t.Run("entries", func(t *testing.T) {
-		x := newExtractor(openRoot(t), Options{Name: "test.tar"})
-		x.entries = MaxEntries
-		if err := x.run(bytes.NewReader(tarOf(t, dir("d", 0o755)))); err == nil || !strings.Contains(err.Error(), "more than 200000 entries") {
+		many := make([]entry, 100_000)
+		for i := range many {
+			many[i] = dir(fmt.Sprintf("d/%d", i), 0o755)
+		}
+		err := Tar(bytes.NewReader(tarOf(t, many...)), openRoot(t), Options{Name: "test.tar", Keep: func(*tar.Header) bool { return false }})
+		if !errors.Is(err, errEntries) {
 			t.Errorf("error is %v", err)
 		}
 	})
+	t.Run("long names", func(t *testing.T) {
+		fits := strings.Repeat("x", MaxPart)
+		if err := Tar(bytes.NewReader(tarOf(t, file(fits, "", 0o644))), openRoot(t), Options{}); err != nil {
+			t.Errorf("%d bytes: %v", len(fits), err)
+		}
+		for _, name := range []string{fits + "x", strings.Repeat("dir/", MaxName/4) + "f"} {
+			err := Tar(bytes.NewReader(tarOf(t, file(name, "", 0o644))), openRoot(t), Options{Name: "test.tar"})
+			if err == nil || !strings.Contains(err.Error(), "wanted at most") {
+				t.Errorf("%d bytes: %v", len(name), err)
+			}
+		}
+	})
+}
+
+// TestBombs unpacks 10 GiB of zeros from some KiB. Little of it may be written.
+func TestBombs(t *testing.T) {
+	const length = 10 << 30
+	var header bytes.Buffer
+	h := tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, Size: 3 << 30, Uid: os.Getuid(), Gid: os.Getgid()}
+	if err := tar.NewWriter(&header).WriteHeader(&h); err != nil {
+		t.Fatal(err)
+	}
+	bombs := map[string][]byte{}
+	var zstdBomb bytes.Buffer
+	w, err := zstd.NewWriter(&zstdBomb, zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, io.MultiReader(&header, io.LimitReader(endless{}, length))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bombs["zstd"] = zstdBomb.Bytes()
+	// A file that is one hole: nearly nothing in the stream (GNU tar manual, "Sparse Formats", 1.0).
+	bombs["sparse"] = sparseTar(t, 3<<30)
+	for name, bomb := range bombs {
+		t.Run(name, func(t *testing.T) {
+			root := openRoot(t)
+			err := Tar(bytes.NewReader(bomb), root, Options{Name: "bomb.tar"})
+			if !errors.Is(err, errBomb) || !strings.Contains(err.Error(), `bomb.tar: entry "f"`) {
+				t.Errorf("%d bytes: error is %v", len(bomb), err)
+			}
+			if info, err := root.Stat("f"); err != nil || info.Size() > int64(MaxFree)+MaxRatio*int64(len(bomb))+1<<20 {
+				t.Errorf("%v was written, %v", info, err)
+			}
+		})
+	}
+}
+
+// sparseTar is a GNU sparse archive of format 1.0 whose only file "f" is a hole.
+func sparseTar(t *testing.T, length int64) []byte {
+	t.Helper()
+	sparse := fmt.Sprintf("1\n%d\n0\n", length)
+	sparse += strings.Repeat("\x00", 512-len(sparse))
+	f := file("GNUSparseFile.0/f", sparse, 0o644)
+	records := map[string]string{
+		"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f", "GNU.sparse.realsize": fmt.Sprint(length),
+	}
+	// The writer refuses these records, so they are put in its place under names of the same length.
+	f.PAXRecords = map[string]string{}
+	for name, value := range records {
+		f.PAXRecords["XXX"+strings.TrimPrefix(name, "GNU")] = value
+	}
+	return bytes.ReplaceAll(tarOf(t, f), []byte("XXX.sparse"), []byte("GNU.sparse"))
 }
 
 // endless is what a decompression bomb unpacks to.
@@ -392,26 +459,32 @@ func FuzzTar(f *testing.F) {
 	f.Add([]byte("\xfd7zXZ\x00"))
 	f.Add([]byte("\x28\xb5\x2f\xfd"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		parent := t.TempDir()
-		inner := filepath.Join(parent, "root")
-		if err := os.Mkdir(inner, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		root, err := os.OpenRoot(inner)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = root.Close() }()
-		err = Tar(bytes.NewReader(stream), root, Options{Name: "fuzz"})
-		if siblings, _ := os.ReadDir(parent); len(siblings) != 1 {
-			t.Fatalf("wrote outside: %v, %v", siblings, err)
-		}
-		if err == nil {
-			for _, line := range listing(t, root) {
-				if strings.HasPrefix(line, "p") || strings.HasPrefix(line, "D") {
-					t.Errorf("unpacked a special file: %s", line)
-				}
+		staysInside(t, func(root *os.Root) error { return Tar(bytes.NewReader(stream), root, Options{Name: "fuzz"}) })
+	})
+}
+
+// staysInside unpacks something and looks at what there is then, inside and beside the root.
+func staysInside(t *testing.T, unpack func(root *os.Root) error) {
+	t.Helper()
+	parent := t.TempDir()
+	inner := filepath.Join(parent, "root")
+	if err := os.Mkdir(inner, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	err = unpack(root)
+	if siblings, _ := os.ReadDir(parent); len(siblings) != 1 {
+		t.Fatalf("wrote outside: %v, %v", siblings, err)
+	}
+	if err == nil {
+		for _, line := range listing(t, root) {
+			if strings.HasPrefix(line, "p") || strings.HasPrefix(line, "D") {
+				t.Errorf("unpacked a special file: %s", line)
 			}
 		}
-	})
+	}
 }

@@ -17,25 +17,30 @@ type extractor struct {
 	opts    Options
 	asRoot  bool
 	entries int
-	bytes   int64
+	stream  meter           // what the archive unpacks to
+	files   meter           // what the files hold, which is more where files have holes
 	kinds   map[string]byte // the type of what this archive unpacked, by path
 	dirs    []*tar.Header   // their metadata comes last: files are still written into them
 }
 
-func newExtractor(root *os.Root, o Options) *extractor {
+// newExtractor returns an extractor for an archive; packed tells how much of the archive was read so far.
+func newExtractor(root *os.Root, o Options, packed func() int64) *extractor {
 	if o.Path == nil {
 		o.Path = func(name string) string { return name }
 	}
 	if o.Keep == nil {
 		o.Keep = func(*tar.Header) bool { return true }
 	}
-	return &extractor{root: root, opts: o, asRoot: os.Geteuid() == 0, kinds: map[string]byte{}}
+	return &extractor{
+		root: root, opts: o, asRoot: os.Geteuid() == 0, kinds: map[string]byte{},
+		stream: meter{packed: packed}, files: meter{packed: packed},
+	}
 }
 
-// run unpacks all entries.
+// run unpacks all entries of a tar stream.
 func (x *extractor) run(stream io.Reader) error {
-	bounded := &boundedReader{stream: stream, left: int64(MaxBytes)}
-	reader := tar.NewReader(bounded)
+	whole := &tailReader{stream: &meteredReader{stream, &x.stream}}
+	reader := tar.NewReader(whole)
 	for {
 		header, err := reader.Next()
 		if err == io.EOF {
@@ -49,7 +54,7 @@ func (x *extractor) run(stream io.Reader) error {
 			return &EntryError{x.opts.Name, name, asCut(err)}
 		}
 	}
-	if err := bounded.finish(); err != nil {
+	if err := whole.finish(); err != nil {
 		return fmt.Errorf("%s: %w", x.opts.Name, asCut(err))
 	}
 	return x.finishDirs()
@@ -66,7 +71,7 @@ func asCut(err error) error {
 // entry checks one entry and unpacks it if it is to be kept.
 func (x *extractor) entry(header *tar.Header, content io.Reader) error {
 	if x.entries++; x.entries > MaxEntries {
-		return fmt.Errorf("more than %d entries; if that is meant, raise archive.MaxEntries", MaxEntries)
+		return errEntries
 	}
 	if header.Typeflag == tar.TypeXGlobalHeader {
 		return nil // defaults for PAX records, such as a git commit; package tar applies none of them
@@ -117,8 +122,7 @@ func (x *extractor) unpack(header *tar.Header, content io.Reader) error {
 }
 
 func (x *extractor) file(header *tar.Header, content io.Reader) (err error) {
-	// The length is announced; with holes it may be more than the stream ever holds.
-	if x.bytes += header.Size; x.bytes > int64(MaxBytes) {
+	if x.files.n+header.Size > int64(MaxBytes) { // before any of it is written
 		return errTooLarge
 	}
 	file, err := x.root.OpenFile(header.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -126,7 +130,7 @@ func (x *extractor) file(header *tar.Header, content io.Reader) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	n, err := io.Copy(file, content)
+	n, err := io.Copy(file, &meteredReader{content, &x.files})
 	if err != nil {
 		return err
 	}

@@ -16,18 +16,23 @@ func cleanName(name string) (string, error) {
 		return "", err
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." {
+		switch {
+		case part == "..":
 			return "", errors.New(`the name has ".."`)
+		case len(part) > MaxPart:
+			return "", fmt.Errorf("a part of the name has %d bytes; wanted at most %d", len(part), MaxPart)
 		}
 	}
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
-// checkText refuses what breaks listings, scripts or terminals.
+// checkText refuses what breaks listings, scripts or terminals, and what is too long for a file system.
 func checkText(text string) error {
 	switch {
 	case text == "":
 		return errors.New("empty name or target")
+	case len(text) > MaxName:
+		return fmt.Errorf("name or target has %d bytes; wanted at most %d", len(text), MaxName)
 	case !utf8.ValidString(text):
 		return errors.New("name or target is not UTF-8")
 	case strings.ContainsFunc(text, unicode.IsControl):

@@ -1,0 +1,48 @@
+//go:build mage
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Fuzz feeds every parser of foreign bytes with inputs made at random, for some seconds each.
+//
+// FUZZ_TIME says how long, such as 5m; the default is 5s. An input that breaks a parser is kept below its testdata/fuzz.
+func Fuzz(ctx context.Context) error {
+	list, err := exec.CommandContext(ctx, "go", "list", "-f", `{{range .TestGoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}`, "./...").Output()
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(list)) {
+		pkg, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if err := fuzzFile(ctx, pkg, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fuzzFile runs the fuzz targets of one file, each alone, as the go command wants it.
+func fuzzFile(ctx context.Context, pkg, file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(content)) {
+		name, found := strings.CutPrefix(line, "func Fuzz")
+		if !found {
+			continue
+		}
+		name, _, _ = strings.Cut(name, "(")
+		length := "-fuzztime=" + cmp.Or(os.Getenv("FUZZ_TIME"), "5s")
+		if err := goTool(ctx, "test", "-run=^$", "-fuzz=^Fuzz"+name+"$", length, pkg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
