@@ -22,7 +22,10 @@ func TestProjectsOwnDefinitions(t *testing.T) {
 	for _, p := range platforms {
 		ids = append(ids, p.ID.Value)
 	}
-	want := []string{"ami", "azure", "gce", "hetzner", "hyperv", "openstack", "proxmoxve", "qemu", "vmware"}
+	want := []string{
+		"akamai", "ami", "azure", "cloudsigma", "cloudstack", "digitalocean", "exoscale", "gce", "hetzner", "hyperv", "kubevirt",
+		"nutanix", "openstack", "oraclecloud", "proxmoxve", "qemu", "scaleway", "stackit", "vagrant", "virtualbox", "vmware",
+	}
 	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Error(diff)
 	}
@@ -48,8 +51,8 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		"recipes/d/recipe.yaml": recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
 		"recipes/e/recipe.yaml": recipeFile("e", "sources:\n  - go: {module: m, version: 1.0, sum: x}\nbuild: {go: [{package: cmd, to: /usr/bin/../x}]}\n"+
 			"special: {/etc/x: {mode: 9755}, /usr/x: {owner: root, capabilities: [net_raw]}}\n"),
-		"platforms/cloud.yaml":     {Data: []byte("id: Cloud\nname: C\nkernel_id: c\narches: [amd64, arm64]\nrecipes: [a, gone, a]\n")},
-		"platforms/x86.yaml":       {Data: []byte("id: x86\nname: X\nkernel_id: x\narches: [i386]\nrecipes: []\nextra: 1\n")},
+		"platforms/cloud.yaml":     {Data: []byte("id: Cloud\nname: C\nkernel_id: c\narches: [amd64, arm64]\nrecipes: [a, gone, a]\ndetect: [{virt: kvm}]\n")},
+		"platforms/x86.yaml":       {Data: []byte("id: x86\nname: X\nkernel_id: x\narches: [i386]\nrecipes: []\nextra: 1\nambiguous_with: [Cloud]\n")},
 		"recipes/README.md":        {Data: []byte("not a recipe")},
 		"recipes/d/files/usr/bin/": {Mode: os.ModeDir},
 	})
@@ -63,7 +66,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted the name of a directory in recipes/`,
 		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
 		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
-		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units`,
+		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing`,
 		`recipes/a/recipe.yaml:7: a cycle: a → b → c → a; wanted recipes that do not need each other`,
 		`recipes/b/recipe.yaml:7: a cycle: b → c → a → b; wanted recipes that do not need each other`,
 		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e`,

@@ -68,7 +68,7 @@ func (w *workshop) describe(ctx context.Context, images []oem.Image, empty, full
 
 func describeImage(image oem.Image) manifest.Image {
 	return manifest.Image{
-		Name: image.Platform.Image(), Platform: image.Platform.ID.Value, KernelID: image.Platform.KernelID,
+		Name: image.Platform.Image(), Platform: image.Platform.ID.Value, KernelID: image.Platform.KernelID.Value,
 		File: imageFile(image), Embedded: path.Join(embed.Dir, imageFile(image)),
 		Size: image.Size, SHA256: image.SHA256, Rung: image.Rung,
 		Files: image.Files(), Unpacked: image.Unpacked(), Dropped: image.Dropped.Files(), Inputs: image.Inputs,

@@ -1,33 +1,49 @@
-// Package platform reads which recipes make up one cloud's OEM tools: platforms/ID.yaml.
+// Package platform reads which recipes make up one cloud's OEM tools, and how its machines are recognised: platforms/ID.yaml.
 package platform
 
 import (
-	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/detect"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/strictyaml"
 )
 
 // Platform is one cloud.
 type Platform struct {
-	ID          strictyaml.Text   `yaml:"id,required"`
-	Name        string            `yaml:"name,required"`
-	Homepage    string            `yaml:"homepage"`
-	KernelID    string            `yaml:"kernel_id,required"` // flatcar.oem.id= on the kernel command line
-	Arches      []arch.Arch       `yaml:"arches,required"`
-	RecipeNames []strictyaml.Text `yaml:"recipes,required"`
-	ActiveUnits []strictyaml.Text `yaml:"active_units"` // units that must be in the image
+	ID              strictyaml.Text   `yaml:"id,required"`
+	Name            string            `yaml:"name,required"`
+	Homepage        string            `yaml:"homepage"`
+	KernelID        strictyaml.Text   `yaml:"kernel_id,required"` // flatcar.oem.id= on the kernel command line
+	Arches          []arch.Arch       `yaml:"arches,required"`
+	RecipeNames     []strictyaml.Text `yaml:"recipes,required"`
+	ActiveUnits     []strictyaml.Text `yaml:"active_units"`     // units that must be in the image
+	Detect          []detect.Rule     `yaml:"detect"`           // how a machine is recognised; one rule must fit
+	DetectBefore    []strictyaml.Text `yaml:"detect_before"`    // platforms that this one wins against where both fit
+	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of this one's machines look like
+	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // what Flatcar's image for the platform adds to the kernel command line
+	Missing         map[string]string `yaml:"missing"`          // tools that belong here and cannot be had, each with the reason
 
 	// File is where the platform was read, for messages.
 	File string `yaml:"-"`
 	// Recipes are the named recipes and what they need, in the order they are laid out.
 	Recipes []*recipe.Recipe `yaml:"-"`
+}
+
+// KernelArguments are words for the kernel command line, besides flatcar.oem.id=.
+type KernelArguments struct {
+	All   []string `yaml:"all"`   // on every architecture
+	AMD64 []string `yaml:"amd64"` // on amd64 as well
+	ARM64 []string `yaml:"arm64"` // on arm64 as well
+}
+
+// For returns the words for an architecture.
+func (k KernelArguments) For(a arch.Arch) []string {
+	own := map[arch.Arch][]string{arch.AMD64: k.AMD64, arch.ARM64: k.ARM64}
+	return slices.Concat(k.All, own[a])
 }
 
 // Image returns the name of the platform's image without suffix, which extension-release repeats.
@@ -36,6 +52,22 @@ func (p *Platform) Image() string { return "oem-" + p.ID.Value }
 // Supports tells whether the platform exists for an architecture.
 func (p *Platform) Supports(a arch.Arch) bool { return slices.Contains(p.Arches, a) }
 
+// Candidate returns what recognising the platform needs.
+func (p *Platform) Candidate() detect.Candidate {
+	return detect.Candidate{ID: p.ID.Value, Rules: p.Detect, Before: values(p.DetectBefore), AmbiguousWith: values(p.AmbiguousWith)}
+}
+
+// ByKernelID returns the platform that flatcar.oem.id= names, or nil. Where several share it, it is the one of that id.
+func ByKernelID(platforms []*Platform, kernelID string) *Platform {
+	var found *Platform
+	for _, p := range platforms {
+		if p.KernelID.Value == kernelID && (found == nil || p.ID.Value == kernelID) {
+			found = p
+		}
+	}
+	return found
+}
+
 // Load reads every platform of the directory dir in fsys, in the order of their ids.
 // It returns those that could be read and the mistakes of all of them.
 func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.Mistakes) {
@@ -43,45 +75,22 @@ func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.M
 	mistakes := strictyaml.Files(fsys, path.Join(dir, "*.yaml"), func(file string, content []byte) strictyaml.Mistakes {
 		p := &Platform{File: file}
 		platforms = append(platforms, p)
-		return append(strictyaml.Decode(file, content, p), p.check(recipes)...)
+		c := checker{platform: p, mistakes: strictyaml.Decode(file, content, p)}
+		c.check(recipes)
+		return c.mistakes
 	})
+	for _, p := range platforms {
+		c := checker{platform: p}
+		c.checkOthers(platforms)
+		mistakes = append(mistakes, c.mistakes...)
+	}
 	return platforms, mistakes
 }
 
-// Ids become file names and part of the kernel command line.
-var validID = regexp.MustCompile(`^[a-z0-9]+$`)
-
-// check links the recipes and looks for what is wrong with the platform.
-func (p *Platform) check(recipes recipe.Set) strictyaml.Mistakes {
-	var mistakes strictyaml.Mistakes
-	add := func(line strictyaml.Line, format string, args ...any) {
-		mistakes = append(mistakes, strictyaml.Mistake{File: p.File, Line: max(line, 1), Text: fmt.Sprintf(format, args...)})
+func values(texts []strictyaml.Text) []string {
+	var found []string
+	for _, text := range texts {
+		found = append(found, text.Value)
 	}
-	id := strings.TrimSuffix(path.Base(p.File), ".yaml")
-	if p.ID.Line > 0 && p.ID.Value != id {
-		add(p.ID.Line, "the platform has the id %q; wanted %q like its file", p.ID, id)
-	}
-	if !validID.MatchString(id) {
-		add(p.ID.Line, "id %q; wanted lower case letters and digits", id)
-	}
-	var names []string
-	for _, name := range p.RecipeNames {
-		r := recipes[name.Value]
-		if r == nil {
-			add(name.Line, "%s uses %q, which is not a recipe; wanted the name of a directory in recipes/", id, name)
-			continue
-		}
-		if slices.Contains(names, name.Value) {
-			add(name.Line, "%s uses %q twice; wanted once", id, name)
-			continue
-		}
-		for _, a := range p.Arches {
-			if !r.Supports(a) {
-				add(name.Line, "%s is for %s, but %s is not (%s)", id, a, name, r.File)
-			}
-		}
-		names = append(names, name.Value)
-	}
-	p.Recipes = recipes.With(names...)
-	return mistakes
+	return found
 }

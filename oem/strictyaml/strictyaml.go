@@ -4,8 +4,8 @@
 // an alias and a second document are mistakes.
 //
 // Fields are named by `yaml:"name"` tags; `yaml:"name,required"` makes a missing key a mistake.
-// Values may be structs, slices, maps with text keys, strings, booleans, Text,
-// and any type that implements encoding.TextUnmarshaler.
+// Values may be structs, slices, maps, strings, booleans, Text, and any type that implements encoding.TextUnmarshaler.
+// A map's keys may be of any type that a text fits.
 // A struct field of type Line receives the line its struct begins on.
 package strictyaml
 
@@ -202,9 +202,10 @@ func (d *decoder) list(node *yaml.Node, into reflect.Value) {
 func (d *decoder) mapping(node *yaml.Node, into reflect.Value) {
 	into.Set(reflect.MakeMap(into.Type()))
 	d.pairs(node, func(key, value *yaml.Node) {
-		element := reflect.New(into.Type().Elem()).Elem()
+		name, element := reflect.New(into.Type().Key()).Elem(), reflect.New(into.Type().Elem()).Elem()
+		d.value(key, name)
 		d.value(value, element)
-		into.SetMapIndex(reflect.ValueOf(key.Value), element)
+		into.SetMapIndex(name, element)
 	})
 }
 

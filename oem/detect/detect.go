@@ -1,0 +1,108 @@
+// Package detect tells from a machine's markers, without a network, which platform it runs on.
+//
+// In go the markers and how each platform is recognised; out comes a verdict, which says so when markers do not suffice.
+// Nothing is guessed: platforms whose machines look alike are declared as such.
+package detect
+
+import (
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// Rule is one way to recognise a platform. A machine fits when it has everything that the rule names.
+type Rule struct {
+	Line           strictyaml.Line
+	DMI            map[Field]Pattern `yaml:"dmi"`             // files of /sys/class/dmi/id by name
+	Virt           Virt              `yaml:"virt"`            // what systemd-detect-virt prints
+	KernelArgument Pattern           `yaml:"kernel_argument"` // a word of the kernel command line
+	DiskLabel      Pattern           `yaml:"disk_label"`      // of any block device's file system
+	Hypervisor     Hypervisor        `yaml:"hypervisor"`      // files of /sys/hypervisor
+	Fallback       bool              `yaml:"fallback"`        // counts only when no other rule of any platform fits
+}
+
+// Hypervisor is what Xen says of itself.
+type Hypervisor struct {
+	Type Pattern `yaml:"type"`
+	UUID Pattern `yaml:"uuid"`
+}
+
+// Empty tells whether a rule names nothing, so that every machine would fit.
+func (r Rule) Empty() bool {
+	return len(r.DMI) == 0 && r.Virt == "" && r.KernelArgument == "" && r.DiskLabel == "" && r.Hypervisor == Hypervisor{}
+}
+
+func (r Rule) fits(m Machine) bool {
+	for field, pattern := range r.DMI {
+		if !pattern.Match(m.DMI[field]) {
+			return false
+		}
+	}
+	return !r.Empty() &&
+		(r.Virt == "" || r.Virt == m.Virt) &&
+		r.KernelArgument.any(m.KernelArguments) &&
+		r.DiskLabel.any(m.DiskLabels) &&
+		r.Hypervisor.Type.any([]string{m.Hypervisor.Type}) &&
+		r.Hypervisor.UUID.any([]string{m.Hypervisor.UUID})
+}
+
+// Candidate is a platform as far as recognising it goes.
+type Candidate struct {
+	ID            string
+	Rules         []Rule   // one must fit
+	Before        []string // platforms that this one wins against where both fit
+	AmbiguousWith []string // platforms that some of this one's machines look like
+}
+
+func (c Candidate) fits(m Machine, fallback bool) bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Fallback == fallback && r.fits(m) })
+}
+
+// Verdict is which platform a machine runs on.
+type Verdict struct {
+	ID    string   // empty when no platform fits, or several that none wins
+	Maybe []string // what it may be instead, as markers do not tell; an explicit choice has to. In the order of names.
+}
+
+// Judge compares a machine with all platforms. The order of candidates does not matter.
+func Judge(m Machine, candidates []Candidate) Verdict {
+	won := winners(fitting(m, candidates))
+	var alike []string
+	for _, c := range candidates {
+		likeWinner := slices.ContainsFunc(c.AmbiguousWith, func(id string) bool { return slices.Contains(won, id) })
+		if likeWinner && !slices.Contains(won, c.ID) {
+			alike = append(alike, c.ID)
+		}
+	}
+	if len(won) == 1 {
+		return Verdict{ID: won[0], Maybe: slices.Sorted(slices.Values(alike))}
+	}
+	return Verdict{Maybe: slices.Sorted(slices.Values(append(won, alike...)))}
+}
+
+// winners returns the ids of those that no other one is before.
+func winners(fitting []Candidate) []string {
+	var ids []string
+	for _, c := range fitting {
+		if !slices.ContainsFunc(fitting, func(o Candidate) bool { return slices.Contains(o.Before, c.ID) }) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+// fitting returns the platforms that fit by a rule, or when there is none, those that fit by a fallback.
+func fitting(m Machine, candidates []Candidate) []Candidate {
+	for _, fallback := range []bool{false, true} {
+		var found []Candidate
+		for _, c := range candidates {
+			if c.fits(m, fallback) {
+				found = append(found, c)
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}

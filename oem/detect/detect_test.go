@@ -1,0 +1,115 @@
+package detect
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		pattern Pattern
+		marker  string
+		want    bool
+	}{
+		{"Droplet", "Droplet", true},
+		{"Droplet", "droplet", true},
+		{"Droplet", "Droplet 2", false},
+		{"Exoscale*", "Exoscale Compute Platform", true},
+		{"Exoscale*", "Exoscale", true},
+		{"????2?ec-*", "5f3e21EC-2c6b-4f4a-9d0c-1a2b3c4d5e6f", true},
+		{"????2?ec-*", "5f3e2EC-2c6b-4f4a-9d0c-1a2b3c4d5e6f", false},
+		{"*", "", false},
+		{"Standard PC (*)", "Standard PC (Q35 + ICH9, 2009)", true},
+		{"Standard PC (.*)", "Standard PC (Q35 + ICH9, 2009)", false},
+		{"a*b*c", "a/b\nc", true},
+		{"??", "\xff\xfe", true},
+	} {
+		if got := c.pattern.Match(c.marker); got != c.want {
+			t.Errorf("%q matches %q: %v; want %v", c.pattern, c.marker, got, c.want)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	var pattern Pattern
+	for _, text := range []string{"", " x", "x\n"} {
+		if err := pattern.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("pattern %q is accepted", text)
+		}
+	}
+	var field Field
+	if err := field.UnmarshalText([]byte("vendor")); err == nil || !strings.Contains(err.Error(), "sys_vendor") {
+		t.Errorf("error is %v", err)
+	}
+	var virt Virt
+	if err := virt.UnmarshalText([]byte("kvm")); err != nil || virt != "kvm" {
+		t.Errorf("%v, %v", virt, err)
+	}
+	if err := virt.UnmarshalText([]byte("docker")); err == nil {
+		t.Error("a container is accepted as a virtual machine")
+	}
+}
+
+func TestRead(t *testing.T) {
+	file := func(content string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(content)} }
+	got := Read(fstest.MapFS{
+		"sys/class/dmi/id/sys_vendor":     file("QEMU\n"),
+		"sys/class/dmi/id/product_name":   file("  KVM Virtual Machine \x00\n"),
+		"sys/class/dmi/id/product_serial": file("\n"),
+		"sys/class/dmi/id/modalias":       file("dmi:x"),
+		"sys/hypervisor/type":             file("xen\n"),
+		"proc/cmdline":                    file("quiet  flatcar.oem.id=qemu\n"),
+		"dev/disk/by-label/config-2":      file(""),
+		"dev/disk/by-label/OEM":           file(""),
+	}, "kvm\n")
+	want := Machine{
+		DMI:             map[Field]string{"sys_vendor": "QEMU", "product_name": "KVM Virtual Machine"},
+		Virt:            "kvm",
+		KernelArguments: []string{"quiet", "flatcar.oem.id=qemu"},
+		DiskLabels:      []string{"OEM", "config-2"},
+	}
+	want.Hypervisor.Type = "xen"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(Machine{DMI: map[Field]string{}, KernelArguments: []string{}}, Read(fstest.MapFS{}, "")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	vendor := func(pattern Pattern) []Rule { return []Rule{{DMI: map[Field]Pattern{"sys_vendor": pattern}}} }
+	candidates := []Candidate{
+		{ID: "generic", Rules: vendor("v*")},
+		{ID: "own", Rules: vendor("vm"), Before: []string{"generic"}, AmbiguousWith: []string{"generic"}},
+		{ID: "hidden", AmbiguousWith: []string{"own"}},
+		{ID: "rival", Rules: vendor("vx")},
+		{ID: "last", Rules: []Rule{{DiskLabel: "l", Fallback: true}}},
+		{ID: "pair", Rules: []Rule{{Virt: "kvm", KernelArgument: "p"}}},
+		{ID: "careless", Rules: []Rule{{}}},
+	}
+	machine := func(vendor string) Machine {
+		return Machine{DMI: map[Field]string{"sys_vendor": vendor}, DiskLabels: []string{"L"}}
+	}
+	both := Machine{Virt: "kvm", KernelArguments: []string{"p"}}
+	half := Machine{Virt: "kvm"}
+	for name, c := range map[string]struct {
+		machine Machine
+		want    Verdict
+	}{
+		"one that another may look like": {machine("v"), Verdict{ID: "generic", Maybe: []string{"own"}}},
+		"the specific one wins":          {machine("vm"), Verdict{ID: "own", Maybe: []string{"hidden"}}},
+		"none wins":                      {machine("vx"), Verdict{Maybe: []string{"generic", "own", "rival"}}},
+		"fallback":                       {machine("x"), Verdict{ID: "last"}},
+		"everything that a rule names":   {both, Verdict{ID: "pair"}},
+		"not only a part":                {half, Verdict{}},
+		"nothing":                        {Machine{}, Verdict{}},
+	} {
+		if diff := cmp.Diff(c.want, Judge(c.machine, candidates)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}

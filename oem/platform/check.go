@@ -1,0 +1,124 @@
+package platform
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// checker looks for what is wrong with one platform beyond what strictyaml sees.
+type checker struct {
+	platform *Platform
+	mistakes strictyaml.Mistakes
+}
+
+func (c *checker) add(line strictyaml.Line, format string, args ...any) {
+	c.mistakes = append(c.mistakes, strictyaml.Mistake{File: c.platform.File, Line: max(line, 1), Text: fmt.Sprintf(format, args...)})
+}
+
+// Ids become file names and part of the kernel command line.
+var validID = regexp.MustCompile(`^[a-z0-9]+$`)
+
+func (c *checker) check(recipes recipe.Set) {
+	p := c.platform
+	id := strings.TrimSuffix(path.Base(p.File), ".yaml")
+	if p.ID.Line > 0 && p.ID.Value != id {
+		c.add(p.ID.Line, "the platform has the id %q; wanted %q like its file", p.ID, id)
+	}
+	if !validID.MatchString(id) {
+		c.add(p.ID.Line, "id %q; wanted lower case letters and digits", id)
+	}
+	if p.KernelID.Line > 0 && !validID.MatchString(p.KernelID.Value) {
+		c.add(p.KernelID.Line, "kernel_id %q; wanted lower case letters and digits", p.KernelID)
+	}
+	c.recipes(id, recipes)
+	c.detection()
+	c.texts()
+}
+
+// recipes links the recipes.
+func (c *checker) recipes(id string, recipes recipe.Set) {
+	var names []string
+	for _, name := range c.platform.RecipeNames {
+		r := recipes[name.Value]
+		if r == nil {
+			c.add(name.Line, "%s uses %q, which is not a recipe; wanted the name of a directory in recipes/", id, name)
+			continue
+		}
+		if slices.Contains(names, name.Value) {
+			c.add(name.Line, "%s uses %q twice; wanted once", id, name)
+			continue
+		}
+		for _, a := range c.platform.Arches {
+			if !r.Supports(a) {
+				c.add(name.Line, "%s is for %s, but %s is not (%s)", id, a, name, r.File)
+			}
+		}
+		names = append(names, name.Value)
+	}
+	c.platform.Recipes = recipes.With(names...)
+}
+
+func (c *checker) detection() {
+	p := c.platform
+	if len(p.Detect) == 0 && len(p.AmbiguousWith) == 0 {
+		c.add(p.ID.Line, "no way to recognise a machine; wanted rules in detect:, or ambiguous_with: and what it looks like")
+	}
+	for _, rule := range p.Detect {
+		if rule.Empty() {
+			c.add(rule.Line, "a rule that every machine fits; wanted dmi, virt, kernel_argument, disk_label or hypervisor")
+		}
+	}
+}
+
+// texts looks for values that would break a line, of a kernel's arguments or of a table.
+func (c *checker) texts() {
+	p := c.platform
+	for _, argument := range slices.Concat(p.KernelArguments.All, p.KernelArguments.AMD64, p.KernelArguments.ARM64) {
+		if len(strings.Fields(argument)) != 1 {
+			c.add(p.ID.Line, "kernel_arguments: %q; wanted one word each, such as console=ttyS0", argument)
+		}
+		if strings.HasPrefix(argument, "flatcar.oem.id=") {
+			c.add(p.ID.Line, "kernel_arguments: %q; wanted it as kernel_id", argument)
+		}
+	}
+	for _, tool := range slices.Sorted(maps.Keys(p.Missing)) {
+		reason := p.Missing[tool]
+		if strings.TrimSpace(reason) == "" || strings.ContainsAny(tool+reason, "\n\t") {
+			c.add(p.ID.Line, "missing: %s: %q; wanted why it cannot be had, in one line", tool, reason)
+		}
+	}
+}
+
+// checkOthers looks for what is wrong between the platform and the others.
+func (c *checker) checkOthers(all []*Platform) {
+	p := c.platform
+	for _, text := range slices.Concat(p.DetectBefore, p.AmbiguousWith) {
+		if text.Value == p.ID.Value || find(all, text.Value) == nil {
+			c.add(text.Line, "%q; wanted another platform's id", text)
+		}
+	}
+	for _, other := range p.DetectBefore {
+		if o := find(all, other.Value); o != nil && slices.Contains(values(o.DetectBefore), p.ID.Value) {
+			c.add(other.Line, "detect_before: %s and %s are each before the other; wanted one of them to win", p.ID, other)
+		}
+	}
+	if named := ByKernelID(all, p.KernelID.Value); p.KernelID.Line > 0 && named != p && named.ID.Value != p.KernelID.Value {
+		c.add(p.KernelID.Line, "kernel_id %s is also that of %s (%s); wanted one of them to have it as its id, to which it then leads",
+			p.KernelID, named.ID, named.File)
+	}
+}
+
+func find(all []*Platform, id string) *Platform {
+	at := slices.IndexFunc(all, func(p *Platform) bool { return p.ID.Value == id })
+	if at < 0 {
+		return nil
+	}
+	return all[at]
+}

@@ -1,0 +1,83 @@
+package platform
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+)
+
+// load reads platforms given as id, further lines, id, further lines …
+func load(definitions ...string) ([]*Platform, error) {
+	fsys := fstest.MapFS{}
+	for i := 0; i < len(definitions); i += 2 {
+		text := fmt.Sprintf("id: %s\nname: N\narches: [amd64, arm64]\nrecipes: []\n%s", definitions[i], definitions[i+1])
+		fsys["platforms/"+definitions[i]+".yaml"] = &fstest.MapFile{Data: []byte(text)}
+	}
+	platforms, mistakes := Load(fsys, "platforms", recipe.Set{})
+	return platforms, mistakes.Err()
+}
+
+func TestLoad(t *testing.T) {
+	platforms, err := load("a", `kernel_id: a
+detect:
+  - dmi: {sys_vendor: "A, Inc."}
+    virt: kvm
+  - {disk_label: a-*, fallback: true}
+detect_before: [b]
+kernel_arguments: {all: [x], amd64: [y, z]}
+missing: {agent: not to be had}
+`, "b", "kernel_id: b\nambiguous_with: [a]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := platforms[0].Candidate()
+	if len(c.Rules) != 2 || c.Rules[0].DMI["sys_vendor"] != "A, Inc." || c.Rules[0].Virt != "kvm" || !c.Rules[1].Fallback {
+		t.Errorf("rules are %v", c.Rules)
+	}
+	if c.ID != "a" || !cmp.Equal(c.Before, []string{"b"}) || !cmp.Equal(platforms[1].Candidate().AmbiguousWith, []string{"a"}) {
+		t.Errorf("candidate is %+v", c)
+	}
+	for a, want := range map[arch.Arch][]string{arch.AMD64: {"x", "y", "z"}, arch.ARM64: {"x"}} {
+		if diff := cmp.Diff(want, platforms[0].KernelArguments.For(a)); diff != "" {
+			t.Errorf("%s: %s", a, diff)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	const good = "kernel_id: b\ndetect: [{virt: kvm}]\n"
+	for name, c := range map[string]struct{ a, want string }{
+		"no detection":      {"kernel_id: a\n", "a.yaml:1: no way to recognise a machine; wanted rules in detect:"},
+		"an empty rule":     {"kernel_id: a\ndetect:\n  - virt: kvm\n  - {fallback: true}\n", "a.yaml:8: a rule that every machine fits"},
+		"an unknown field":  {"kernel_id: a\ndetect: [{dmi: {vendor: x}}]\n", `a.yaml:6: "vendor" is not a DMI field; wanted one of [bios_vendor`},
+		"space in a marker": {"kernel_id: a\ndetect: [{dmi: {sys_vendor: 'x '}}]\n", `a.yaml:6: "x "; wanted a text without space around it`},
+		"a container":       {"kernel_id: a\ndetect: [{virt: docker}]\n", `a.yaml:6: "docker" is not what systemd-detect-virt prints`},
+		"an unknown rule":   {"kernel_id: a\ndetect: [{bios: x}]\n", `a.yaml:6: unknown key "bios"`},
+		"before nothing":    {"kernel_id: a\ndetect: [{virt: xen}]\ndetect_before: [c]\n", `a.yaml:7: "c"; wanted another platform's id`},
+		"like itself":       {"kernel_id: a\nambiguous_with:\n  - a\n", `a.yaml:7: "a"; wanted another platform's id`},
+		"a shared id":       {"kernel_id: c\ndetect: [{virt: xen}]\n", "d.yaml:5: kernel_id c is also that of a"},
+		"no id":             {"kernel_id: A B\ndetect: [{virt: xen}]\n", `a.yaml:5: kernel_id "A B"; wanted lower case letters`},
+		"two words":         {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {arm64: [a b]}\n", `"a b"; wanted one word each`},
+		"its own id":        {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {all: [flatcar.oem.id=a]}\n", "wanted it as kernel_id"},
+		"no reason":         {"kernel_id: a\ndetect: [{virt: xen}]\nmissing: {agent: ' '}\n", `missing: agent: " "; wanted why it cannot be had`},
+	} {
+		definitions := []string{"a", c.a, "b", good}
+		if name == "a shared id" {
+			definitions = append(definitions, "d", c.a)
+		}
+		_, err := load(definitions...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v; want %q", name, err, c.want)
+		}
+	}
+	_, err := load("a", good+"detect_before: [b]\n", "b", good+"detect_before: [a]\n")
+	if err == nil || !strings.Contains(err.Error(), "a and b are each before the other") {
+		t.Errorf("error is %v", err)
+	}
+}
