@@ -144,7 +144,7 @@ func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) 
 
 // stage makes and checks the trees of all platforms, and says at once what is wrong with any of them.
 func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, resolved []*build.Resolved, parts map[*recipe.Recipe]stage.Part) ([]Image, error) {
-	checker, err := check.New(f.Base, f.Blobs, f.Builder.Results)
+	checker, err := check.New(f.Base, f.Blobs, f.Builder.Results, f.Builder.Scratch)
 	if err != nil {
 		return nil, err
 	}

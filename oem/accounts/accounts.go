@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,7 +45,7 @@ func Read(base *target.Base) (*Database, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.addSysusers(string(content))
+		d.AddSysusers(string(content))
 	}
 	return d, nil
 }
@@ -61,8 +63,8 @@ func addLines(accounts map[string]int, content string) {
 	}
 }
 
-// addSysusers reads lines of sysusers.d(5). What /etc has already stays.
-func (d *Database) addSysusers(content string) {
+// AddSysusers reads lines of sysusers.d(5). Accounts that are there already stay.
+func (d *Database) AddSysusers(content string) {
 	add := func(accounts map[string]int, name, number string) {
 		if _, known := accounts[name]; known {
 			return
@@ -111,4 +113,42 @@ func number(accounts map[string]int, kind, name string) (int, error) {
 		return 0, fmt.Errorf("the number of the %s %q is chosen at boot; wanted one that the base fixes", kind, name)
 	}
 	return number, nil
+}
+
+// PasswdFile returns the users in the format of passwd(5), as after a boot: those without a number get one.
+func (d *Database) PasswdFile() string {
+	return lines(d.users, func(name string, number int) string {
+		group, known := d.groups[name]
+		if !known || group == chosenAtBoot {
+			group = number
+		}
+		return fmt.Sprintf("%s:x:%d:%d::/:/usr/sbin/nologin\n", name, number, group)
+	})
+}
+
+// GroupFile returns the groups in the format of group(5), as PasswdFile does.
+func (d *Database) GroupFile() string {
+	return lines(d.groups, func(name string, number int) string { return fmt.Sprintf("%s:x:%d:\n", name, number) })
+}
+
+// firstChosen is where numbers begin that a boot would choose; systemd counts down from 999 (https://systemd.io/UIDS-GIDS).
+const firstChosen = 999
+
+func lines(accounts map[string]int, line func(name string, number int) string) string {
+	taken := map[int]bool{}
+	for _, number := range accounts {
+		taken[number] = true
+	}
+	var all strings.Builder
+	next := firstChosen
+	for _, name := range slices.Sorted(maps.Keys(accounts)) {
+		number := accounts[name]
+		for ; number == chosenAtBoot; next-- {
+			if !taken[next] {
+				number = next
+			}
+		}
+		all.WriteString(line(name, number))
+	}
+	return all.String()
 }

@@ -3,7 +3,8 @@
 //
 // It looks at what the kernel, the dynamic loader, the shell and systemd would look at: machines, loaders, libraries and
 // symbol versions of ELF files, interpreters of scripts, links, programs of units, kernel modules' versions.
-// Nothing of the tree runs, so trees for other architectures are checked, too.
+// Nothing of the tree runs, so trees for other architectures are checked, too. On its own architecture
+// the base's systemd is asked as well.
 package check
 
 import (
@@ -22,7 +23,7 @@ import (
 )
 
 // revision goes up whenever a tree that was fine may be so no more, or the other way round.
-const revision = 1
+const revision = 2
 
 // Problem is something that is wrong with one path of a tree.
 type Problem struct {
@@ -38,13 +39,15 @@ type Checker struct {
 	digest  digest.SHA256 // of what the base's /usr holds
 	blobs   *store.Blobs
 	results *store.Results
+	scratch string
 	facts   factsCache
 }
 
 // New returns a checker for trees whose contents are in blobs. What it finds is kept in results by tree and base.
-func New(base *target.Base, blobs *store.Blobs, results *store.Results) (*Checker, error) {
+// What it throws away again lies in scratch, a directory on the blobs' file system.
+func New(base *target.Base, blobs *store.Blobs, results *store.Results, scratch string) (*Checker, error) {
 	d, err := digest.OfInputs(base.Usr)
-	return &Checker{base: base, digest: d, blobs: blobs, results: results}, err
+	return &Checker{base: base, digest: d, blobs: blobs, results: results, scratch: scratch}, err
 }
 
 // Tree returns all problems of a tree, by path.
@@ -65,6 +68,11 @@ func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 			return nil, err
 		}
 	}
+	said, err := c.systemd(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	one.problems = append(one.problems, said...)
 	slices.SortStableFunc(one.problems, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(one.problems), nil
 }

@@ -31,6 +31,8 @@ type world struct {
 	base  *target.Base
 	blobs *store.Blobs
 	image []tree.Entry
+
+	scratch string
 }
 
 const libs = "/usr/lib/x86_64-linux-gnu"
@@ -43,11 +45,12 @@ func newWorld(t *testing.T, patterns ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blobs, err := store.OpenBlobs(t.TempDir(), t.TempDir())
+	scratch := t.TempDir()
+	blobs, err := store.OpenBlobs(t.TempDir(), scratch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, base: &target.Base{Arch: arch.AMD64, Dir: dir}, blobs: blobs}
+	w := &world{T: t, base: &target.Base{Arch: arch.AMD64, Dir: dir}, blobs: blobs, scratch: scratch}
 	for _, e := range all.Below("/usr") {
 		isImage := slices.ContainsFunc(patterns, func(pattern string) bool {
 			matched, err := path.Match(pattern, e.Path)
@@ -112,7 +115,7 @@ func (w *world) problems() []string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	checker, err := New(w.base, w.blobs, results)
+	checker, err := New(w.base, w.blobs, results, w.scratch)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -399,7 +402,7 @@ func TestResultsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		checker, err := New(w.base, w.blobs, results)
+		checker, err := New(w.base, w.blobs, results, w.scratch)
 		if err != nil {
 			t.Fatal(err)
 		}

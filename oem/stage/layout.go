@@ -9,7 +9,6 @@ import (
 )
 
 // checkLayout refuses what systemd-sysext would not merge, or should not: what is outside its hierarchies, an os-release,
-// xattrs by which overlayfs hides files (its opaque marks and whiteouts; trees hold no devices),
 // and rights that no recipe declares.
 func checkLayout(t tree.Tree, parts []Part, problems *Problems) {
 	for _, e := range t {
@@ -18,11 +17,6 @@ func checkLayout(t tree.Tree, parts []Part, problems *Problems) {
 		}
 		if e.Path == "/usr/lib/os-release" {
 			problems.add("%s makes systemd refuse the image; prune it", e.Path)
-		}
-		for name := range e.Xattrs {
-			if strings.Contains(name, "overlay.") {
-				problems.add("%s has the xattr %s, which would hide files of the base; remove it", e.Path, name)
-			}
 		}
 		if e.Type != tree.Symlink && e.Mode&0o002 != 0 {
 			problems.add("%s has mode %04o, so everyone may write it; take that away where it is made, or prune it", e.Path, e.Mode)

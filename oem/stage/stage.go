@@ -91,20 +91,13 @@ func source(path string, parts []Part) string {
 // merge lays the parts over each other. A path that two recipes have differently is a problem.
 func merge(parts []Part, problems *Problems) tree.Tree {
 	var merged tree.Tree
-	origin := map[string]*recipe.Recipe{}
+	var named []check.Named
 	for _, part := range parts {
-		var conflicts []tree.Conflict
-		merged, conflicts = tree.Merge(merged, part.Tree)
-		for _, c := range conflicts {
-			first := origin[c.A.Path]
-			problems.add("%s and %s both have %s, but not alike (%v | %v); prune or move it in one of %s, %s",
-				first.Name, part.Recipe.Name, c.A.Path, c.A, c.B, first.File, part.Recipe.File)
-		}
-		for _, e := range part.Tree {
-			if origin[e.Path] == nil {
-				origin[e.Path] = part.Recipe
-			}
-		}
+		merged, _ = tree.Merge(merged, part.Tree)
+		named = append(named, check.Named{Name: part.Recipe.File, Tree: part.Tree})
+	}
+	for _, problem := range check.Together(named) {
+		problems.add("%v", problem)
 	}
 	return merged
 }

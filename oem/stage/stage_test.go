@@ -125,8 +125,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		t.Fatalf("error is %v", err)
 	}
 	for _, want := range []string{
-		"a and b both have /usr/bin/tool",
-		"recipes/a/recipe.yaml, recipes/b/recipe.yaml",
+		"/usr/bin/tool is in both recipes/a/recipe.yaml and recipes/b/recipe.yaml, but not alike",
 		"a has /usr/bin/sh, which the base has differently",
 		"/etc/passwd is outside /usr",
 		"/usr/bin/tool needs libx (recipes/a/recipe.yaml)",

@@ -1,0 +1,226 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/accounts"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// The base's own systemd reads the image's units, users, temporary files and device rules, merged as on a machine,
+// and what it warns about is a problem. What it says without an image is the base's own business.
+//
+// It runs in a sandbox: as an unmapped user, without network, with nothing of the host, and it starts no unit.
+
+// judges run one after the other; standard error of all of them is the verdict. An image's units are the arguments.
+const judges = `systemd-analyze verify --man=no -- "$@" 2>&1
+systemd-sysusers --dry-run 2>&1
+systemd-tmpfiles --dry-run --create 2>&1
+udevadm verify --no-style --no-summary 2>&1
+exit 0`
+
+// merge mounts the image over the base in a mount namespace of its own, which ends with the program run in it.
+const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:base overlay usr && exec "$@"`
+
+// Programs are the host programs that a check runs.
+func Programs() []string { return []string{"unshare", "mount", "bwrap"} }
+
+// unitTypes are the suffixes of units that systemd-analyze verifies.
+var unitTypes = []string{".automount", ".mount", ".path", ".service", ".slice", ".socket", ".swap", ".target", ".timer"}
+
+// systemd asks the base's systemd. It can be asked only where it can run: on the base's architecture.
+func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
+	isNative := string(c.base.Arch) == runtime.GOARCH
+	if _, has := c.base.Usr.Find("/usr/bin/systemd-analyze"); !has || !isNative {
+		return nil, nil
+	}
+	always := func([]string) bool { return true }
+	known, err := store.Memo(c.results, "check-base", []any{revision, c.digest}, always, func() ([]string, error) {
+		return c.judge(ctx, nil, unitsOf(c.base.Usr))
+	})
+	if err != nil {
+		return nil, err
+	}
+	said, err := c.judge(ctx, t, unitsOf(t))
+	var problems []Problem
+	for _, line := range said {
+		if !slices.Contains(known, line) {
+			problems = append(problems, verdict(line))
+		}
+	}
+	return problems, err
+}
+
+// verdict makes a problem of a line, which often begins with the file it is about.
+func verdict(line string) Problem {
+	if match := aboutFile.FindStringSubmatch(line); match != nil {
+		return Problem{match[1], fmt.Sprintf("line %s: %s; systemd says so: correct it, or prune the file", match[2], match[3])}
+	}
+	return Problem{"systemd", fmt.Sprintf("says %q; correct the unit or what it needs, or prune it", line)}
+}
+
+var aboutFile = regexp.MustCompile(`^(/\S+?):([0-9]+):? (.*)$`)
+
+// unitsOf names the units that a tree has, or has drop-ins for.
+func unitsOf(t tree.Tree) []string {
+	const dir = "/usr/lib/systemd/system"
+	var units []string
+	for _, e := range t.Under(dir) {
+		name, isDropIn := path.Base(e.Path), false
+		if e.Type == tree.Dir {
+			name, isDropIn = strings.CutSuffix(name, ".d")
+		}
+		if path.Dir(e.Path) != dir || e.Type == tree.Dir && !isDropIn || e.Type == tree.Symlink {
+			continue
+		}
+		if slices.Contains(unitTypes, path.Ext(name)) {
+			units = append(units, name)
+		}
+	}
+	slices.Sort(units)
+	return slices.Compact(units)
+}
+
+// judge merges a tree over the base and returns what the judges say, line by line.
+func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]string, error) {
+	dir, err := os.MkdirTemp(c.scratch, "check.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := c.layOut(dir, t); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = run.Run(ctx, run.Cmd{
+		Program: "unshare",
+		Args: slices.Concat([]string{"--mount", "--", "sh", "-c", merge, "merge", dir},
+			sandbox(dir, c.base.Dir), []string{"sh", "-c", judges, "judges"}, units),
+		Env:    []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TZ=UTC", "SYSTEMD_LOG_LEVEL=warning"},
+		Stdout: &limited{&out, maxText},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.TrimRight(line, "\n"))
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines), nil
+}
+
+// sandbox is what the judges see: the merged /usr, the base's /etc with the accounts of base and image, and nothing else.
+func sandbox(dir, base string) []string {
+	args := []string{
+		"bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", filepath.Join(dir, "usr"), "/usr",
+		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var", "--dir", "/root",
+	}
+	etc, err := filepath.Glob(filepath.Join(base, "share/flatcar/etc/*"))
+	if err != nil {
+		etc = nil // the pattern is fixed
+	}
+	for _, file := range etc {
+		args = append(args, "--ro-bind-try", file, filepath.Join("/etc", filepath.Base(file)))
+	}
+	for _, name := range []string{"passwd", "group", "machine-id"} {
+		args = append(args, "--ro-bind", filepath.Join(dir, name), filepath.Join("/etc", name))
+	}
+	return args
+}
+
+// layOut fills dir: image, base and the empty usr for the overlay, and the accounts that a machine has once it is booted.
+func (c *Checker) layOut(dir string, t tree.Tree) error {
+	for _, name := range []string{"image", "usr"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink(c.base.Dir, filepath.Join(dir, "base")); err != nil {
+		return err
+	}
+	for _, e := range t {
+		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
+			if err := c.place(filepath.Join(dir, "image", below), e); err != nil {
+				return err
+			}
+		}
+	}
+	known, err := accounts.Read(c.base)
+	if err != nil {
+		return err
+	}
+	v := view{image: t, base: c.base, blobs: c.blobs}
+	for _, e := range v.below("/usr/lib/sysusers.d", ".conf") {
+		if e, err = v.resolve(e.Path); err != nil {
+			continue // the check of links says it
+		}
+		content, err := v.read(e)
+		if err != nil {
+			return err
+		}
+		known.AddSysusers(content)
+	}
+	for name, content := range map[string]string{
+		"passwd": known.PasswdFile(), "group": known.GroupFile(),
+		"machine-id": digest.Of([]byte("check")).String()[:32] + "\n", // any one will do
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place makes one entry. Only what the judges read has its content: of other files it matters that they are there.
+func (c *Checker) place(name string, e tree.Entry) error {
+	switch {
+	case e.Type == tree.Dir:
+		return os.Mkdir(name, 0o755)
+	case e.Type == tree.Symlink:
+		return os.Symlink(e.Target, name)
+	case isRead(e.Path):
+		return os.Link(c.blobs.Path(e.SHA256), name)
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, os.FileMode(e.Mode&0o777))
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func isRead(name string) bool {
+	for _, dir := range []string{"/usr/lib/systemd/", "/usr/lib/sysusers.d/", "/usr/lib/tmpfiles.d/", "/usr/lib/udev/rules.d/"} {
+		if strings.HasPrefix(name, dir) && path.Ext(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// limited refuses to write more than is left.
+type limited struct {
+	io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, fmt.Errorf("more than %d bytes of warnings", maxText)
+	}
+	return l.Writer.Write(p)
+}

@@ -1,0 +1,94 @@
+package release
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/check"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/base"
+)
+
+// The base's own systemd says what is wrong with an image's units, users, temporary files and device rules,
+// and nothing about those of the base.
+func TestSystemdJudgesImages(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(append(base.Programs(), check.Programs()...), "go")...)
+	w, err := open(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	checker, err := check.New(w.target, w.blobs, w.results, w.scratch.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := func(files map[string]string) []string {
+		var entries []tree.Entry
+		for name, content := range files {
+			d, n, err := w.blobs.Add(strings.NewReader(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries = append(entries, tree.Entry{Path: name, Type: tree.File, Mode: 0o644, Size: n, SHA256: d})
+			for i, c := range name {
+				if c == '/' && i > 0 {
+					entries = append(entries, tree.Entry{Path: name[:i], Type: tree.Dir, Mode: 0o755})
+				}
+			}
+		}
+		found, err := checker.Tree(t.Context(), unique(tree.Sorted(entries)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var texts []string
+		for _, problem := range found {
+			texts = append(texts, problem.String())
+		}
+		return texts
+	}
+	const units = "/usr/lib/systemd/system/"
+	if found := image(map[string]string{
+		units + "good.service":               "[Unit]\nAfter=later.service\n[Service]\nUser=tool\nExecStart=/bin/sh -c true\n",
+		units + "multi-user.target.d/a.conf": "[Unit]\nUpholds=good.service\n",
+		"/usr/lib/sysusers.d/a.conf":         "u tool - \"Some tool\"\n",
+		"/usr/lib/tmpfiles.d/a.conf":         "d /run/tool 0755 tool core -\n",
+		"/usr/lib/udev/rules.d/10-a.rules":   "ACTION==\"add\", SYMLINK+=\"tool\"\n",
+	}); len(found) > 0 {
+		t.Errorf("a sound image has problems: %q", found)
+	}
+	found := strings.Join(image(map[string]string{
+		units + "a.service":                         "[Unit]\nFrobnicate=yes\nRequires=gone.service\n[Service]\nExecStart=/bin/sh -c true\n",
+		units + "empty.service":                     "[Unit]\nDescription=starts nothing\n",
+		units + "systemd-networkd.service.d/a.conf": "[Service]\nRestart=maybe\n",
+		"/usr/lib/sysusers.d/a.conf":                "u tool a b c d e f\n",
+		"/usr/lib/tmpfiles.d/a.conf":                "d /run/tool 0755 nobody-there root -\nz\n",
+		"/usr/lib/udev/rules.d/10-a.rules":          "ACTION==\"add\", FROBNICATE==\"x\"\n",
+	}), "\n")
+	for _, want := range []string{
+		units + "a.service line 2: Unknown key 'Frobnicate'",
+		"Unit gone.service not found",
+		"empty.service",
+		units + "systemd-networkd.service.d/a.conf line 2: ",
+		"/usr/lib/sysusers.d/a.conf line 1: ",
+		"/usr/lib/tmpfiles.d/a.conf line 1: Failed to resolve user 'nobody-there'",
+		"/usr/lib/tmpfiles.d/a.conf line 2: Syntax error",
+		"/usr/lib/udev/rules.d/10-a.rules line 1: Invalid key 'FROBNICATE'",
+	} {
+		if !strings.Contains(found, want) {
+			t.Errorf("no problem %q in\n%s", want, found)
+		}
+	}
+}
+
+func unique(t tree.Tree) tree.Tree {
+	kept := t[:1]
+	for _, e := range t[1:] {
+		if e.Path != kept[len(kept)-1].Path {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
