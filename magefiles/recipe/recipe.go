@@ -2,10 +2,12 @@
 package recipe
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
 )
 
 // Check reads all recipes and platforms and says everything that is wrong with them.
@@ -13,6 +15,17 @@ func Check() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
 	if err == nil {
 		fmt.Printf("%d platforms are fine\n", len(platforms))
+	}
+	return err
+}
+
+// Schema writes the schemas by which editors know the keys of recipes and platforms.
+//
+// They go to recipes/recipe.schema.json and platforms/platform.schema.json, after a change of the Go types.
+func Schema() error {
+	schemas, err := oem.Schemas(os.DirFS("."))
+	for name, content := range schemas {
+		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
 	}
 	return err
 }

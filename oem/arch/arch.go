@@ -27,6 +27,9 @@ func (a *Arch) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// JSONSchema says in a schema what UnmarshalText accepts.
+func (Arch) JSONSchema() map[string]any { return map[string]any{"enum": []Arch{AMD64, ARM64}} }
+
 // Systemd returns the name in extension-release's ARCHITECTURE= (os-release(5), systemd.unit(5) ConditionArchitecture=).
 func (a Arch) Systemd() string {
 	if a == AMD64 {

@@ -1,0 +1,34 @@
+package recipe
+
+// What follows says in a schema what the UnmarshalText methods and checks accept.
+
+// JSONSchema wants exactly one kind.
+func (Source) JSONSchema() map[string]any {
+	return map[string]any{"minProperties": 1, "maxProperties": 1}
+}
+
+// JSONSchema wants a path below /usr.
+func (Path) JSONSchema() map[string]any { return map[string]any{"pattern": "^/usr/.*[^/]$"} }
+
+// JSONSchema wants an absolute pattern.
+func (Glob) JSONSchema() map[string]any { return map[string]any{"pattern": "^/"} }
+
+// JSONSchema wants a whole number with a unit.
+func (Limit) JSONSchema() map[string]any {
+	return map[string]any{"pattern": "^[0-9]+ *(B|KiB|MiB|GiB)?$"}
+}
+
+// JSONSchema wants octal digits.
+func (FileMode) JSONSchema() map[string]any { return map[string]any{"pattern": "^[0-7]{3,4}$"} }
+
+// JSONSchema wants user:group.
+func (Owner) JSONSchema() map[string]any { return map[string]any{"pattern": validOwner.String()} }
+
+// JSONSchema wants a name.
+func (Capability) JSONSchema() map[string]any {
+	names := make([]string, len(capabilities))
+	for number, name := range capabilities {
+		names[number] = "cap_" + name
+	}
+	return map[string]any{"enum": names}
+}
