@@ -11,6 +11,8 @@ import (
 
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
+	//mage:import platform
+	_ "github.com/flatcar/oem-sysext/magefiles/platform"
 	//mage:import recipe
 	_ "github.com/flatcar/oem-sysext/magefiles/recipe"
 )

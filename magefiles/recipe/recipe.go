@@ -8,6 +8,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/scaffold"
 )
 
 // Check reads all recipes and platforms and says everything that is wrong with them.
@@ -15,6 +16,17 @@ func Check() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
 	if err == nil {
 		fmt.Printf("%d platforms are fine\n", len(platforms))
+	}
+	return err
+}
+
+// New begins a recipe for its maintainer to fill in.
+//
+// The argument is its name, such as some-agent. It goes to recipes/NAME/recipe.yaml, which must not be there yet.
+func New(name string) error {
+	file, err := scaffold.Recipe(".", name)
+	if err == nil {
+		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
 	}
 	return err
 }

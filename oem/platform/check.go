@@ -25,14 +25,22 @@ func (c *checker) add(line strictyaml.Line, format string, args ...any) {
 // Ids become file names and part of the kernel command line.
 var validID = regexp.MustCompile(`^[a-z0-9]+$`)
 
+// CheckID refuses what cannot be a platform's id.
+func CheckID(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("platform %q; wanted lower case letters and digits", id)
+	}
+	return nil
+}
+
 func (c *checker) check(recipes recipe.Set) {
 	p := c.platform
 	id := strings.TrimSuffix(path.Base(p.File), ".yaml")
 	if p.ID.Line > 0 && p.ID.Value != id {
 		c.add(p.ID.Line, "the platform has the id %q; wanted %q like its file", p.ID, id)
 	}
-	if !validID.MatchString(id) {
-		c.add(p.ID.Line, "id %q; wanted lower case letters and digits", id)
+	if err := CheckID(id); err != nil {
+		c.add(p.ID.Line, "%v", err)
 	}
 	if p.KernelID.Line > 0 && !validID.MatchString(p.KernelID.Value) {
 		c.add(p.KernelID.Line, "kernel_id %q; wanted lower case letters and digits", p.KernelID)

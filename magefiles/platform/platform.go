@@ -1,0 +1,31 @@
+// Package platform holds the targets in the namespace platform.
+package platform
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/scaffold"
+)
+
+// List shows all platforms, their recipes, and the tools that they lack.
+func List() error {
+	platforms, err := oem.Definitions(os.DirFS("."))
+	if err != nil {
+		return err
+	}
+	return platform.List(os.Stdout, platforms)
+}
+
+// New begins a platform for its maintainer to fill in.
+//
+// The argument is its id, such as somecloud. It goes to platforms/ID.yaml, which must not be there yet.
+func New(id string) error {
+	file, err := scaffold.Platform(".", id)
+	if err == nil {
+		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+package platform
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+)
+
+// List writes a table of platforms, and below it why their missing tools are missing.
+func List(out io.Writer, platforms []*Platform) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tKERNEL ID\tARCHITECTURES\tRECIPES\tMISSING")
+	var reasons []string
+	for _, p := range platforms {
+		missing := slices.Sorted(maps.Keys(p.Missing))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), words(missing))
+		for _, tool := range missing {
+			reasons = append(reasons, fmt.Sprintf("%s: %s: %s", p.ID, tool, p.Missing[tool]))
+		}
+	}
+	if err := table.Flush(); err != nil || len(reasons) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nWhat is missing, and why:\n  %s\n", strings.Join(reasons, "\n  "))
+	return err
+}
+
+// words joins what goes into one column, which must not be empty lest the next one looks like it.
+func words(of []string) string {
+	if len(of) == 0 {
+		return "-"
+	}
+	return strings.Join(of, " ")
+}
+
+func arches(of []arch.Arch) []string {
+	var names []string
+	for _, a := range of {
+		names = append(names, string(a))
+	}
+	return names
+}
