@@ -2,6 +2,7 @@
 package recipe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/scaffold"
+	"github.com/flatcar/oem-sysext/release"
 )
 
 // Check reads all recipes and platforms and says everything that is wrong with them.
@@ -29,6 +31,21 @@ func New(name string) error {
 		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
 	}
 	return err
+}
+
+// Show makes one recipe's tree and prints its inputs, files and sizes, and what was pruned by which pattern.
+//
+// The argument is its name, such as chrony. VERSION is the OS release it is made for, BASE the reference base.
+func Show(ctx context.Context, name string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	explained, err := release.Show(ctx, o, name)
+	if err != nil {
+		return err
+	}
+	return explained.Print(os.Stdout)
 }
 
 // Schema writes the schemas by which editors know the keys of recipes and platforms.

@@ -2,6 +2,7 @@ package build
 
 import (
 	"path"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -23,18 +24,19 @@ var never = []recipe.Glob{
 
 // prune leaves out what the patterns match, directories with all that is below them.
 func prune(t tree.Tree, patterns []recipe.Glob) tree.Tree {
-	out := map[string]bool{}
-	for _, e := range t { // parents come first
-		out[e.Path] = out[path.Dir(e.Path)] || matchesAny(patterns, e.Path)
-	}
-	return t.Filter(func(e tree.Entry) bool { return !out[e.Path] })
+	out := pruned(t, patterns)
+	return t.Filter(func(e tree.Entry) bool { return out[e.Path] == "" })
 }
 
-func matchesAny(patterns []recipe.Glob, path string) bool {
-	for _, pattern := range patterns {
-		if pattern.Match(path) {
-			return true
+// pruned returns for every path that is left out the pattern that its parent was left out by, or else the first that matches it.
+func pruned(t tree.Tree, patterns []recipe.Glob) map[string]recipe.Glob {
+	by := map[string]recipe.Glob{}
+	for _, e := range t { // parents come first
+		if pattern := by[path.Dir(e.Path)]; pattern != "" {
+			by[e.Path] = pattern
+		} else if at := slices.IndexFunc(patterns, func(g recipe.Glob) bool { return g.Match(e.Path) }); at >= 0 {
+			by[e.Path] = patterns[at]
 		}
 	}
-	return false
+	return by
 }
