@@ -158,6 +158,17 @@ func (w *workshop) openTools(ctx context.Context) error {
 	return err
 }
 
+// scriptTools returns the root that build scripts work in.
+func (w *workshop) scriptTools(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
+	release, err := w.archive.Release(ctx, orElse(suite, toolroot.Suite), runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	return toolroot.Open(ctx, toolroot.Options{
+		CacheDir: w.Cache, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: w.Log,
+	})
+}
+
 func (w *workshop) openBase(ctx context.Context) error {
 	definition, err := base.Load(w.BaseID)
 	if err != nil {
@@ -204,7 +215,7 @@ func (w *workshop) factory(ctx context.Context) (*oem.Factory, error) {
 		Base: w.target,
 		Builder: &build.Builder{
 			Checkout: w.Checkout, Archive: w.archive, Go: golang, Base: w.target,
-			Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir,
+			Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Tools: w.scriptTools, Epoch: w.Epoch,
 		},
 		Packer:   &pack.Packer{Tools: w.tools, Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Epoch: w.Epoch},
 		Blobs:    w.blobs,

@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/debian"
@@ -20,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -35,6 +37,9 @@ type Builder struct {
 	Blobs    *store.Blobs
 	Results  *store.Results
 	Scratch  string // a directory for work that is thrown away
+	// Tools returns a root with packages of a suite, or of the tools' own suite when it is empty, for scripts to work in.
+	Tools func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error)
+	Epoch time.Time // what scripts take for the time
 }
 
 // Input is one thing that went into a tree, by digest.
@@ -80,7 +85,11 @@ func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 		}
 		return true
 	}
-	made, err := store.Memo(b.Results, "tree", b.key(r), there, func() (tree.Tree, error) { return b.make(ctx, r) })
+	key, err := b.key(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
+	}
+	made, err := store.Memo(b.Results, "tree", key, there, func() (tree.Tree, error) { return b.make(ctx, r) })
 	if err != nil {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}
@@ -88,30 +97,32 @@ func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 }
 
 // key is everything that make reads.
-func (b *Builder) key(r *Resolved) []any {
+func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	q := r.Recipe
 	key := []any{revision, r.Arch, r.Debs, r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}
-	return key
+	if q.Build.Script != nil {
+		tools, err := b.scriptTools(ctx, q.Build.Script)
+		if err != nil {
+			return nil, err
+		}
+		key = append(key, tools.Digest(), b.Epoch.Unix())
+	}
+	return key, nil
 }
 
 func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
-	dir, err := os.MkdirTemp(b.Scratch, "build.")
+	root, err := b.newRoot()
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
+	defer removeRoot(root)
 	if err := b.layOut(ctx, r, root); err != nil {
 		return nil, err
 	}
-	scanned, err := tree.Scan(dir, b.Blobs.Add)
+	scanned, err := tree.Scan(root.Name(), b.Blobs.Add)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +130,40 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	return made, checkRequires(made, r.Recipe)
 }
 
-// layOut fills root: sources in their order, then what is compiled, then the files beside the recipe.
+// newRoot makes an empty directory, which removeRoot removes.
+func (b *Builder) newRoot() (*os.Root, error) {
+	dir, err := os.MkdirTemp(b.Scratch, "build.")
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(dir)
+}
+
+func removeRoot(root *os.Root) {
+	root.Close()
+	os.RemoveAll(root.Name())
+}
+
+// layOut fills root: sources in their order and what is compiled, or what a script makes of them,
+// then the files beside the recipe.
 func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error {
+	if r.Recipe.Build.Script == nil {
+		if err := b.gather(ctx, r, root); err != nil {
+			return err
+		}
+	} else if err := b.script(ctx, r, root); err != nil {
+		return err
+	}
+	if r.Recipe.Files.Value != "" {
+		if err := copyDir(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
+			return err
+		}
+	}
+	return upholds(root, r.Recipe)
+}
+
+// gather lays out what sources bring and what is compiled from them.
+func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error {
 	if err := b.unpack(ctx, r, root); err != nil {
 		return err
 	}
@@ -137,12 +180,7 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 			}
 		}
 	}
-	if r.Recipe.Files.Value != "" {
-		if err := copyDir(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
-			return err
-		}
-	}
-	return upholds(root, r.Recipe)
+	return nil
 }
 
 // beside returns where a file beside a recipe lies.

@@ -128,7 +128,7 @@ func sandbox(dir, base string) []string {
 	args := []string{
 		"bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", filepath.Join(dir, "usr"), "/usr",
 		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var", "--dir", "/root",
+		"--dev", "/dev", "--proc", "/proc", "--remount-ro", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var", "--dir", "/root",
 	}
 	etc, err := filepath.Glob(filepath.Join(base, "share/flatcar/etc/*"))
 	if err != nil {

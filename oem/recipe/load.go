@@ -58,6 +58,7 @@ func (c *checker) check() {
 		c.directory(r.Files)
 	}
 	c.programs()
+	c.script()
 	c.units()
 	c.special()
 }
@@ -89,12 +90,28 @@ func (c *checker) deb(d *Deb) {
 		c.add(d.Line, "no packages; wanted at least one")
 	}
 	for _, name := range d.Packages {
-		if !validPackage.MatchString(name.Value) {
-			c.add(name.Line, "%q is not a package name; wanted one such as open-vm-tools", name)
-		}
+		c.packageName(name)
 	}
-	if !validName.MatchString(d.Suite) {
-		c.add(d.Line, "%q is not a suite; wanted a code name such as trixie", d.Suite)
+	c.suite(d.Line, d.Suite)
+}
+
+func (c *checker) packageName(name strictyaml.Text) {
+	if !validPackage.MatchString(name.Value) {
+		c.add(name.Line, "%q is not a package name; wanted one such as open-vm-tools", name)
+	}
+}
+
+func (c *checker) suite(line strictyaml.Line, suite string) {
+	if suite != "" && !validName.MatchString(suite) {
+		c.add(line, "%q is not a suite; wanted a code name such as trixie", suite)
+	}
+}
+
+// executable looks for a script beside the definition that can be run.
+func (c *checker) executable(name strictyaml.Text) {
+	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name.Value))
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
+		c.add(name.Line, "%q is not an executable file beside %s; wanted a script (chmod +x)", name, FileName)
 	}
 }
 

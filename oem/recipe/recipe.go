@@ -66,7 +66,8 @@ type Dir struct {
 
 // Build is what is made from sources.
 type Build struct {
-	Go []GoProgram `yaml:"go"`
+	Go     []GoProgram `yaml:"go"`
+	Script *Script     `yaml:"script"` // runs last; sources and Go programs are its inputs
 }
 
 // GoProgram is a main package of the recipe's Go module.
@@ -101,6 +102,9 @@ func (r *Recipe) Beside() []string {
 		if source.Dir != nil {
 			dirs = append(dirs, source.Dir.Path.Value)
 		}
+	}
+	if r.Build.Script != nil {
+		dirs = append(dirs, r.Build.Script.Dir())
 	}
 	if r.Files.Value != "" {
 		dirs = append(dirs, r.Files.Value)

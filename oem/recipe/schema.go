@@ -32,3 +32,9 @@ func (Capability) JSONSchema() map[string]any {
 	}
 	return map[string]any{"enum": names}
 }
+
+// JSONSchema wants a duration.
+func (Timeout) JSONSchema() map[string]any { return map[string]any{"pattern": "^([0-9.]+(h|m|s))+$"} }
+
+// JSONSchema wants a whole number with a unit.
+func (Output) JSONSchema() map[string]any { return Limit{}.JSONSchema() }

@@ -13,10 +13,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 )
 
-// Suite is the Debian suite that the tools come from.
+// Suite is the Debian suite that the pipeline's own tools come from.
 const Suite = "trixie"
 
-// packages hold the programs that are run from the tool root.
+// packages hold the programs that the pipeline itself runs from its tool root.
 var packages = []string{
 	"btrfs-progs",    // mkfs.btrfs, btrfs
 	"cryptsetup-bin", // veritysetup, as a judge
@@ -27,14 +27,18 @@ var packages = []string{
 // Options say where the tools come from and where the root is kept.
 type Options struct {
 	CacheDir string          // must exist
-	Release  *debian.Release // of Suite, for the host's architecture
+	Release  *debian.Release // for the host's architecture
+	Packages []string        // what the root holds; the programs of the pipeline itself when empty
 	Epoch    time.Time
 	Log      *slog.Logger
 }
 
-// Open returns the tool root from the cache, and assembles it first when the archive has other packages than last time.
+// Open returns a tool root from the cache, and assembles it first when the archive has other packages than last time.
 func Open(ctx context.Context, o Options) (*Root, error) {
-	key, err := digest.OfInputs([]any{o.Release.Fingerprint, packages, o.Epoch.Unix()})
+	if len(o.Packages) == 0 {
+		o.Packages = packages
+	}
+	key, err := digest.OfInputs([]any{o.Release.Fingerprint, o.Packages, o.Epoch.Unix()})
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +50,7 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 		return bootstrap.Make(ctx, bootstrap.Spec{
 			Suite:    o.Release.Suite,
 			Arch:     o.Release.Arch,
-			Packages: packages,
+			Packages: o.Packages,
 			Exclude:  []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"},
 			Sources:  o.Release.SourceLines(),
 			Epoch:    o.Epoch,

@@ -3,6 +3,7 @@
 package toolroot
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/run"
 )
 
@@ -17,18 +19,21 @@ import (
 type Root struct {
 	dir       string
 	installed *debian.Installed
+	status    digest.SHA256
 }
 
 // At returns the tool root that lies in dir.
 func At(dir string) (*Root, error) {
-	status, err := os.Open(filepath.Join(dir, "var/lib/dpkg/status"))
+	status, err := os.ReadFile(filepath.Join(dir, "var/lib/dpkg/status"))
 	if err != nil {
 		return nil, fmt.Errorf("%s is no tool root: %w", dir, err)
 	}
-	defer status.Close()
-	installed, err := debian.ParseStatus(status)
-	return &Root{dir: dir, installed: installed}, err
+	installed, err := debian.ParseStatus(bytes.NewReader(status))
+	return &Root{dir: dir, installed: installed, status: digest.Of(status)}, err
 }
+
+// Digest is the digest of which packages, in which versions, the tool root holds.
+func (r *Root) Digest() digest.SHA256 { return r.status }
 
 // Versions returns the versions of packages of the tool root, by name.
 // They are what a step's key holds of its tools: a fix elsewhere in the tool root makes nothing anew.
@@ -67,7 +72,8 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	for _, path := range c.Write {
 		args = append(args, "--bind", path, path)
 	}
-	args = append(append(args, c.Program), c.Args...)
+	// Outside, the user is root, who owns /proc/sys.
+	args = append(append(args, "--remount-ro", "/proc", c.Program), c.Args...)
 	return run.Run(ctx, run.Cmd{
 		Program: "bwrap",
 		Args:    args,

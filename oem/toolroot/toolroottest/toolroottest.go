@@ -2,6 +2,8 @@
 package toolroottest
 
 import (
+	"cmp"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,21 +43,37 @@ func Cache(t testing.TB) string {
 // Open returns the tool root. It needs root, the host's programs and, the first time, the archive.
 func Open(t testing.TB) *toolroot.Root {
 	t.Helper()
-	needs.Root(t)
-	needs.Programs(t, append(bootstrap.Programs(), "bwrap")...)
-	sources, err := debian.HostSources("/etc/apt", os.Getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, log := Cache(t), slog.New(slog.DiscardHandler)
-	archive := &debian.Archive{Sources: sources, Store: fetch.New(filepath.Join(cache, "downloads"), log, nil), Log: log}
-	suite, err := archive.Release(t.Context(), toolroot.Suite, runtime.GOARCH)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tools, err := toolroot.Open(t.Context(), toolroot.Options{CacheDir: cache, Release: suite, Epoch: suite.SuiteDate(), Log: log})
+	tools, err := With(t, toolroot.Suite)(t.Context(), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tools
+}
+
+// With returns what makes roots of packages, of a suite when the caller names none. It needs what Open needs.
+func With(t testing.TB, suite string) func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
+	t.Helper()
+	needs.Root(t)
+	needs.Programs(t, append(bootstrap.Programs(), "bwrap")...)
+	archive := Archive(t)
+	return func(ctx context.Context, named string, packages []string) (*toolroot.Root, error) {
+		release, err := archive.Release(ctx, cmp.Or(named, suite), runtime.GOARCH)
+		if err != nil {
+			return nil, err
+		}
+		return toolroot.Open(ctx, toolroot.Options{
+			CacheDir: Cache(t), Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: archive.Log,
+		})
+	}
+}
+
+// Archive returns the archive that the host's apt is set up for.
+func Archive(t testing.TB) *debian.Archive {
+	t.Helper()
+	sources, err := debian.HostSources("/etc/apt", os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	downloads, log := filepath.Join(Cache(t), "downloads"), slog.New(slog.DiscardHandler)
+	return &debian.Archive{Sources: sources, Store: fetch.New(downloads, log, nil), Log: log, CacheDir: downloads}
 }

@@ -1,0 +1,64 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/sandbox"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+)
+
+// Where a script finds its inputs.
+const (
+	recipeDir  = "/recipe"  // the directory beside the recipe that the script is in
+	sourcesDir = "/sources" // what the recipe's sources bring, laid out as it would be in the image
+)
+
+// triplets name the architectures as compilers do (dpkg-architecture -q DEB_HOST_GNU_TYPE).
+var triplets = map[arch.Arch]string{arch.AMD64: "x86_64-linux-gnu", arch.ARM64: "aarch64-linux-gnu"}
+
+// script runs the recipe's script on what its sources bring, and lays out what it leaves.
+func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error {
+	sources, err := b.newRoot()
+	if err != nil {
+		return err
+	}
+	defer removeRoot(sources)
+	if err := b.gather(ctx, r, sources); err != nil {
+		return err
+	}
+	s := r.Recipe.Build.Script
+	tools, err := b.scriptTools(ctx, s)
+	if err != nil {
+		return err
+	}
+	job := sandbox.Job{
+		Tools:  tools,
+		Script: path.Join(recipeDir, s.Run.Value[len(s.Dir()):]),
+		Inputs: map[string]string{recipeDir: b.beside(r.Recipe, s.Dir()), sourcesDir: sources.Name()},
+		Env: map[string]string{
+			"ARCH": string(r.Arch), "TRIPLET": triplets[r.Arch], "SOURCES": sourcesDir, "RECIPE": recipeDir,
+			"SOURCE_DATE_EPOCH": strconv.FormatInt(b.Epoch.Unix(), 10),
+		},
+		Timeout: s.Timeout.Duration(),
+		Size:    s.Output.Limit(),
+	}
+	if err := job.Run(ctx, root); err != nil {
+		return fmt.Errorf("%s:%d: %w", r.Recipe.File, s.Line, err)
+	}
+	return nil
+}
+
+// scriptTools returns the root that a script works in.
+func (b *Builder) scriptTools(ctx context.Context, s *recipe.Script) (*toolroot.Root, error) {
+	packages := []string{"tar"} // the sandbox's own
+	for _, name := range s.Packages {
+		packages = append(packages, name.Value)
+	}
+	return b.Tools(ctx, s.Suite, packages)
+}

@@ -1,0 +1,93 @@
+package recipe
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// Script builds what the image gets in a sandbox.
+type Script struct {
+	Line     strictyaml.Line
+	Run      strictyaml.Text   `yaml:"run,required"` // in a directory beside the definition, such as build/build.sh
+	Suite    string            `yaml:"suite"`        // of the packages: an older one for a base with an older glibc
+	Packages []strictyaml.Text `yaml:"packages"`     // of the Debian archive, for the script to work with, such as gcc
+	Timeout  Timeout           `yaml:"timeout"`      // 10m when empty
+	Output   Output            `yaml:"max_output"`   // bytes that it may write; 256 MiB when empty
+}
+
+// Dir is the directory beside the definition that the script sees.
+func (s *Script) Dir() string {
+	dir, _, _ := strings.Cut(s.Run.Value, "/")
+	return dir
+}
+
+// Timeout bounds how long a script runs.
+type Timeout time.Duration
+
+// The bounds of what a recipe may ask for.
+const (
+	maxTimeout = 2 * time.Hour
+	maxOutput  = 2 * size.GiB // it lies in memory until it is unpacked
+)
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (t *Timeout) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < time.Second || d > maxTimeout {
+		return fmt.Errorf("timeout %q; wanted a duration from 1s to %v such as 10m", text, maxTimeout)
+	}
+	*t = Timeout(d)
+	return nil
+}
+
+// Duration is the timeout, or the one that a recipe has that names none.
+func (t Timeout) Duration() time.Duration {
+	if t == 0 {
+		return 10 * time.Minute
+	}
+	return time.Duration(t)
+}
+
+// Output bounds what a script writes.
+type Output struct{ size.Bytes }
+
+// UnmarshalText reads what size.Parse reads.
+func (o *Output) UnmarshalText(text []byte) (err error) {
+	o.Bytes, err = size.Parse(string(text))
+	if err == nil && (o.Bytes == 0 || o.Bytes > maxOutput) {
+		return fmt.Errorf("max_output %q; wanted at most %v", text, maxOutput)
+	}
+	return err
+}
+
+// Limit is the bound, or the one that a recipe has that names none.
+func (o Output) Limit() size.Bytes {
+	if o.Bytes == 0 {
+		return 256 * size.MiB
+	}
+	return o.Bytes
+}
+
+var validScript = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_.-]+)+$`)
+
+func (c *checker) script() {
+	s := c.recipe.Build.Script
+	if s == nil {
+		return
+	}
+	if !validScript.MatchString(s.Run.Value) || path.Clean(s.Run.Value) != s.Run.Value {
+		c.add(s.Run.Line, "%q; wanted a script in a directory beside %s, such as build/build.sh", s.Run, FileName)
+		return
+	}
+	c.executable(s.Run)
+	c.suite(s.Line, s.Suite)
+	for _, name := range s.Packages {
+		c.packageName(name)
+	}
+}

@@ -1,0 +1,96 @@
+// Package sandbox runs a recipe's build script where it can do no harm and find nothing that is not an input.
+//
+// The script sees the programs of a tool root and the inputs, all read-only; an empty home, /tmp and output directory,
+// whose sizes are bounded; and a fixed environment. There is no network, no file, process or variable of the host,
+// and no way to gain rights: it runs as a user without capabilities. What it leaves in the output directory
+// comes out as a tar stream and is unpacked as distrustfully as any downloaded archive.
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+)
+
+// Job is one run of a script.
+type Job struct {
+	Tools   *toolroot.Root
+	Script  string            // a path in the sandbox, such as /recipe/build.sh
+	Inputs  map[string]string // directories of the host by their place in the sandbox
+	Env     map[string]string // beyond PATH, HOME, TMPDIR, OUT, LANG and TZ
+	Timeout time.Duration     // of the whole run
+	Size    size.Bytes        // of each of home, /tmp and the output
+}
+
+const (
+	home = "/home/build"
+	out  = "/out"
+	user = "1000" // any number but 0
+)
+
+// wrapper runs the script, then sends what it left. Nothing that the script prints gets in between.
+const wrapper = `umask 022 && cd /tmp && "$1" >&2 </dev/null && exec tar --create --sort=name --numeric-owner --owner=0 --group=0 --directory=/out .`
+
+// Run runs the script and unpacks what it left into root.
+// A failure is a *run.Error with the end of what the script printed; one that took too long says so.
+func (j *Job) Run(ctx context.Context, root *os.Root) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, fmt.Errorf("%s took longer than %v; make it quicker, or raise its timeout", j.Script, j.Timeout))
+	defer cancel()
+	stream, output := io.Pipe()
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := run.Run(running, run.Cmd{Program: "bwrap", Args: j.arguments(), Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Stdout: output})
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		output.CloseWithError(err)
+		return err
+	})
+	group.Go(func() error {
+		err := archive.Tar(stream, root, archive.Options{Name: "output of " + j.Script})
+		stream.CloseWithError(err)
+		return err
+	})
+	return group.Wait()
+}
+
+// arguments are those of bwrap. The kernel takes mounts in their order, so what is read-only as a whole comes last.
+func (j *Job) arguments() []string {
+	limit := strconv.FormatInt(int64(j.Size), 10)
+	args := []string{
+		"--unshare-all", "--die-with-parent", "--new-session", "--hostname", "build",
+		"--uid", user, "--gid", user, "--cap-drop", "ALL", "--clearenv",
+		"--ro-bind", j.Tools.Path("usr"), "/usr", "--ro-bind", j.Tools.Path("etc"), "/etc",
+		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
+		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+		"--dev", "/dev", "--proc", "/proc", "--dir", "/run", "--dir", "/var",
+	}
+	for _, dir := range []string{"/tmp", home, out} {
+		args = append(args, "--size", limit, "--tmpfs", dir)
+	}
+	for _, place := range slices.Sorted(maps.Keys(j.Inputs)) {
+		args = append(args, "--ro-bind", j.Inputs[place], place)
+	}
+	// Outside, the user is root, who owns /proc/sys: being without capabilities does not keep it from writing there.
+	args = append(args, "--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/")
+	env := map[string]string{
+		"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "TMPDIR": "/tmp", "OUT": out, "LANG": "C.UTF-8", "TZ": "UTC",
+	}
+	maps.Copy(env, j.Env)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		args = append(args, "--setenv", name, env[name])
+	}
+	return append(args, "sh", "-c", wrapper, "build", j.Script)
+}
