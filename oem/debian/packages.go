@@ -51,6 +51,14 @@ func (r *Release) Packages(ctx context.Context) (*Packages, error) {
 	return all, nil
 }
 
+// Version returns the version of a package, or "" when there is none.
+func (p *Packages) Version(name string) string {
+	if c := p.byName[name]; c != nil {
+		return c.version
+	}
+	return ""
+}
+
 func newPackages(suite, arch string) *Packages {
 	return &Packages{suite: suite, arch: arch, byName: map[string]*candidate{}, provides: map[string][]provided{}}
 }
@@ -113,6 +121,19 @@ func (p *Packages) collectProvides() error {
 		})
 	}
 	return nil
+}
+
+// Status describes packages as a dpkg status file would if they were installed, as far as ParseStatus looks.
+func (p *Packages) Status(installed []Package) []byte {
+	var out strings.Builder
+	for _, one := range installed {
+		fmt.Fprintf(&out, "Package: %s\nStatus: install ok installed\nVersion: %s\nArchitecture: %s\n", one.Name, one.Version, one.Architecture)
+		if c := p.byName[one.Name]; c != nil && c.provides != "" {
+			fmt.Fprintf(&out, "Provides: %s\n", c.provides)
+		}
+		out.WriteByte('\n')
+	}
+	return []byte(out.String())
 }
 
 // field returns a field of the candidate's stanza, or nothing.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/signature"
 )
 
 // A suite's pockets: fixes between point releases, and security fixes, which are in an archive of their own.
@@ -50,7 +51,7 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	if !validName(suite) || !validName(arch) {
 		return nil, fmt.Errorf("suite %q, architecture %q: wanted words such as trixie and amd64", suite, arch)
 	}
-	keys, err := readKeyring(a.Keyring)
+	keys, err := signature.ReadKeyring(a.Keyring)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (a *Archive) inRelease(ctx context.Context, name string, keys openpgp.Entit
 	}
 	parsed, err := a.verify(name, doc, keys)
 	if err != nil {
-		return nil, fmt.Errorf("index of %s at %s: %w", name, a.address(name), err)
+		return nil, fmt.Errorf("index of %s at %s: %w", name, fetch.Redact(a.address(name)), err)
 	}
 	return parsed, doc.Keep()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/signature"
 )
 
 // release gets a release that must be had.
@@ -149,7 +150,7 @@ func TestExpiredKeysCountForNothing(t *testing.T) {
 func TestKeyringForms(t *testing.T) {
 	key := newKey(t, 0)
 	for _, armored := range []bool{false, true} {
-		keys, err := readKeyring(writeKeyring(t, armored, newKey(t, 0), key))
+		keys, err := signature.ReadKeyring(writeKeyring(t, armored, newKey(t, 0), key))
 		if err != nil || len(keys) != 2 || !slices.ContainsFunc(keys, func(e *openpgp.Entity) bool { return e.PrimaryKey.KeyId == key.PrimaryKey.KeyId }) {
 			t.Errorf("armored %v: %d keys, %v", armored, len(keys), err)
 		}
@@ -159,7 +160,7 @@ func TestKeyringForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{empty, empty + ".missing"} {
-		if _, err := readKeyring(path); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := signature.ReadKeyring(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("error is %v", err)
 		}
 	}

@@ -134,7 +134,7 @@ func (s *Store) download(ctx context.Context, part *partial, want Want) error {
 		if err == nil {
 			return nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", redact(address), err))
+		failures = append(failures, fmt.Errorf("%s: %w", Redact(address), err))
 		if ctx.Err() != nil {
 			break
 		}

@@ -47,11 +47,14 @@ func newClient(transport *http.Transport, log *slog.Logger, retries int) *retrya
 	}
 	client.RequestLogHook = func(_ retryablehttp.Logger, request *http.Request, retry int) {
 		if retry > 0 {
-			log.Warn("no answer or a server error, asking again", "address", redact(request.URL.String()), "retry", retry)
+			log.Warn("no answer or a server error, asking again", "address", Redact(request.URL.String()), "retry", retry)
 		}
 	}
 	return client
 }
+
+// NewClient returns a client for talking to a service over http or https, with the habits of the store's own downloads.
+func NewClient(log *slog.Logger) *retryablehttp.Client { return newClient(newTransport(), log, 4) }
 
 // checkRedirect refuses to be sent to a local file.
 func checkRedirect(request *http.Request, via []*http.Request) error {
@@ -94,8 +97,8 @@ func checkAddress(address string) error {
 	return fmt.Errorf("wanted an address that begins with http:, https: or file:, not %q", parsed.Scheme+":")
 }
 
-// redact leaves out of an address what may be secret: user, password, query.
-func redact(address string) string {
+// Redact leaves out of an address what may be secret: user, password, query.
+func Redact(address string) string {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return "(malformed address)"
@@ -110,7 +113,7 @@ func redact(address string) string {
 func redactAll(addresses []string) string {
 	shown := make([]string, len(addresses))
 	for i, address := range addresses {
-		shown[i] = redact(address)
+		shown[i] = Redact(address)
 	}
 	return strings.Join(shown, ", ")
 }

@@ -56,11 +56,11 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 	case err == nil:
 		return doc, nil
 	case doc.Kept != nil && ctx.Err() == nil && errors.Is(err, errUnreachable):
-		s.log.Warn("using the copy kept before", "address", redact(address), "error", err)
+		s.log.Warn("using the copy kept before", "address", Redact(address), "error", err)
 		doc.Content, doc.Offline = doc.Kept, true
 		return doc, nil
 	default:
-		return nil, fmt.Errorf("fetch %s: %w", redact(address), err)
+		return nil, fmt.Errorf("fetch %s: %w", Redact(address), err)
 	}
 }
 
@@ -113,7 +113,7 @@ func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	}
 	doc.Content = content
 	doc.header = keptHeader{
-		Address:      redact(address),
+		Address:      Redact(address),
 		ETag:         response.Header.Get("ETag"),
 		LastModified: response.Header.Get("Last-Modified"),
 		SHA256:       digest.Of(content),

@@ -36,7 +36,7 @@ func (s *Store) transfer(ctx context.Context, part *partial, address string, wan
 		case !errors.Is(err, errCut):
 			return err
 		default:
-			s.log.Warn("download was cut and goes on", "address", redact(address), "attempt", attempt, "error", err)
+			s.log.Warn("download was cut and goes on", "address", Redact(address), "attempt", attempt, "error", err)
 		}
 		if err := s.pause(ctx, attempt); err != nil {
 			return err
@@ -164,7 +164,7 @@ func statusError(response *http.Response) error {
 }
 
 // name is what a person calls the file at an address.
-func name(address string) string { return path.Base(redact(address)) }
+func name(address string) string { return path.Base(Redact(address)) }
 
 // pause waits after a failed attempt, longer after each.
 func (s *Store) pause(ctx context.Context, attempt int) error {

@@ -1,0 +1,74 @@
+package fetch
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+func TestLearn(t *testing.T) {
+	for name, handlers := range map[string][]http.HandlerFunc{
+		"at once":               {serve(content)},
+		"after a server error":  {status(503), serve(content)},
+		"after a cut, from new": {cutAt([]byte(strings.Repeat("x", 100_000)), 70_000), serve(content)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newStore(t)
+			address, requests := server(t, handlers...)
+			seen, err := s.Learn(t.Context(), Unseen{URLs: []string{address + "/gone", address}, Size: size.Bytes(len(content))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen.SHA256 != digest.Of(content) || seen.Size != size.Bytes(len(content)) {
+				t.Errorf("learned %v", seen)
+			}
+			before := requests.Load()
+			path, err := s.File(t.Context(), Want{URLs: []string{address}, SHA256: seen.SHA256, Size: seen.Size})
+			if err != nil || path != seen.Path || requests.Load() != before {
+				t.Errorf("asked again for what is in the store: %s, %v", path, err)
+			}
+		})
+	}
+}
+
+func TestLearnRefuses(t *testing.T) {
+	unhappy := errors.New("unhappy")
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		want    Unseen
+		says    string
+	}{
+		"missing":   {status(404), Unseen{}, "no such file there"},
+		"broken":    {status(500), Unseen{}, "HTTP status 500"},
+		"cut":       {cutAt(content, 70_000), Unseen{}, "the transfer was cut"},
+		"too long":  {serve(content), Unseen{Max: 99_999}, "more than 97.7 KiB"},
+		"longer":    {serve(content), Unseen{Size: 99_999}, "wanted 99999"},
+		"shorter":   {serve(content), Unseen{Size: 100_001}, "wanted 100001"},
+		"unwelcome": {serve(content), Unseen{Also: func(string) error { return unhappy }}, "unhappy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newStore(t)
+			address, _ := server(t, test.handler)
+			test.want.URLs = []string{strings.Replace(address, "//", "//user:hunter2@", 1) + "?token=hunter2"}
+			seen, err := s.Learn(t.Context(), test.want)
+			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error is %v", err)
+			}
+			if diff := cmp.Diff(Seen{}, seen); diff != "" {
+				t.Error(diff)
+			}
+			for _, dir := range []string{"sha256", "partial"} {
+				if left, _ := os.ReadDir(s.dir + "/" + dir); len(left) > 0 {
+					t.Errorf("left in the store: %v", left)
+				}
+			}
+		})
+	}
+}

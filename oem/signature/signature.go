@@ -1,0 +1,137 @@
+// Package signature checks detached signatures against keys that are pinned: OpenPGP (RFC 9580) and minisign.
+//
+// A signature is foreign bytes until it is checked, and so is what it signs.
+package signature
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"aead.dev/minisign"
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// MaxLength is how long a detached signature may be. One by a large RSA key has 1 KB.
+const MaxLength = 64 << 10
+
+// ReadKeyring reads OpenPGP public keys from a file, binary or armored.
+func ReadKeyring(path string) (openpgp.EntityList, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	read := openpgp.ReadKeyRing
+	if bytes.Contains(content, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----")) {
+		read = openpgp.ReadArmoredKeyRing
+	}
+	keys, err := read(bytes.NewReader(content))
+	if err != nil {
+		return nil, fmt.Errorf("keyring %s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// OpenPGP checks that at least one of the signature packets in body, which is not armored, is a good one
+// by a key of the keyring. Signatures by keys that are expired or revoked at the time now, expired signatures,
+// and those over MD5 or SHA-1 count for nothing. The signed content is read from its start for each signature.
+func OpenPGP(keys openpgp.EntityList, content io.ReadSeeker, body io.Reader, now time.Time) error {
+	packets, err := split(body)
+	if err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	config := &packet.Config{Time: func() time.Time { return now }}
+	failures := []error{errors.New("no good signature by a key of the keyring")}
+	for _, one := range packets {
+		if _, err := content.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := openpgp.CheckDetachedSignature(keys, content, bytes.NewReader(one.packet), config)
+		if err == nil {
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("signature by %s: %w", one.issuer, err))
+	}
+	return errors.Join(failures...)
+}
+
+// OpenPGPFile is OpenPGP for a signature as it comes in a file, armored or not.
+func OpenPGPFile(keys openpgp.EntityList, content io.ReadSeeker, signature []byte, now time.Time) error {
+	body := io.Reader(bytes.NewReader(signature))
+	if bytes.Contains(signature, []byte("-----BEGIN PGP SIGNATURE-----")) {
+		block, err := armor.Decode(body)
+		if err != nil {
+			return fmt.Errorf("signature: %w", err)
+		}
+		body = block.Body
+	}
+	return OpenPGP(keys, content, body, now)
+}
+
+// one is a signature packet and whose it claims to be.
+type one struct {
+	issuer string
+	packet []byte
+}
+
+// maxSignatures is how many signatures are looked at. Debian makes three.
+const maxSignatures = 16
+
+// split takes the packets apart, since the library judges a series of them by the first whose key it knows.
+func split(body io.Reader) ([]one, error) {
+	var all []one
+	for packets := packet.NewReader(body); ; {
+		p, err := packets.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		sig, isSignature := p.(*packet.Signature)
+		if !isSignature || sig.IssuerKeyId == nil || len(all) == maxSignatures {
+			return nil, fmt.Errorf("wanted at most %d signatures with an issuer, and nothing else", maxSignatures)
+		}
+		var encoded bytes.Buffer
+		if err := sig.Serialize(&encoded); err != nil {
+			return nil, err
+		}
+		all = append(all, one{fmt.Sprintf("key %016X", *sig.IssuerKeyId), encoded.Bytes()})
+	}
+}
+
+// MinisignKey reads a public key as minisign prints it, such as RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3.
+func MinisignKey(text string) (minisign.PublicKey, error) {
+	var key minisign.PublicKey
+	if err := key.UnmarshalText([]byte(text)); err != nil {
+		return key, fmt.Errorf("%q is not a minisign key; wanted the 56 characters that minisign -G prints", text)
+	}
+	return key, nil
+}
+
+// Minisign checks a signature of minisign's current, prehashed kind, and its trusted comment.
+func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error {
+	var parsed minisign.Signature
+	if err := parsed.UnmarshalText(signature); err != nil {
+		return errors.New("not a signature of minisign")
+	}
+	switch {
+	case parsed.Algorithm != minisign.HashEdDSA:
+		return errors.New("a signature of minisign's old kind, over the file itself; wanted one made by minisign 0.10 or newer")
+	case parsed.KeyID != key.ID():
+		return fmt.Errorf("signed by key %016X; wanted %016X", parsed.KeyID, key.ID())
+	}
+	reader := minisign.NewReader(content)
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		return err
+	}
+	if !reader.Verify(key, signature) {
+		return errors.New("the signature does not belong to this content, or its trusted comment was changed")
+	}
+	return nil
+}
