@@ -1,0 +1,132 @@
+// Package binpkg reads binary packages of Gentoo as Flatcar publishes them: the index Packages of a release,
+// which of its packages a tool needs beyond the base, and the packages themselves (xpak).
+//
+// Neither index nor packages are signed, so their digests are pinned where a person reviews them.
+// Formats: portage(5), xpak(5), and the Package Manager Specification (PMS) for versions and dependencies.
+package binpkg
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Package is one binary package of an index.
+type Package struct {
+	Category, Name, Version string
+	Slot                    string // without sub-slot
+	File                    string // below the index's address
+	Size                    size.Bytes
+	SHA1                    string // hexadecimal; empty when the index has none
+
+	needs []any // RDEPEND and PDEPEND
+}
+
+// CPN returns category and name, which is how recipes name a package.
+func (p *Package) CPN() string { return p.Category + "/" + p.Name }
+
+// Index is the packages of one release for one architecture.
+type Index struct {
+	Arch   string
+	byName map[string][]*Package // by category and name, highest version first
+}
+
+// Limits of an index. Flatcar's have 700 packages and 2 MB.
+const (
+	maxPackages = 50_000
+	maxLine     = 1 << 20
+)
+
+// ReadIndex reads an index.
+func ReadIndex(in io.Reader) (*Index, error) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxLine)
+	index := &Index{byName: map[string][]*Package{}}
+	fields, stanzas, number := map[string]string{}, 0, 0
+	end := func() error {
+		if len(fields) == 0 {
+			return nil
+		}
+		defer func() { fields = map[string]string{} }()
+		if stanzas++; stanzas > maxPackages {
+			return fmt.Errorf("more than %d packages", maxPackages)
+		}
+		return index.add(fields, stanzas == 1)
+	}
+	for lines.Scan() {
+		number++
+		line := lines.Text()
+		name, value, isField := strings.Cut(line, ":")
+		switch {
+		case line == "":
+			if err := end(); err != nil {
+				return nil, fmt.Errorf("stanza that ends in line %d: %w", number, err)
+			}
+		case !isField:
+			return nil, fmt.Errorf("line %d: %.80q; wanted KEY: value", number, line)
+		default:
+			fields[name] = strings.TrimSpace(value)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("line %d: %w", number+1, err)
+	}
+	if err := end(); err != nil {
+		return nil, fmt.Errorf("last stanza: %w", err)
+	}
+	return index, index.sort()
+}
+
+// add takes a stanza in. The first one is about the index itself.
+func (i *Index) add(fields map[string]string, isHeader bool) error {
+	if isHeader {
+		i.Arch = fields["ARCH"]
+		if fields["CPV"] != "" || i.Arch == "" {
+			return errors.New("wanted the index's own stanza with ARCH first")
+		}
+		return nil
+	}
+	p, err := newPackage(fields)
+	if err != nil {
+		return fmt.Errorf("package %.80q: %w", fields["CPV"], err)
+	}
+	i.byName[p.CPN()] = append(i.byName[p.CPN()], p)
+	return nil
+}
+
+func newPackage(fields map[string]string) (*Package, error) {
+	category, name, version, err := splitCPV(fields["CPV"])
+	if err != nil {
+		return nil, err
+	}
+	p := &Package{Category: category, Name: name, Version: version, SHA1: strings.ToLower(fields["SHA1"])}
+	p.Slot, _, _ = strings.Cut(fields["SLOT"], "/")
+	if p.Slot == "" {
+		p.Slot = "0"
+	}
+	if p.File = fields["PATH"]; p.File == "" {
+		p.File = fields["CPV"] + ".tbz2"
+	}
+	if !fs.ValidPath(p.File) {
+		return nil, fmt.Errorf("PATH %q is not below the index", p.File)
+	}
+	length, err := strconv.ParseInt(fields["SIZE"], 10, 63)
+	if err != nil || length <= 0 {
+		return nil, fmt.Errorf("SIZE is %q; wanted a number of bytes", fields["SIZE"])
+	}
+	p.Size = size.Bytes(length)
+	for _, key := range []string{"RDEPEND", "PDEPEND"} {
+		needs, err := parseDependencies(fields[key])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		p.needs = append(p.needs, needs...)
+	}
+	return p, nil
+}

@@ -1,0 +1,177 @@
+// Package github finds releases and their assets on GitHub, or on a server that speaks like it.
+//
+// Anybody may ask 60 times an hour; with a token (GITHUB_TOKEN) it is 5000 times. A limit that ends within a minute
+// is waited for; a later one is an error that says when it ends. The token goes to the API's own host and nowhere else,
+// not where that redirects to, and shows in no error: none has a request's header.
+package github
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	gh "github.com/google/go-github/v57/github"
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// Environment variables, as GitHub's own runners set them.
+const (
+	EnvToken  = "GITHUB_TOKEN"      //nolint:gosec // the name of a variable
+	EnvAPI    = "GITHUB_API_URL"    // default https://api.github.com
+	EnvServer = "GITHUB_SERVER_URL" // default https://github.com, where assets are downloaded from
+)
+
+// longestWait is how long a used-up limit is waited for.
+const longestWait = time.Minute
+
+// Client asks one server.
+type Client struct {
+	Server string // what addresses of assets begin with, without a slash at the end
+	api    *gh.Client
+}
+
+// New returns a client for the server that the environment names. It asks nothing yet.
+func New(getenv func(string) string, log *slog.Logger) (*Client, error) {
+	base, err := url.Parse(strings.TrimSuffix(cmp.Or(getenv(EnvAPI), "https://api.github.com"), "/") + "/")
+	if err != nil || base.Host == "" || base.User != nil {
+		return nil, fmt.Errorf("%s: wanted an address such as https://api.github.com, without user and password", EnvAPI)
+	}
+	client := fetch.NewClient(log)
+	client.CheckRetry, client.Backoff = checkRetry, backoff
+	client.HTTPClient.Transport = &authorized{client.HTTPClient.Transport, base.Scheme, base.Host, getenv(EnvToken)}
+	api := gh.NewClient(client.StandardClient())
+	api.BaseURL, api.UserAgent = base, "oem-sysext"
+	return &Client{Server: strings.TrimSuffix(cmp.Or(getenv(EnvServer), "https://github.com"), "/"), api: api}, nil
+}
+
+// authorized adds the token to requests to one host.
+type authorized struct {
+	next         http.RoundTripper
+	scheme, host string
+	token        string
+}
+
+func (a *authorized) RoundTrip(request *http.Request) (*http.Response, error) {
+	if a.token != "" && request.URL.Scheme == a.scheme && request.URL.Host == a.host {
+		request = request.Clone(request.Context())
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	return a.next.RoundTrip(request)
+}
+
+// checkRetry asks again when a limit is used up that ends soon.
+func checkRetry(ctx context.Context, response *http.Response, err error) (bool, error) {
+	if wait, limited := limit(response); limited {
+		return wait <= longestWait, ctx.Err()
+	}
+	return retryablehttp.DefaultRetryPolicy(ctx, response, err)
+}
+
+func backoff(shortest, longest time.Duration, attempt int, response *http.Response) time.Duration {
+	if wait, limited := limit(response); limited {
+		return max(wait, shortest)
+	}
+	return retryablehttp.DefaultBackoff(shortest, longest, attempt, response)
+}
+
+// limit tells how long an answer asks to wait, if it is about a limit
+// (https://docs.github.com/rest, "Rate limits for the REST API").
+func limit(response *http.Response) (time.Duration, bool) {
+	if response == nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusTooManyRequests {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseInt(response.Header.Get("Retry-After"), 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	if response.Header.Get("X-RateLimit-Remaining") != "0" {
+		return 0, false
+	}
+	reset, err := strconv.ParseInt(response.Header.Get("X-RateLimit-Reset"), 10, 64)
+	return time.Until(time.Unix(reset, 0)), err == nil
+}
+
+// Asset is one file of a release.
+type Asset struct {
+	Name string
+	File string // its address below Server
+	Size size.Bytes
+}
+
+// Asset finds the one asset of a release whose name matches a pattern (path.Match).
+func (c *Client) Asset(ctx context.Context, repository, tag, pattern string) (Asset, error) {
+	owner, repo, _ := strings.Cut(repository, "/")
+	release, _, err := c.api.Repositories.GetReleaseByTag(ctx, owner, repo, tag)
+	if err != nil {
+		return Asset{}, fmt.Errorf("release %s of %s: %w", tag, repository, explain(err))
+	}
+	var names []string
+	var found []*gh.ReleaseAsset
+	for _, asset := range release.Assets {
+		names = append(names, asset.GetName())
+		if matches, err := path.Match(pattern, asset.GetName()); err == nil && matches {
+			found = append(found, asset)
+		}
+	}
+	if len(found) != 1 {
+		return Asset{}, fmt.Errorf("release %s of %s has %d assets that match %q; wanted one of: %s",
+			tag, repository, len(found), pattern, strings.Join(names, ", "))
+	}
+	file, below := strings.CutPrefix(found[0].GetBrowserDownloadURL(), c.Server+"/")
+	if !below || path.Clean("/"+file) != "/"+file || strings.ContainsAny(file, "?#") {
+		return Asset{}, fmt.Errorf("release %s of %s: the asset %q is not at an address below %s, which %s sets",
+			tag, repository, found[0].GetName(), fetch.Redact(c.Server), EnvServer)
+	}
+	return Asset{found[0].GetName(), file, size.Bytes(found[0].GetSize())}, nil
+}
+
+// Tags returns the tags of a repository's newest releases, 100 at most; drafts and previews do not count.
+func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
+	owner, repo, _ := strings.Cut(repository, "/")
+	releases, _, err := c.api.Repositories.ListReleases(ctx, owner, repo, &gh.ListOptions{PerPage: 100})
+	if err != nil {
+		return nil, fmt.Errorf("releases of %s: %w", repository, explain(err))
+	}
+	var tags []string
+	for _, release := range releases {
+		if !release.GetDraft() && !release.GetPrerelease() {
+			tags = append(tags, release.GetTagName())
+		}
+	}
+	return tags, nil
+}
+
+// address is one in an error's text.
+var address = regexp.MustCompile(`https?://\S+`)
+
+// explain says what to do about a limit, and drops from other errors what addresses may carry.
+func explain(err error) error {
+	var limited *gh.RateLimitError
+	var slow *gh.AbuseRateLimitError
+	switch {
+	case errors.As(err, &limited):
+		return fmt.Errorf("the limit of %d requests an hour is used up until %s; wait, or set %s to raise it",
+			limited.Rate.Limit, limited.Rate.Reset.UTC().Format(time.DateTime+" MST"), EnvToken)
+	case errors.As(err, &slow):
+		return fmt.Errorf("asked too often; wait %v", slow.GetRetryAfter())
+	}
+	var answer *gh.ErrorResponse
+	if errors.As(err, &answer) && answer.Response != nil {
+		if answer.Response.StatusCode == http.StatusNotFound {
+			return fmt.Errorf("HTTP status %s: %w", answer.Response.Status, fetch.ErrNotFound)
+		}
+		return fmt.Errorf("HTTP status %s: %.200q", answer.Response.Status, answer.Message)
+	}
+	return errors.New(address.ReplaceAllStringFunc(err.Error(), fetch.Redact))
+}
