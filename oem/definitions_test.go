@@ -54,6 +54,13 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		"recipes/f/recipe.yaml":    recipeFile("f", "build: {script: {run: build.sh, timeout: 3h, max_output: 3 GiB}}\n"),
 		"recipes/g/recipe.yaml":    recipeFile("g", "build: {script: {run: build/build.sh, suite: '../x', packages: [gcc, _]}}\n"),
 		"recipes/g/build/build.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o644},
+		"recipes/h/recipe.yaml": recipeFile("h", strings.ReplaceAll(`sources:
+  - url: {address: "https://u:p@example.org/x?token=1", version: 1, sha256: {i386: SUM}, signature: {suffix: .sig}}
+  - url: {address: "file:///etc/passwd", version: 1, sha256: {all: SUM}, update: {address: "https://example.org/", pattern: "x"}}
+  - github: {repository: x, tag: v1, asset: "a/[", unpack: {strip: 1, program: /usr/bin/x}, signature: {suffix: .asc, openpgp: gone.asc}}
+  - binpkg: {release: latest, packages: [tool], without: []}
+  - url: {address: "https://example.org/x", version: 1, sha256: {all: x}, unpack: {strip: -1, to: /etc, include: [x]}}
+`, "SUM", strings.Repeat("0", 64))),
 		"platforms/cloud.yaml":     {Data: []byte("id: Cloud\nname: C\nkernel_id: c\narches: [amd64, arm64]\nrecipes: [a, gone, a]\ndetect: [{virt: kvm}]\n")},
 		"platforms/x86.yaml":       {Data: []byte("id: x86\nname: X\nkernel_id: x\narches: [i386]\nrecipes: []\nextra: 1\nambiguous_with: [Cloud]\n")},
 		"recipes/README.md":        {Data: []byte("not a recipe")},
@@ -72,7 +79,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing`,
 		`recipes/a/recipe.yaml:7: a cycle: a → b → c → a; wanted recipes that do not need each other`,
 		`recipes/b/recipe.yaml:7: a cycle: b → c → a → b; wanted recipes that do not need each other`,
-		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g`,
+		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
 		`recipes/c/recipe.yaml:7: a cycle: c → a → b → c; wanted recipes that do not need each other`,
 		`recipes/c/recipe.yaml:8: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
 		`recipes/c/recipe.yaml:9: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,
@@ -86,13 +93,29 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 	for _, part := range []string{
 		`recipes/d/recipe.yaml:1: the recipe is named "x"; wanted "d" like its directory`,
 		`recipes/d/recipe.yaml:7: "../a"; wanted a directory beside recipe.yaml`,
-		`recipes/d/recipe.yaml:8: a source with 0 kinds; wanted one of deb, go, dir`,
+		`recipes/d/recipe.yaml:8: a source with 0 kinds; wanted one of deb, go, url, github, binpkg, dir`,
 		`recipes/d/recipe.yaml:8: "../x" is not a package name`,
 		`"t" is not a unit's name`,
 		`recipes/e/recipe.yaml:8: version "1.0"; wanted an exact module version`,
 		`recipes/e/recipe.yaml:8: sum "x"; wanted the module's h1: sum`,
 		`recipes/e/recipe.yaml:9: package "cmd"; wanted a path in the module`,
 		`recipes/e/recipe.yaml:9: "/usr/bin/../x"; wanted a clean path below /usr/`,
+		`recipes/h/recipe.yaml:8: an address with a user, password or query`,
+		`recipes/h/recipe.yaml:8: sha256 for "i386"; wanted amd64, arm64 or all`,
+		`recipes/h/recipe.yaml:8: no sha256 for amd64`,
+		`recipes/h/recipe.yaml:8: a signature needs one key`,
+		`recipes/h/recipe.yaml:9: not an address`,
+		`recipes/h/recipe.yaml:9: pattern "x"; wanted one with a group`,
+		`recipes/h/recipe.yaml:10: "x" is not a repository; wanted OWNER/NAME`,
+		`recipes/h/recipe.yaml:10: asset "a/["; wanted a name`,
+		`recipes/h/recipe.yaml:10: "gone.asc" is not there; wanted a file with public keys beside recipe.yaml`,
+		`recipes/h/recipe.yaml:10: unpack: has program: and more`,
+		`recipes/h/recipe.yaml:11: release "latest"; wanted one of Flatcar such as 4593.1.0`,
+		`recipes/h/recipe.yaml:11: "tool" is not a package; wanted CATEGORY/NAME`,
+		`recipes/h/recipe.yaml:12: "x" is not a sha256 digest`,
+		`recipes/h/recipe.yaml:12: "-1"; wanted how many leading directories`,
+		`recipes/h/recipe.yaml:12: "/etc"; wanted a clean path below /usr/`,
+		`recipes/h/recipe.yaml:12: "x"; wanted an absolute pattern`,
 		`special: "/etc/x"; wanted a clean path below /usr/`,
 		`recipes/f/recipe.yaml:7: "build.sh"; wanted a script in a directory beside recipe.yaml`,
 		`recipes/f/recipe.yaml:7: timeout "3h"; wanted a duration from 1s to 2h0m0s`,

@@ -22,6 +22,7 @@ type Options struct {
 	Arch      arch.Arch //
 	Platforms []string  // ids; all that exist for the architecture when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
+	Locked    bool      // take everything from lock files, and never look anything up
 	Jobs      int       // how much is done at a time
 	Progress  *progress.Display
 	Log       *slog.Logger
@@ -36,7 +37,7 @@ const (
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, OUTPUT, CACHE, JOBS and SOURCE_DATE_EPOCH.
+// VERSION, BASE, OUTPUT, CACHE, JOBS, LOCKED and SOURCE_DATE_EPOCH.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
@@ -56,6 +57,13 @@ func FromEnvironment(checkout string) (Options, error) {
 			return o, fmt.Errorf("JOBS=%s; wanted a number from 1 on", text)
 		}
 		o.Jobs = jobs
+	}
+	if text := os.Getenv("LOCKED"); text != "" {
+		locked, err := strconv.ParseBool(text)
+		if err != nil {
+			return o, fmt.Errorf("LOCKED=%s; wanted 1 or 0", text)
+		}
+		o.Locked = locked
 	}
 	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/github"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/progress"
@@ -29,6 +30,8 @@ import (
 type workshop struct {
 	Options
 	platforms []*platform.Platform
+	downloads *progress.Downloads
+	store     *fetch.Store
 	archive   *debian.Archive
 	suite     *debian.Release // that the base is made from
 	tools     *toolroot.Root
@@ -37,7 +40,6 @@ type workshop struct {
 	blobs     *store.Blobs
 	results   *store.Results
 	scratch   *store.Scratch
-	downloads *progress.Downloads
 }
 
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
@@ -46,6 +48,20 @@ type workshop struct {
 func open(ctx context.Context, o Options) (*workshop, error) {
 	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
 	if err := w.prepare(ctx); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// openCached is open without platforms, tools and a base: what looking things up takes.
+func openCached(ctx context.Context, o Options) (*workshop, error) {
+	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
+	err := w.openCache()
+	if err == nil {
+		err = w.openArchive(ctx)
+	}
+	if err != nil {
 		w.close()
 		return nil, err
 	}
@@ -130,9 +146,10 @@ func (w *workshop) openArchive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.store = fetch.New(filepath.Join(w.Cache, "downloads"), w.Log, w.downloads)
 	w.archive = &debian.Archive{
 		Sources:  sources,
-		Store:    fetch.New(filepath.Join(w.Cache, "downloads"), w.Log, w.downloads),
+		Store:    w.store,
 		Log:      w.Log,
 		CacheDir: filepath.Join(w.Cache, "downloads"),
 	}
@@ -202,25 +219,39 @@ func (w *workshop) describeBase() (*target.Base, error) {
 		return nil, err
 	}
 	status, err := os.ReadFile(w.base.Status)
-	return &target.Base{ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
+	return &target.Base{Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
 }
 
 // factory returns what builds the images.
 func (w *workshop) factory(ctx context.Context) (*oem.Factory, error) {
-	golang, err := build.FindGo(ctx)
+	builder, err := w.builder(ctx, w.target)
 	if err != nil {
 		return nil, err
 	}
 	return &oem.Factory{
-		Base: w.target,
-		Builder: &build.Builder{
-			Checkout: w.Checkout, Archive: w.archive, Go: golang, Base: w.target,
-			Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Tools: w.scriptTools, Epoch: w.Epoch,
-		},
+		Base:     w.target,
+		Builder:  builder,
 		Packer:   &pack.Packer{Tools: w.tools, Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Epoch: w.Epoch},
 		Blobs:    w.blobs,
 		Progress: w.Progress,
 		Jobs:     w.Jobs,
+	}, nil
+}
+
+// builder returns what makes trees from recipes for a base.
+func (w *workshop) builder(ctx context.Context, from *target.Base) (*build.Builder, error) {
+	golang, err := build.FindGo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hub, err := github.New(os.Getenv, w.Log)
+	if err != nil {
+		return nil, err
+	}
+	return &build.Builder{
+		Checkout: w.Checkout, Archive: w.archive, Store: w.store, GitHub: hub, Binpkgs: os.Getenv(build.EnvBinpkgs),
+		Locked: w.Locked, Log: w.Log, Go: golang, Base: from,
+		Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Tools: w.scriptTools, Epoch: w.Epoch,
 	}, nil
 }
 

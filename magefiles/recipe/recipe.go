@@ -13,9 +13,12 @@ import (
 	"github.com/flatcar/oem-sysext/release"
 )
 
-// Check reads all recipes and platforms and says everything that is wrong with them.
+// Check reads all recipes, their lock files and all platforms and says everything that is wrong with them.
 func Check() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
+	if err == nil {
+		err = release.CheckLocks(".", release.DefaultBase)
+	}
 	if err == nil {
 		fmt.Printf("%d platforms are fine\n", len(platforms))
 	}
@@ -55,6 +58,22 @@ func Schema() error {
 	schemas, err := oem.Schemas(os.DirFS("."))
 	for name, content := range schemas {
 		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
+	}
+	return err
+}
+
+// Lock looks up which files a recipe stands for on each architecture and writes its lock file.
+//
+// The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's limit of requests;
+// FLATCAR_BINPKGS is the address of Flatcar's binary packages, which boards/ is below.
+func Lock(ctx context.Context, name string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	changed, err := release.Lock(ctx, o, name)
+	for _, file := range changed {
+		fmt.Println(file)
 	}
 	return err
 }

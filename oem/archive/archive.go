@@ -83,6 +83,26 @@ func Tar(stream io.Reader, root *os.Root, o Options) error {
 	return newExtractor(root, o, packed.bytes).run(plain)
 }
 
+// Single writes a stream that is one file and no archive, plain or compressed like Tar's, to the name in root,
+// with mode 0755. Bombs and cut streams are refused.
+func Single(stream io.Reader, root *os.Root, name string, o Options) (err error) {
+	packed := &countingReader{stream: stream}
+	plain, err := Decompress(packed)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Name, err)
+	}
+	defer plain.Close()
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := io.Copy(file, &meteredReader{plain, &meter{packed: packed.bytes}}); err != nil {
+		return fmt.Errorf("%s: %w", o.Name, asCut(err))
+	}
+	return file.Chmod(0o755) // whatever the umask
+}
+
 // Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Anything else is handed through.
 func Decompress(stream io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(stream, 1<<16)

@@ -1,6 +1,7 @@
 // Package build makes a tree from a recipe: it resolves the recipe's sources, fetches and unpacks or compiles them,
 // and lays out the result below /usr.
 //
+// Which files a source stands for, its lock file says (see Resolve).
 // A tree is made again only when something that it depends on changed: the recipe, a file beside it,
 // a resolved package or module, the Go toolchain, or this package (see revision).
 package build
@@ -9,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +20,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fetch"
+	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/lock"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -26,12 +31,17 @@ import (
 )
 
 // revision goes up whenever the same inputs give another tree than before.
-const revision = 1
+const revision = 2
 
 // Builder makes trees for one base.
 type Builder struct {
 	Checkout string // the directory that recipes/ lies in
 	Archive  *debian.Archive
+	Store    *fetch.Store
+	GitHub   *github.Client
+	Binpkgs  string // address of the mirror of Flatcar's binary packages; boards/ is below it
+	Locked   bool   // take everything from lock files, and never look anything up
+	Log      *slog.Logger
 	Go       *Go
 	Base     *target.Base
 	Blobs    *store.Blobs
@@ -44,7 +54,7 @@ type Builder struct {
 
 // Input is one thing that went into a tree, by digest.
 type Input struct {
-	Kind    string `json:"kind"` // deb, go or file
+	Kind    string `json:"kind"` // deb, go, url, github, binpkg or file
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
 	Digest  string `json:"digest"` // "sha256:" and hexadecimal digits, or a module's "h1:" sum
@@ -54,18 +64,18 @@ type Input struct {
 type Resolved struct {
 	Recipe *recipe.Recipe
 	Arch   arch.Arch
-	Debs   []debian.Package // in the order they are unpacked
-	Beside tree.Tree        // the files beside the recipe
+	Pins   [][]lock.Pin // what each of the recipe's sources stands for, in the order it is unpacked
+	Locked bool         // some of it comes from the lock file
+	Beside tree.Tree    // the files beside the recipe
 }
 
 // Inputs lists what goes into the tree.
 func (r *Resolved) Inputs() []Input {
 	var inputs []Input
-	for _, p := range r.Debs {
-		inputs = append(inputs, Input{"deb", p.Name, p.Version, "sha256:" + p.SHA256.String()})
-	}
-	if m := r.Recipe.GoModule(); m != nil {
-		inputs = append(inputs, Input{"go", m.Module, m.Version, m.Sum})
+	for i, pins := range r.Pins {
+		for _, p := range pins {
+			inputs = append(inputs, Input{r.Recipe.Sources[i].Kind(), p.Name, p.Version, string(p.Digest)})
+		}
 	}
 	for _, e := range r.Beside {
 		if e.Type == tree.File {
@@ -76,7 +86,25 @@ func (r *Resolved) Inputs() []Input {
 }
 
 // Tree returns the recipe's tree, made now or kept from an earlier run.
+//
+// When a file that the lock file names is gone from the archive and the builder may look things up,
+// r is resolved anew, so that it says what was really used.
 func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
+	made, err := b.tree(ctx, r)
+	var gone *GoneError
+	if errors.As(err, &gone) && r.Locked && !b.Locked {
+		b.Log.Warn("the lock file is stale; using what the archive offers instead", "recipe", r.Recipe.Name.Value, "error", err)
+		fresh, resolveErr := b.resolve(ctx, r.Recipe, r.Arch, &lock.Lock{})
+		if resolveErr != nil {
+			return nil, errors.Join(err, resolveErr)
+		}
+		*r = *fresh
+		made, err = b.tree(ctx, r)
+	}
+	return made, err
+}
+
+func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	there := func(t tree.Tree) bool {
 		for _, e := range t {
 			if e.Type == tree.File && !b.Blobs.Has(e.SHA256, e.Size) {
@@ -99,7 +127,7 @@ func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 // key is everything that make reads.
 func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	q := r.Recipe
-	key := []any{revision, r.Arch, r.Debs, r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
+	key := []any{revision, r.Arch, r.Inputs(), r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}
@@ -186,31 +214,6 @@ func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error 
 // beside returns where a file beside a recipe lies.
 func (b *Builder) beside(r *recipe.Recipe, name string) string {
 	return filepath.Join(b.Checkout, filepath.Dir(r.File), name)
-}
-
-// unpack lays out the packages: what is below /usr, and what the recipe moves there.
-func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) error {
-	keep := func(name string) bool {
-		if strings.HasPrefix(name, "usr/") {
-			return true
-		}
-		for from := range r.Recipe.Move {
-			if name == rel(from) || strings.HasPrefix(name, rel(from)+"/") {
-				return true
-			}
-		}
-		return false
-	}
-	for _, p := range r.Debs {
-		file, err := b.Archive.Deb(ctx, p)
-		if err != nil {
-			return err
-		}
-		if _, err := debian.Unpack(file, root, keep); err != nil {
-			return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-		}
-	}
-	return ctx.Err()
 }
 
 func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error {

@@ -71,7 +71,7 @@ func made(t *testing.T, b *Builder, r *recipe.Recipe, a arch.Arch) (tree.Tree, e
 	t.Helper()
 	resolved, err := b.Resolve(t.Context(), r, a)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	return b.Tree(t.Context(), resolved)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/lock"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/run"
 )
@@ -52,25 +53,45 @@ func FindGo(ctx context.Context) (*Go, error) {
 // The go command verifies it too, against the checksum database that the host configures,
 // and later the sums of what the module depends on against the module's own go.sum.
 func (g *Go) Module(ctx context.Context, m *recipe.Go) (string, error) {
+	found, err := g.download(ctx, m)
+	return found.Dir, err
+}
+
+// downloaded is what the go command says about a module (go help mod download).
+type downloaded struct{ Dir, Zip, Sum, Error string }
+
+func (g *Go) download(ctx context.Context, m *recipe.Go) (downloaded, error) {
 	out, err := run.Output(ctx, run.Cmd{
 		Program: "go", Args: []string{"mod", "download", "-json", m.Module + "@" + m.Version},
 		Dir: os.TempDir(), // outside of any module
 		Env: g.env,
 	})
-	var found struct{ Dir, Sum, Error string }
+	var found downloaded
 	if jsonErr := json.Unmarshal(out, &found); jsonErr != nil && err == nil {
 		err = jsonErr
 	}
 	if found.Error != "" {
-		return "", fmt.Errorf("module %s@%s: %s", m.Module, m.Version, found.Error)
+		return found, fmt.Errorf("module %s@%s: %s", m.Module, m.Version, found.Error)
 	}
+	if err == nil && found.Sum != m.Sum {
+		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+	}
+	return found, err
+}
+
+// look says where the module proxy has the module.
+func (g *Go) look(ctx context.Context, m *recipe.Go) ([]lock.Pin, error) {
+	found, err := g.download(ctx, m)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if found.Sum != m.Sum {
-		return "", fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+	info, err := os.Stat(found.Zip)
+	if err != nil {
+		return nil, err
 	}
-	return found.Dir, nil
+	// Below the cache's download directory, files have the names that they have below a proxy (go help goproxy).
+	_, file, _ := strings.Cut(filepath.ToSlash(found.Zip), "/cache/download/")
+	return []lock.Pin{{Name: m.Module, Version: m.Version, File: file, Size: lock.Size(info.Size()), Digest: lock.Digest(m.Sum)}}, nil
 }
 
 // Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine

@@ -4,33 +4,123 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/lock"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/store"
 )
 
-// Resolve decides what is open in a recipe: which packages its deb sources stand for.
+// LockCommand is what makes a recipe's lock file say what the recipe asks.
+func LockCommand(name string) string { return "scripts/mage recipe:lock " + name }
+
+// Resolve decides what is open in a recipe: which files its sources stand for.
+// The lock file decides. What it does not answer is looked up where something signed or pinned vouches for the answer,
+// unless the builder is told never to look anything up.
 func (b *Builder) Resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch) (*Resolved, error) {
-	resolved := &Resolved{Recipe: r, Arch: a}
-	for _, source := range r.Sources {
-		if source.Deb == nil {
+	locked, err := b.ReadLock(r)
+	if err != nil {
+		return nil, err
+	}
+	return b.resolve(ctx, r, a, locked)
+}
+
+// ReadLock reads the recipe's lock file.
+func (b *Builder) ReadLock(r *recipe.Recipe) (*lock.Lock, error) {
+	return lock.Read(os.DirFS(b.Checkout), path.Join(path.Dir(r.File), lock.FileName))
+}
+
+func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, locked *lock.Lock) (*Resolved, error) {
+	resolved := &Resolved{Recipe: r, Arch: a, Pins: make([][]lock.Pin, len(r.Sources))}
+	for i, source := range r.Sources {
+		question := source.Question()
+		if question == "" {
 			continue
 		}
-		debs, err := b.closure(ctx, source.Deb, a)
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", r.File, source.Deb.Line, err)
+		pins, answered := locked.Find(question, b.Base.Name, a)
+		if answered = answered && agrees(source, a, pins); answered {
+			resolved.Pins[i], resolved.Locked = pins, true
+			continue
 		}
-		resolved.Debs = append(resolved.Debs, debs...)
+		switch {
+		case b.Locked, source.GitHub != nil, source.Binpkg != nil:
+			return nil, fmt.Errorf("%s:%d: its lock file does not say what %q stands for on %s, for base %s; run %s",
+				r.File, source.Line, question, a, b.Base.Name, LockCommand(r.Name.Value))
+		case len(locked.Sources) > 0:
+			b.Log.Warn("the lock file is stale", "recipe", r.Name.Value, "asked", question, "arch", a, "to renew it", LockCommand(r.Name.Value))
+		}
+		var err error
+		if resolved.Pins[i], err = b.Look(ctx, r, source, a); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", r.File, source.Line, err)
+		}
 	}
 	var err error
 	resolved.Beside, err = b.scanBeside(r)
 	return resolved, err
 }
 
-// closure returns the packages named and what they need beyond the base.
+// Answers tells whether a lock file answers all that a recipe asks, for a base.
+func Answers(locked *lock.Lock, r *recipe.Recipe, base string) bool {
+	for _, source := range r.Sources {
+		question := source.Question()
+		for _, a := range r.Arches {
+			pins, answered := locked.Find(question, base, a)
+			if question != "" && (!answered || !agrees(source, a, pins)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// agrees tells whether pins are what the recipe itself says about content.
+func agrees(source recipe.Source, a arch.Arch, pins []lock.Pin) bool {
+	switch {
+	case source.Go != nil:
+		return len(pins) == 1 && string(pins[0].Digest) == source.Go.Sum
+	case source.URL != nil:
+		want, _ := source.URL.Digest(a)
+		return len(pins) > 0 && pins[0].SHA256() == want
+	}
+	return true
+}
+
+// Look looks up which files a source stands for, without regard to a lock file.
+func (b *Builder) Look(ctx context.Context, r *recipe.Recipe, source recipe.Source, a arch.Arch) ([]lock.Pin, error) {
+	switch {
+	case source.Deb != nil:
+		return b.lookDeb(ctx, source.Deb, a)
+	case source.Go != nil:
+		return b.Go.look(ctx, source.Go)
+	case source.URL != nil:
+		return b.lookURL(ctx, r, source.URL, a)
+	case source.GitHub != nil:
+		return b.lookGitHub(ctx, r, source.GitHub, a)
+	case source.Binpkg != nil:
+		return b.lookBinpkg(ctx, source.Binpkg, a)
+	}
+	return nil, nil
+}
+
+// lookDeb returns the packages named and what they need beyond the base.
+func (b *Builder) lookDeb(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]lock.Pin, error) {
+	debs, err := b.closure(ctx, d, a)
+	if err != nil {
+		return nil, err
+	}
+	var pins []lock.Pin
+	for _, p := range debs {
+		pins = append(pins, lock.Pin{
+			Name: p.Name, Version: p.Version, From: p.Pocket, File: p.Filename, Size: lock.Size(p.Size), Digest: lock.OfSHA256(p.SHA256),
+		})
+	}
+	return pins, nil
+}
+
 func (b *Builder) closure(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]debian.Package, error) {
 	release, err := b.Archive.Release(ctx, d.Suite, string(a))
 	if err != nil {

@@ -73,12 +73,24 @@ func (c *checker) source(s Source) {
 		kinds++
 		c.module(s.Go)
 	}
+	if s.URL != nil {
+		kinds++
+		c.url(s.URL)
+	}
+	if s.GitHub != nil {
+		kinds++
+		c.github(s.GitHub)
+	}
+	if s.Binpkg != nil {
+		kinds++
+		c.binpkg(s.Binpkg)
+	}
 	if s.Dir != nil {
 		kinds++
 		c.directory(s.Dir.Path)
 	}
 	if kinds != 1 {
-		c.add(s.Line, "a source with %d kinds; wanted one of deb, go, dir", kinds)
+		c.add(s.Line, "a source with %d kinds; wanted one of deb, go, url, github, binpkg, dir", kinds)
 	}
 }
 

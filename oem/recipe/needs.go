@@ -32,6 +32,21 @@ func (s Set) With(names ...string) []*Recipe {
 	return found
 }
 
+// Choose returns the named recipes, or all by name when there are no names or the one name "all".
+func (s Set) Choose(names []string) ([]*Recipe, error) {
+	if len(names) == 0 || len(names) == 1 && names[0] == "all" {
+		names = slices.Sorted(maps.Keys(s))
+	}
+	var chosen []*Recipe
+	for _, name := range names {
+		if s[name] == nil {
+			return nil, fmt.Errorf("no recipe %q; there are %s", name, s.names())
+		}
+		chosen = append(chosen, s[name])
+	}
+	return chosen, nil
+}
+
 // checkNeeds looks for recipes that need what is not there, what lacks an architecture, or themselves.
 func (s Set) checkNeeds() strictyaml.Mistakes {
 	var mistakes strictyaml.Mistakes

@@ -36,10 +36,13 @@ type Recipe struct {
 
 // Source is one input. Exactly one of its kinds is set.
 type Source struct {
-	Line strictyaml.Line
-	Deb  *Deb `yaml:"deb"`
-	Go   *Go  `yaml:"go"`
-	Dir  *Dir `yaml:"dir"`
+	Line   strictyaml.Line
+	Deb    *Deb    `yaml:"deb"`
+	Go     *Go     `yaml:"go"`
+	URL    *URL    `yaml:"url"`
+	GitHub *GitHub `yaml:"github"`
+	Binpkg *Binpkg `yaml:"binpkg"`
+	Dir    *Dir    `yaml:"dir"`
 }
 
 // Deb is packages of the Debian archive with what they depend on and the base does not have.
@@ -53,9 +56,10 @@ type Deb struct {
 // Go is a module from the module proxy.
 type Go struct {
 	Line    strictyaml.Line
-	Module  string `yaml:"module,required"`
-	Version string `yaml:"version,required"`
-	Sum     string `yaml:"sum,required"` // h1:…, as in go.sum
+	Module  string  `yaml:"module,required"`
+	Version string  `yaml:"version,required"`
+	Sum     string  `yaml:"sum,required"` // h1:…, as in go.sum
+	Update  Pattern `yaml:"update"`       // of versions that count as newer; all when empty
 }
 
 // Dir is a directory beside the definition that is copied to a place of its own.

@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -51,3 +52,23 @@ func (g *Glob) UnmarshalText(text []byte) error {
 
 // Match tells whether the pattern matches a path itself.
 func (g Glob) Match(path string) bool { return doublestar.MatchUnvalidated(string(g), path) }
+
+// Pattern is a regular expression, as package regexp has them, that matches a whole text or part of one.
+// Without one, nothing was written.
+type Pattern struct{ *regexp.Regexp }
+
+// MarshalText writes what UnmarshalText reads.
+func (p Pattern) MarshalText() ([]byte, error) {
+	if p.Regexp == nil {
+		return nil, nil
+	}
+	return []byte(p.String()), nil
+}
+
+// UnmarshalText refuses what is no regular expression.
+func (p *Pattern) UnmarshalText(text []byte) (err error) {
+	if p.Regexp, err = regexp.Compile(string(text)); err != nil {
+		return fmt.Errorf("%q is not a regular expression: %w", text, err)
+	}
+	return nil
+}

@@ -9,12 +9,14 @@ import (
 
 // Base is an OS release.
 type Base struct {
+	Name      string    // what lock files call it, such as trixie; two versions of one base have one name
 	ID        string    // os-release ID=
 	VersionID string    // os-release VERSION_ID=, which an extension must repeat
 	Arch      arch.Arch //
 	Usr       tree.Tree // what its /usr holds
 	Dir       string    // where the files of Usr lie: a directory that becomes /usr
 	Status    []byte    // its package database in dpkg's status format; empty when it has none
+	Gentoo    []byte    // its list of Gentoo packages, one CATEGORY/NAME-VERSION a line; empty when it has none
 }
 
 // StatusDigest is the digest of the package database, on which dependency closures depend.

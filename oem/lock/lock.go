@@ -1,0 +1,206 @@
+// Package lock reads and writes lock files: recipes/NAME/recipe.lock says, for each source of a recipe and each
+// architecture, exactly which files it stands for, by address, size and digest.
+//
+// A source is found again by its question (recipe.Source.Question), so a file is stale in the part that a recipe
+// asks differently now, and only there. Addresses are relative to what the host configures (the Debian archive,
+// the module proxy, GitHub, the mirror of binary packages), or whole ones that the recipe itself has.
+package lock
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// FileName is a lock file's name, beside the recipe.
+const FileName = "recipe.lock"
+
+// Lock is one lock file. The zero value answers nothing.
+type Lock struct {
+	Sources []Source `yaml:"sources,required"`
+}
+
+// Source is the answer for one source.
+type Source struct {
+	Source string `yaml:"source,required"` // its question
+	Base   string `yaml:"base"`            // what was left out because the base has it depends on the base; empty: on none
+	AMD64  []Pin  `yaml:"amd64"`           // nil: not answered
+	ARM64  []Pin  `yaml:"arm64"`
+}
+
+// Pin is one file.
+type Pin struct {
+	Name    string `yaml:"name,required"`
+	Version string `yaml:"version,required"`
+	From    string `yaml:"from"` // the Debian suite or pocket that has it
+	File    string `yaml:"file,required"`
+	Size    Size   `yaml:"size,required"`
+	Digest  Digest `yaml:"digest,required"`
+}
+
+// Size is a number of bytes in plain digits.
+type Size size.Bytes
+
+// UnmarshalText reads digits.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseInt(string(text), 10, 63)
+	if err != nil || n < 0 {
+		return fmt.Errorf("size %q; wanted a number of bytes", text)
+	}
+	*s = Size(n)
+	return nil
+}
+
+// Digest is "sha256:" and 64 hexadecimal digits, or a module's "h1:" sum.
+type Digest string
+
+// UnmarshalText refuses other kinds.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if digits, isSHA256 := strings.CutPrefix(string(text), "sha256:"); isSHA256 {
+		if _, err := digest.Parse(digits); err != nil {
+			return err
+		}
+	} else if !strings.HasPrefix(string(text), "h1:") {
+		return fmt.Errorf("digest %q; wanted sha256:… or h1:…", text)
+	}
+	*d = Digest(text)
+	return nil
+}
+
+// OfSHA256 returns the digest in a lock file's spelling.
+func OfSHA256(d digest.SHA256) Digest { return Digest("sha256:" + d.String()) }
+
+// SHA256 returns the digest of a pin that is not a module.
+func (p Pin) SHA256() digest.SHA256 {
+	d, err := digest.Parse(strings.TrimPrefix(string(p.Digest), "sha256:"))
+	if err != nil {
+		return digest.SHA256{} // which is refused wherever a file is asked for
+	}
+	return d
+}
+
+// Read reads a lock file of fsys. One that is not there answers nothing.
+func Read(fsys fs.FS, name string) (*Lock, error) {
+	content, err := fs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Lock{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parse(name, content)
+}
+
+func parse(name string, content []byte) (*Lock, error) {
+	var l Lock
+	if err := strictyaml.Decode(name, content, &l).Err(); err != nil {
+		return nil, err
+	}
+	for _, s := range l.Sources {
+		for _, p := range slices.Concat(s.AMD64, s.ARM64) {
+			if !fs.ValidPath(strings.TrimPrefix(strings.TrimPrefix(p.File, "https://"), "http://")) {
+				return nil, fmt.Errorf("%s: %s %s: the file %q is neither an address nor a path", name, p.Name, p.Version, p.File)
+			}
+		}
+	}
+	return &l, nil
+}
+
+// Find returns the answer to a question for an architecture, if there is one for this base.
+func (l *Lock) Find(question, base string, a arch.Arch) ([]Pin, bool) {
+	for _, s := range l.Sources {
+		if s.Source == question && (s.Base == "" || s.Base == base) {
+			pins := s.pins(a)
+			return *pins, *pins != nil
+		}
+	}
+	return nil, false
+}
+
+// Set puts an answer into the file. An earlier one to the same question for another base goes.
+func (l *Lock) Set(question, base string, a arch.Arch, pins []Pin) {
+	if pins == nil {
+		pins = []Pin{} // an answer, too
+	}
+	at := slices.IndexFunc(l.Sources, func(s Source) bool { return s.Source == question && s.Base == base })
+	if at < 0 {
+		l.Sources = append(l.Sources, Source{Source: question, Base: base})
+		at = len(l.Sources) - 1
+	}
+	*l.Sources[at].pins(a) = pins
+}
+
+func (s *Source) pins(a arch.Arch) *[]Pin {
+	if a == arch.ARM64 {
+		return &s.ARM64
+	}
+	return &s.AMD64
+}
+
+// Encode writes the file: one line for each pin, so that a change reads as one.
+func (l *Lock) Encode(recipe string) ([]byte, error) {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# Written by scripts/mage recipe:lock %s. Review it, do not edit it.\nsources:\n", recipe)
+	for _, s := range l.Sources {
+		source, err := yaml.Marshal(s.Source)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&out, "  - source: %s", source)
+		if s.Base != "" {
+			fmt.Fprintf(&out, "    base: %s\n", s.Base)
+		}
+		for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
+			if err := encodePins(&out, a, *s.pins(a)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out.Bytes(), nil
+}
+
+func encodePins(out *bytes.Buffer, a arch.Arch, pins []Pin) error {
+	switch {
+	case pins == nil:
+		return nil
+	case len(pins) == 0:
+		fmt.Fprintf(out, "    %s: []\n", a)
+		return nil
+	}
+	fmt.Fprintf(out, "    %s:\n", a)
+	for _, p := range pins {
+		node := p.node()
+		line, err := yaml.Marshal(node)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "      - %s", line)
+	}
+	return nil
+}
+
+// node is the pin as one line of YAML.
+func (p Pin) node() *yaml.Node {
+	node := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+	for _, field := range [][2]string{
+		{"name", p.Name}, {"version", p.Version}, {"from", p.From}, {"file", p.File},
+		{"size", strconv.FormatInt(int64(p.Size), 10)}, {"digest", string(p.Digest)},
+	} {
+		if field[1] != "" {
+			node.Content = append(node.Content,
+				&yaml.Node{Kind: yaml.ScalarNode, Value: field[0]}, &yaml.Node{Kind: yaml.ScalarNode, Value: field[1]})
+		}
+	}
+	return node
+}

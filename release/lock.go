@@ -1,0 +1,159 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/lock"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/release/base"
+)
+
+// clerk looks up what recipes stand for. It needs neither a base nor to be root.
+type clerk struct {
+	w        *workshop
+	recipes  []*recipe.Recipe // the chosen ones
+	builders map[arch.Arch]*build.Builder
+}
+
+// openClerk chooses recipes by name, or all of them. The caller closes the workshop.
+func openClerk(ctx context.Context, o Options, names []string) (*clerk, error) {
+	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
+	if err := mistakes.Err(); err != nil {
+		return nil, err
+	}
+	recipes, err := all.Choose(names)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openCached(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &clerk{w: w, recipes: recipes, builders: map[arch.Arch]*build.Builder{}}, nil
+}
+
+// builder returns one for an architecture, whose base only has a package database.
+func (c *clerk) builder(ctx context.Context, a arch.Arch) (*build.Builder, error) {
+	if b := c.builders[a]; b != nil {
+		return b, nil
+	}
+	definition, err := base.Load(c.w.BaseID)
+	if err != nil {
+		return nil, err
+	}
+	suite, err := c.w.archive.Release(ctx, definition.Suite, string(a))
+	if err != nil {
+		return nil, err
+	}
+	status, err := definition.Status(ctx, suite)
+	if err != nil {
+		return nil, err
+	}
+	c.builders[a], err = c.w.builder(ctx, &target.Base{Name: c.w.BaseID, Arch: a, Status: status})
+	return c.builders[a], err
+}
+
+// Lock looks up what recipes stand for, the named ones or all, on each of their architectures, and writes their lock files.
+// It returns the files that changed, also when some recipes failed.
+func Lock(ctx context.Context, o Options, names ...string) (changed []string, err error) {
+	c, err := openClerk(ctx, o, names)
+	if err != nil {
+		return nil, err
+	}
+	defer c.w.close()
+	var failures []error
+	for _, r := range c.recipes {
+		file, isNew, err := c.lock(ctx, r)
+		if err != nil {
+			failures = append(failures, err)
+		}
+		if isNew {
+			changed = append(changed, file)
+		}
+	}
+	return changed, errors.Join(failures...)
+}
+
+// lock writes the lock file of one recipe, unless it says the same already.
+func (c *clerk) lock(ctx context.Context, r *recipe.Recipe) (file string, changed bool, err error) {
+	file = filepath.Join(c.w.Checkout, filepath.Dir(r.File), lock.FileName)
+	fresh := &lock.Lock{}
+	for _, source := range r.Sources {
+		if err := c.answer(ctx, r, source, fresh); err != nil {
+			return file, false, err
+		}
+	}
+	if len(fresh.Sources) == 0 {
+		err := os.Remove(file)
+		if errors.Is(err, os.ErrNotExist) {
+			return file, false, nil
+		}
+		return file, true, err
+	}
+	content, err := fresh.Encode(r.Name.Value)
+	if err != nil {
+		return file, false, err
+	}
+	if old, err := os.ReadFile(file); err == nil && string(old) == string(content) {
+		return file, false, nil
+	}
+	return file, true, atomicfile.WriteBytes(file, 0o644, content)
+}
+
+// answer looks up one source on all architectures of its recipe.
+func (c *clerk) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
+	question := source.Question()
+	if question == "" {
+		return nil
+	}
+	for _, a := range r.Arches {
+		b, err := c.builder(ctx, a)
+		if err != nil {
+			return err
+		}
+		pins, err := b.Look(ctx, r, source, a)
+		if err != nil {
+			return fmt.Errorf("%s:%d: on %s: %w", r.File, source.Line, a, err)
+		}
+		basis := ""
+		if source.DependsOnBase() {
+			basis = c.w.BaseID
+		}
+		into.Set(question, basis, a, pins)
+	}
+	return nil
+}
+
+// CheckLocks says which lock files do not answer what their recipes ask. It looks nothing up.
+func CheckLocks(checkout, baseID string) error {
+	recipes, mistakes := recipe.Load(os.DirFS(checkout), "recipes")
+	if err := mistakes.Err(); err != nil {
+		return err
+	}
+	var stale []string
+	for name, r := range recipes {
+		locked, err := lock.Read(os.DirFS(checkout), filepath.Join(filepath.Dir(r.File), lock.FileName))
+		if err != nil {
+			return err
+		}
+		if !build.Answers(locked, r, baseID) {
+			stale = append(stale, name)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	slices.Sort(stale)
+	return fmt.Errorf("lock files do not say what these recipes ask: %s; run %s for each, or %s",
+		strings.Join(stale, ", "), build.LockCommand("NAME"), build.LockCommand("all"))
+}
