@@ -2,12 +2,14 @@
 package platform
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/scaffold"
+	"github.com/flatcar/oem-sysext/release"
 )
 
 // List shows all platforms, their recipes, and the tools that they lack.
@@ -28,4 +30,19 @@ func New(id string) error {
 		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
 	}
 	return err
+}
+
+// Boot boots a virtual machine with one platform's image merged and prints what became of its units.
+//
+// The argument is the platform's id, such as azure. VERSION is the OS release that the image is for, BASE the reference base.
+func Boot(ctx context.Context, id string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	trial, err := release.Try(ctx, o, id)
+	if err != nil {
+		return err
+	}
+	return trial.Print(os.Stdout)
 }

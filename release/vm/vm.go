@@ -109,16 +109,16 @@ func (m Machine) hardware() []string {
 		args = append(args, "-smbios", value)
 	}
 	args = append(args,
-		"-smbios", credential("systemd.extra-unit.vm-report.service", reportUnit),
-		"-smbios", credential("vm.script", m.Script))
+		"-smbios", Credential("systemd.extra-unit.vm-report.service", reportUnit),
+		"-smbios", Credential("vm.script", m.Script))
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
-		args = append(args, "-smbios", credential("vm."+name, m.Files[name]))
+		args = append(args, "-smbios", Credential("vm."+name, m.Files[name]))
 	}
 	return args
 }
 
-// credential passes a file to the guest's service manager (systemd.system-credentials(7), systemd-debug-generator(8)).
-func credential(name, content string) string {
+// Credential is a value of SMBIOS that passes a file to the guest's service manager (systemd.system-credentials(7), systemd-debug-generator(8)).
+func Credential(name, content string) string {
 	return "type=11,value=io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString([]byte(content))
 }
 
