@@ -131,6 +131,13 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}
+	if q.Private() {
+		patchelf, err := b.patchelf(ctx)
+		if err != nil {
+			return nil, err
+		}
+		key = append(key, patchelf.Versions("patchelf"))
+	}
 	if q.Build.Script != nil {
 		tools, err := b.scriptTools(ctx, q.Build.Script)
 		if err != nil {
@@ -193,6 +200,9 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 // gather lays out what sources bring and what is compiled from them.
 func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error {
 	if err := b.unpack(ctx, r, root); err != nil {
+		return err
+	}
+	if err := b.makePrivate(ctx, r, root); err != nil {
 		return err
 	}
 	if err := move(root, r.Recipe); err != nil {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/lock"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/store"
@@ -130,15 +132,19 @@ func (b *Builder) closure(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]de
 	for _, name := range d.Packages {
 		names = append(names, name.Value)
 	}
-	inputs := []any{release.Fingerprint, b.Base.StatusDigest(), names, d.Without}
+	status, without := b.Base.Status, d.Without
+	if d.Private {
+		status, without = nil, append(slices.Clone(d.Without), glibc...)
+	}
+	inputs := []any{release.Fingerprint, digest.Of(status), names, without}
 	always := func([]debian.Package) bool { return true }
 	return store.Memo(b.Results, "closure", inputs, always, func() ([]debian.Package, error) {
-		return b.solve(ctx, release, names, d.Without)
+		return solve(ctx, release, status, names, without)
 	})
 }
 
-func (b *Builder) solve(ctx context.Context, release *debian.Release, names, without []string) ([]debian.Package, error) {
-	have, err := debian.ParseStatus(bytes.NewReader(b.Base.Status))
+func solve(ctx context.Context, release *debian.Release, status []byte, names, without []string) ([]debian.Package, error) {
+	have, err := debian.ParseStatus(bytes.NewReader(status))
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +156,9 @@ func (b *Builder) solve(ctx context.Context, release *debian.Release, names, wit
 	if err != nil {
 		return nil, err
 	}
-	if len(closure.Unused) > 0 {
-		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(closure.Unused, ", "))
+	unused := slices.DeleteFunc(closure.Unused, func(name string) bool { return slices.Contains(glibc, name) })
+	if len(unused) > 0 {
+		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(unused, ", "))
 	}
 	return closure.Packages, nil
 }

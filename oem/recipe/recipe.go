@@ -51,6 +51,7 @@ type Deb struct {
 	Suite    string            `yaml:"suite,required"`
 	Packages []strictyaml.Text `yaml:"packages,required"`
 	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
+	Private  bool              `yaml:"private"` // bring all libraries but glibc along, in a directory of their own: for any base
 }
 
 // Go is a module from the module proxy.
@@ -97,6 +98,11 @@ func (r *Recipe) GoModule() *Go {
 		}
 	}
 	return nil
+}
+
+// Private tells whether the libraries of the recipe's packages go to a directory of their own.
+func (r *Recipe) Private() bool {
+	return slices.ContainsFunc(r.Sources, func(s Source) bool { return s.Deb != nil && s.Deb.Private })
 }
 
 // Beside returns the directories beside the definition that the recipe is made from.

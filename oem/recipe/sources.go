@@ -124,6 +124,9 @@ func (s *Source) Question() string {
 	switch {
 	case s.Deb != nil:
 		words = append(words, s.Deb.Suite)
+		if s.Deb.Private {
+			words = append(words, "private")
+		}
 		words = appendNames(words, s.Deb.Packages, s.Deb.Without)
 	case s.Go != nil:
 		words = append(words, s.Go.Module, s.Go.Version)

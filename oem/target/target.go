@@ -3,7 +3,6 @@ package target
 
 import (
 	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -18,6 +17,3 @@ type Base struct {
 	Status    []byte    // its package database in dpkg's status format; empty when it has none
 	Gentoo    []byte    // its list of Gentoo packages, one CATEGORY/NAME-VERSION a line; empty when it has none
 }
-
-// StatusDigest is the digest of the package database, on which dependency closures depend.
-func (b *Base) StatusDigest() digest.SHA256 { return digest.Of(b.Status) }
