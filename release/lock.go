@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,6 +72,7 @@ func Lock(ctx context.Context, o Options, names ...string) (changed []string, er
 		return nil, err
 	}
 	defer c.w.close()
+	defer c.w.downloads.End()
 	var failures []error
 	for _, r := range c.recipes {
 		file, isNew, err := c.lock(ctx, r)
@@ -86,28 +88,50 @@ func Lock(ctx context.Context, o Options, names ...string) (changed []string, er
 
 // lock writes the lock file of one recipe, unless it says the same already.
 func (c *clerk) lock(ctx context.Context, r *recipe.Recipe) (file string, changed bool, err error) {
-	file = filepath.Join(c.w.Checkout, filepath.Dir(r.File), lock.FileName)
+	fresh, err := c.answers(ctx, r)
+	if err != nil {
+		return "", false, err
+	}
+	changed, err = c.writeLock(r, fresh)
+	return lockFile(r), changed, err
+}
+
+// lockFile is the path of a recipe's lock file in the checkout.
+func lockFile(r *recipe.Recipe) string { return filepath.Join(filepath.Dir(r.File), lock.FileName) }
+
+func (c *clerk) readLock(r *recipe.Recipe) (*lock.Lock, error) {
+	return lock.Read(os.DirFS(c.w.Checkout), lockFile(r))
+}
+
+// writeLock writes a lock file, or removes one that has nothing to say, and tells whether that changed anything.
+func (c *clerk) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err error) {
+	file := filepath.Join(c.w.Checkout, lockFile(r))
+	if len(l.Sources) == 0 {
+		err := os.Remove(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	content, err := l.Encode(r.Name.Value)
+	if err != nil {
+		return false, err
+	}
+	if old, err := os.ReadFile(file); err == nil && string(old) == string(content) {
+		return false, nil
+	}
+	return true, atomicfile.WriteBytes(file, 0o644, content)
+}
+
+// answers looks up all sources of a recipe.
+func (c *clerk) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, error) {
 	fresh := &lock.Lock{}
 	for _, source := range r.Sources {
 		if err := c.answer(ctx, r, source, fresh); err != nil {
-			return file, false, err
+			return nil, err
 		}
 	}
-	if len(fresh.Sources) == 0 {
-		err := os.Remove(file)
-		if errors.Is(err, os.ErrNotExist) {
-			return file, false, nil
-		}
-		return file, true, err
-	}
-	content, err := fresh.Encode(r.Name.Value)
-	if err != nil {
-		return file, false, err
-	}
-	if old, err := os.ReadFile(file); err == nil && string(old) == string(content) {
-		return file, false, nil
-	}
-	return file, true, atomicfile.WriteBytes(file, 0o644, content)
+	return fresh, nil
 }
 
 // answer looks up one source on all architectures of its recipe.
@@ -142,7 +166,7 @@ func CheckLocks(checkout, baseID string) error {
 	}
 	var stale []string
 	for name, r := range recipes {
-		locked, err := lock.Read(os.DirFS(checkout), filepath.Join(filepath.Dir(r.File), lock.FileName))
+		locked, err := lock.Read(os.DirFS(checkout), lockFile(r))
 		if err != nil {
 			return err
 		}

@@ -77,3 +77,16 @@ func Lock(ctx context.Context, name string) error {
 	}
 	return err
 }
+
+// Bump looks up newer versions of what a recipe names and writes them into the recipe and its lock file.
+//
+// The argument is the recipe's name, or all. It prints a table of what changed, in Markdown, and fails when something
+// could not be looked up, after all the rest. GITHUB_TOKEN raises GitHub's limit of requests.
+func Bump(ctx context.Context, name string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	changes, err := release.Bump(ctx, o, name)
+	return errors.Join(release.PrintBumped(os.Stdout, changes), err)
+}

@@ -60,9 +60,18 @@ func (g *Go) Module(ctx context.Context, m *recipe.Go) (string, error) {
 // downloaded is what the go command says about a module (go help mod download).
 type downloaded struct{ Dir, Zip, Sum, Error string }
 
+// download fetches a module and verifies its sum.
 func (g *Go) download(ctx context.Context, m *recipe.Go) (downloaded, error) {
+	found, err := g.fetch(ctx, m.Module, m.Version)
+	if err == nil && found.Sum != m.Sum {
+		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+	}
+	return found, err
+}
+
+func (g *Go) fetch(ctx context.Context, module, version string) (downloaded, error) {
 	out, err := run.Output(ctx, run.Cmd{
-		Program: "go", Args: []string{"mod", "download", "-json", m.Module + "@" + m.Version},
+		Program: "go", Args: []string{"mod", "download", "-json", module + "@" + version},
 		Dir: os.TempDir(), // outside of any module
 		Env: g.env,
 	})
@@ -71,10 +80,7 @@ func (g *Go) download(ctx context.Context, m *recipe.Go) (downloaded, error) {
 		err = jsonErr
 	}
 	if found.Error != "" {
-		return found, fmt.Errorf("module %s@%s: %s", m.Module, m.Version, found.Error)
-	}
-	if err == nil && found.Sum != m.Sum {
-		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+		return found, fmt.Errorf("module %s@%s: %s", module, version, found.Error)
 	}
 	return found, err
 }
@@ -92,6 +98,29 @@ func (g *Go) look(ctx context.Context, m *recipe.Go) ([]lock.Pin, error) {
 	// Below the cache's download directory, files have the names that they have below a proxy (go help goproxy).
 	_, file, _ := strings.Cut(filepath.ToSlash(found.Zip), "/cache/download/")
 	return []lock.Pin{{Name: m.Module, Version: m.Version, File: file, Size: lock.Size(info.Size()), Digest: lock.Digest(m.Sum)}}, nil
+}
+
+// Versions returns the versions of a module that its proxy lists, and the one that it calls the latest.
+func (g *Go) Versions(ctx context.Context, module string) ([]string, error) {
+	var found struct {
+		Version  string
+		Versions []string
+	}
+	out, err := run.Output(ctx, run.Cmd{
+		Program: "go", Args: []string{"list", "-m", "-json", "-versions", module + "@latest"},
+		Dir: os.TempDir(), // outside of any module
+		Env: g.env,
+	})
+	if err == nil {
+		err = json.Unmarshal(out, &found)
+	}
+	return append(found.Versions, found.Version), err
+}
+
+// Sum returns the sum of a module's version, which the go command verifies against the checksum database that the host configures.
+func (g *Go) Sum(ctx context.Context, module, version string) (string, error) {
+	found, err := g.fetch(ctx, module, version)
+	return found.Sum, err
 }
 
 // Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine

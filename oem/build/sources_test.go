@@ -246,6 +246,7 @@ func TestURLRefuses(t *testing.T) {
 		"cut":        {good, serve(good[:len(good)-9]), "wrong content"},
 		"not at all": {[]byte("text"), serve([]byte("text")), "if it is no archive but one program"},
 		"dot dot":    {tgz(t, "usr/../../x"), serve(tgz(t, "usr/../../x")), `tool-1.0-x86_64: entry "usr/../../x": the name has ".."`},
+		"elsewhere":  {tgz(t, "tool-1.0/tool"), serve(tgz(t, "tool-1.0/tool")), "nothing of it comes below /usr"},
 		"sent to a file": {good, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 		}, "redirects to a file address"},
@@ -272,7 +273,34 @@ func TestURLFromMirror(t *testing.T) {
 	}
 }
 
-// signed returns keys and a signature as a recipe has them, made with a new key of each kind.
+// TestLockedURL changes the digest in a recipe after it was locked.
+func TestLockedURL(t *testing.T) {
+	old, now := tgz(t, "usr/bin/old"), tgz(t, "usr/bin/new")
+	m := newMirror(t)
+	m.files["/tool-1.0-x86_64"] = old
+	b, log := m.over(t, checkout(t, urlSource(m, old, "")))
+	lockAll(t, b)
+	b.Locked = true
+	if got, err := files(t, b); got != "/usr/bin/old 755" || err != nil {
+		t.Errorf("as locked: %s, %v", got, err)
+	}
+	definition := filepath.Join(b.Checkout, "recipes/tool/recipe.yaml")
+	content, err := os.ReadFile(definition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, definition, strings.Replace(string(content), digest.Of(old).String(), digest.Of(now).String(), 1))
+	m.files["/tool-1.0-x86_64"] = now
+	if _, err := files(t, b); err == nil || !strings.Contains(err.Error(), "scripts/mage recipe:lock tool") {
+		t.Errorf("with LOCKED=1: %v", err)
+	}
+	b.Locked = false
+	if got, err := files(t, b); got != "/usr/bin/new 755" || err != nil || !strings.Contains(log.String(), "the lock file is stale") {
+		t.Errorf("by default: %s, %v\n%s", got, err, log)
+	}
+}
+
+// minisigned returns a new key as a recipe has it, and a signature by it, as recipes and servers have them.
 func minisigned(t *testing.T, content []byte) (key string, signature []byte) {
 	t.Helper()
 	public, private, err := minisign.GenerateKey(rand.Reader)
@@ -513,6 +541,9 @@ func TestSupersededDeb(t *testing.T) {
 		if !strings.Contains(got, part) {
 			t.Errorf("with LOCKED=1: %s", got)
 		}
+	}
+	if strings.Contains(got, "does not say") {
+		t.Errorf("looked up with LOCKED=1: %s", got)
 	}
 	lenient, log := over(b.Checkout)
 	if got := version(lenient); got != "1.1" || !strings.Contains(log.String(), "the lock file is stale") {

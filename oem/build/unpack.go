@@ -140,18 +140,28 @@ func (b *Builder) unpackFile(ctx context.Context, addresses []string, pin lock.P
 	if _, err := file.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	options := unpackOptions(pin.Name, u, keep)
-	switch {
+	kept := 0
+	counted := func(name string) bool {
+		keeps := keep(name)
+		if keeps {
+			kept++
+		}
+		return keeps
+	}
+	switch options := unpackOptions(pin.Name, u, counted); {
 	case string(magic) == "!<arch>\n":
-		_, err := debian.Unpack(name, root, keep)
-		return err
+		_, err = debian.Unpack(name, root, counted)
 	case string(magic[:2]) == "PK":
-		return archive.Zip(file, int64(pin.Size), root, options)
+		err = archive.Zip(file, int64(pin.Size), root, options)
+	default:
+		if err = archive.Tar(file, root, options); err != nil {
+			err = fmt.Errorf("%w (if it is no archive but one program, say unpack: {program: …})", err)
+		}
 	}
-	if err := archive.Tar(file, root, options); err != nil {
-		return fmt.Errorf("%w (if it is no archive but one program, say unpack: {program: …})", err)
+	if err == nil && kept == 0 {
+		err = errors.New("nothing of it comes below /usr; say where it belongs, such as unpack: {strip: 1, to: /usr}")
 	}
-	return nil
+	return err
 }
 
 // unpackOptions carry out a recipe's unpack.

@@ -1,0 +1,176 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/bump"
+	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/lock"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+)
+
+// Bumped is one thing of a recipe that has another version now. A version is empty where there was or is none.
+type Bumped struct{ Recipe, Name, From, To string }
+
+// Bump looks up newer versions of what recipes name, the named ones or all, and writes them into recipes and lock files.
+// A recipe whose new version cannot be locked stays as it was, in both files, and the others are bumped all the same.
+func Bump(ctx context.Context, o Options, names ...string) ([]Bumped, error) {
+	c, err := openClerk(ctx, o, names)
+	if err != nil {
+		return nil, err
+	}
+	defer c.w.close()
+	defer c.w.downloads.End()
+	var all []Bumped
+	var failures []error
+	for _, r := range c.recipes {
+		changes, err := c.bump(ctx, r)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", r.Name, err))
+		}
+		all = append(all, changes...)
+	}
+	return all, errors.Join(failures...)
+}
+
+// bump edits and locks one recipe, or leaves both of its files as they were.
+func (c *clerk) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, err error) {
+	definition := filepath.Join(c.w.Checkout, r.File)
+	old, err := os.ReadFile(definition)
+	if err != nil {
+		return nil, err
+	}
+	before, err := c.readLock(r)
+	if err != nil {
+		return nil, err
+	}
+	edited, changes, err := c.edit(ctx, r, old)
+	if err != nil {
+		return nil, err
+	}
+	if len(changes) > 0 {
+		if err := atomicfile.WriteBytes(definition, 0o644, edited); err != nil {
+			return nil, err
+		}
+	}
+	after, err := c.look(ctx, r.Name.Value)
+	if err == nil {
+		err = older(r, before, after)
+	}
+	if err == nil {
+		_, err = c.writeLock(r, after)
+	}
+	if err != nil {
+		return nil, errors.Join(err, atomicfile.WriteBytes(definition, 0o644, old))
+	}
+	return append(changes, packages(r, before, after)...), nil
+}
+
+// look reads the recipe as it is now and looks up what it stands for.
+func (c *clerk) look(ctx context.Context, name string) (*lock.Lock, error) {
+	all, mistakes := recipe.Load(os.DirFS(c.w.Checkout), "recipes")
+	if err := mistakes.Err(); err != nil {
+		return nil, err
+	}
+	return c.answers(ctx, all[name])
+}
+
+// older refuses lower versions of Debian packages than before: a mirror that is behind is no reason to go back.
+func older(r *recipe.Recipe, before, after *lock.Lock) error {
+	var mistakes []error
+	for _, c := range packages(r, before, after) {
+		if c.From != "" && c.To != "" && debian.CompareVersions(c.To, c.From) < 0 {
+			mistakes = append(mistakes, fmt.Errorf("the archive offers %s %s, but %s is locked already: the mirror is behind; left as it was", c.Name, c.To, c.From))
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// edit writes newer versions into a definition.
+func (c *clerk) edit(ctx context.Context, r *recipe.Recipe, definition []byte) ([]byte, []Bumped, error) {
+	b, err := c.builder(ctx, r.Arches[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	finder := bump.Finder{Go: b.Go, GitHub: b.GitHub, Store: b.Store}
+	var changes []Bumped
+	for i, source := range r.Sources {
+		newer, err := finder.Find(ctx, source)
+		if err != nil {
+			return nil, nil, err
+		}
+		if newer == nil {
+			continue
+		}
+		if definition, err = newer.Apply(definition, i, source.Kind()); err != nil {
+			return nil, nil, err
+		}
+		changes = append(changes, Bumped{r.Name.Value, newer.Name, newer.From, newer.To})
+	}
+	return definition, changes, nil
+}
+
+// packages compares what two lock files say about the packages of a recipe's sources. Architectures mostly agree;
+// where they do not, both are listed.
+func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
+	var changes []Bumped
+	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
+		old, now := packageVersions(r, before, a), packageVersions(r, after, a)
+		var names []string
+		for name := range old {
+			names = append(names, name)
+		}
+		for name := range now {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			change := Bumped{r.Name.Value, name, old[name], now[name]}
+			if change.From != change.To && !slices.Contains(changes, change) {
+				changes = append(changes, change)
+			}
+		}
+	}
+	return changes
+}
+
+func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]string {
+	versions := map[string]string{}
+	for _, source := range r.Sources {
+		if !source.DependsOnBase() {
+			continue
+		}
+		for _, s := range l.Sources {
+			if pins, _ := l.Find(s.Source, s.Base, a); s.Source == source.Question() {
+				for _, pin := range pins {
+					versions[pin.Name] = pin.Version
+				}
+			}
+		}
+	}
+	return versions
+}
+
+// PrintBumped prints a table that reads well in a terminal and as Markdown, so that a pull request can have it as its text.
+func PrintBumped(out io.Writer, changes []Bumped) error {
+	if len(changes) == 0 {
+		_, err := fmt.Fprintln(out, "Nothing newer.")
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(table, "| recipe\t| what\t| from\t| to\t|")
+	fmt.Fprintln(table, "| ---\t| ---\t| ---\t| ---\t|")
+	for _, c := range changes {
+		fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t|\n", c.Recipe, c.Name, orElse(c.From, "-"), orElse(c.To, "-"))
+	}
+	return table.Flush()
+}

@@ -1,0 +1,159 @@
+package release
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/lock"
+	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+)
+
+func TestProjectsOwnLockFiles(t *testing.T) {
+	if err := CheckLocks("..", DefaultBase); err != nil {
+		t.Error(err)
+	}
+	if err := CheckLocks("..", "forky"); err == nil || !strings.Contains(err.Error(), "scripts/mage recipe:lock NAME") {
+		t.Errorf("for another base: %v", err)
+	}
+}
+
+const goTool = `# The tool.
+name: tool
+summary: s
+homepage: h
+license: MIT
+arches: [amd64, arm64]
+max_size: 1 MiB
+sources:
+  - go:
+      module: github.com/magefile/mage
+      version: v1.15.0 # for now
+      sum: "h1:BvGheCMAsG3bWUDbZ8AyXXpCNwU9u5CB6sM+HNb9HYg="
+      update: ^v1\.17\.2$
+build: {go: [{package: ., to: /usr/bin/mage}]}
+`
+
+func toolCheckout(t *testing.T) Options {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "recipes/tool"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "recipes/tool/recipe.yaml"), []byte(goTool), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := FromEnvironment(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("CACHE") == "" {
+		o.Cache = filepath.Join("..", CacheDir)
+	}
+	o.Progress, o.Log = progress.To(&bytes.Buffer{}), slog.New(slog.DiscardHandler)
+	return o
+}
+
+func read(t *testing.T, o Options, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(o.Checkout, "recipes/tool", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// TestLockAndBump goes the way of a maintainer, with the real archive and the real module proxy.
+func TestLockAndBump(t *testing.T) {
+	o := toolCheckout(t)
+	if err := CheckLocks(o.Checkout, DefaultBase); err == nil {
+		t.Error("nothing is locked, and that is fine")
+	}
+	changed, err := Lock(t.Context(), o, "all")
+	if diff := cmp.Diff([]string{"recipes/tool/recipe.lock"}, changed); diff != "" || err != nil {
+		t.Fatal(diff, err)
+	}
+	if err := CheckLocks(o.Checkout, DefaultBase); err != nil {
+		t.Error(err)
+	}
+	if changed, err := Lock(t.Context(), o, "tool"); len(changed) > 0 || err != nil {
+		t.Errorf("locked twice: %v, %v", changed, err)
+	}
+	bumped, err := Bump(t.Context(), o, "tool")
+	if diff := cmp.Diff([]Bumped{{"tool", "github.com/magefile/mage", "v1.15.0", "v1.17.2"}}, bumped); diff != "" || err != nil {
+		t.Fatal(diff, err)
+	}
+	definition := read(t, o, "recipe.yaml")
+	if !strings.Contains(definition, "      version: v1.17.2 # for now\n") || strings.Count(definition, "\n") != strings.Count(goTool, "\n") {
+		t.Errorf("bumped to\n%s", definition)
+	}
+	if l := read(t, o, lock.FileName); !strings.Contains(l, "file: github.com/magefile/mage/@v/v1.17.2.zip") {
+		t.Errorf("locked as\n%s", l)
+	}
+	if err := CheckLocks(o.Checkout, DefaultBase); err != nil {
+		t.Error(err)
+	}
+	if bumped, err := Bump(t.Context(), o, "tool"); len(bumped) > 0 || err != nil {
+		t.Errorf("bumped twice: %v, %v", bumped, err)
+	}
+	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), "there are tool") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestPackages(t *testing.T) {
+	set, mistakes := recipe.Load(os.DirFS(".."), "recipes")
+	if err := mistakes.Err(); err != nil {
+		t.Fatal(err)
+	}
+	r := set["chrony"]
+	question := r.Sources[0].Question()
+	locked := func(a arch.Arch, namesAndVersions ...string) *lock.Lock {
+		var pins []lock.Pin
+		for i := 0; i < len(namesAndVersions); i += 2 {
+			pins = append(pins, lock.Pin{Name: namesAndVersions[i], Version: namesAndVersions[i+1], Digest: lock.OfSHA256(digest.Of(nil))})
+		}
+		var l lock.Lock
+		l.Set(question, DefaultBase, a, pins)
+		return &l
+	}
+	before := locked(arch.AMD64, "a", "1.9", "gone", "1", "same", "1")
+	after := locked(arch.AMD64, "a", "1.10", "new", "1", "same", "1")
+	want := []Bumped{{"chrony", "a", "1.9", "1.10"}, {"chrony", "gone", "1", ""}, {"chrony", "new", "", "1"}}
+	if diff := cmp.Diff(want, packages(r, before, after)); diff != "" {
+		t.Error(diff)
+	}
+	if err := older(r, before, after); err != nil {
+		t.Error(err)
+	}
+	if err := older(r, after, before); err == nil || !strings.Contains(err.Error(), "offers a 1.9, but 1.10 is locked") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestPrintBumped(t *testing.T) {
+	var out bytes.Buffer
+	if err := PrintBumped(&out, []Bumped{{"chrony", "chrony", "4.6", "4.7"}, {"python3", "libnew", "", "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := `| recipe  | what   | from | to  |
+| ---     | ---    | ---  | --- |
+| chrony  | chrony | 4.6  | 4.7 |
+| python3 | libnew | -    | 1   |
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+	out.Reset()
+	if err := PrintBumped(&out, nil); err != nil || out.String() != "Nothing newer.\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
