@@ -149,6 +149,16 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 }
 
 func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
+	scanned, err := b.scan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	made := finish(scanned, r.Recipe)
+	return made, checkRequires(made, r.Recipe)
+}
+
+// scan returns all that the recipe lays out, before anything is left out of it.
+func (b *Builder) scan(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	root, err := b.newRoot()
 	if err != nil {
 		return nil, err
@@ -157,12 +167,7 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	if err := b.layOut(ctx, r, root); err != nil {
 		return nil, err
 	}
-	scanned, err := tree.Scan(root.Name(), b.Blobs.Add)
-	if err != nil {
-		return nil, err
-	}
-	made := finish(scanned, r.Recipe)
-	return made, checkRequires(made, r.Recipe)
+	return tree.Scan(root.Name(), b.Blobs.Add)
 }
 
 // newRoot makes an empty directory, which removeRoot removes.

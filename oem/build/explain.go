@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"os"
 	"path"
 	"slices"
 
@@ -28,20 +27,7 @@ type Pruned struct {
 // Explain makes the recipe's tree, whether or not it was made before, and tells what each pattern leaves out of it.
 // That the recipe lacks what it requires is part of the explanation.
 func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error) {
-	dir, err := os.MkdirTemp(b.Scratch, "explain.")
-	if err != nil {
-		return Explanation{}, err
-	}
-	defer os.RemoveAll(dir)
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return Explanation{}, err
-	}
-	defer root.Close()
-	if err := b.layOut(ctx, r, root); err != nil {
-		return Explanation{}, err
-	}
-	scanned, err := tree.Scan(dir, b.Blobs.Add)
+	scanned, err := b.scan(ctx, r)
 	if err != nil {
 		return Explanation{}, err
 	}
