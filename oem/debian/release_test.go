@@ -125,6 +125,22 @@ func TestReleaseRefuses(t *testing.T) {
 	}
 }
 
+func TestErrorsShowNoCredentials(t *testing.T) {
+	for _, change := range []func(m *mirror){
+		func(m *mirror) { m.put("/debian/dists/trixie/InRelease", []byte("unsigned")) },
+		func(m *mirror) { m.remove("/debian/dists/trixie/InRelease") },
+	} {
+		m := newMirror(t)
+		change(m)
+		archive := m.archive()
+		archive.Main = strings.Replace(archive.Main, "//", "//user:hunter2@", 1)
+		_, err := archive.Release(t.Context(), "trixie", "amd64")
+		if err == nil || strings.Contains(err.Error()+m.log.String(), "hunter2") {
+			t.Errorf("error is %v\n%s", err, m.log.String())
+		}
+	}
+}
+
 func TestExpiredKeysCountForNothing(t *testing.T) {
 	shortLived, other := newKey(t, 45), newKey(t, 0) // expires after the signature, before the present
 	for name, test := range map[string]struct {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -28,7 +29,10 @@ type Cmd struct {
 // stderrKept is how much of the end of standard error an error message carries.
 const stderrKept = 4 << 10
 
-// Error says which program failed and how.
+// credentials are the user and password in an address, which mirrors and module proxies may need.
+var credentials = regexp.MustCompile(`://[^/\s@]+@`)
+
+// Error says which program failed and how. Its text shows no credentials of addresses.
 type Error struct {
 	Program string
 	Args    []string
@@ -41,7 +45,7 @@ func (e *Error) Error() string {
 	if e.Stderr != "" {
 		text += "\n" + e.Stderr
 	}
-	return text
+	return credentials.ReplaceAllLiteralString(text, "://…@")
 }
 
 func (e *Error) Unwrap() error { return e.Err }

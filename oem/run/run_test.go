@@ -93,3 +93,11 @@ func mustEnd(t *testing.T, pid string) {
 	}
 	t.Errorf("process %s still runs", pid)
 }
+
+func TestErrorShowsNoCredentials(t *testing.T) {
+	const address = "https://user:hunter2@mirror.example.org/debian"
+	err := Run(t.Context(), Cmd{Program: "sh", Args: []string{"-c", "echo cannot reach $0 >&2; exit 1", address}, Env: HostEnv("PATH")})
+	if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Count(err.Error(), "https://…@mirror.example.org/debian") != 2 {
+		t.Errorf("error is %v", err)
+	}
+}
