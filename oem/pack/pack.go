@@ -19,20 +19,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Rung is one way to pack a tree.
-type Rung struct {
-	Compressor string     `json:"compressor"` // as squashfs-tools name it
-	Level      int        `json:"level"`
-	Block      size.Bytes `json:"block"`
-}
-
-// Squashfs is the rung of every image: of the levels and block sizes whose cold reads stay above
-// 250 MB/s on one core, the one with the smallest images.
-var Squashfs = Rung{Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
-
-func (r Rung) String() string {
-	return fmt.Sprintf("squashfs %s-%d %v", r.Compressor, r.Level, r.Block)
-}
+// Default is the rung of images that are packed without a plan: of the levels and block sizes whose cold reads
+// stay above 250 MB/s on one core, the one with the smallest images.
+var Default = Rung{Filesystem: SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
 
 // Tools are the packages of the tool root that decide an image's bytes.
 var Tools = []string{"squashfs-tools", "libzstd1"}

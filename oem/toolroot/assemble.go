@@ -20,6 +20,7 @@ const Suite = "trixie"
 var packages = []string{
 	"btrfs-progs",    // mkfs.btrfs, btrfs
 	"cryptsetup-bin", // veritysetup, as a judge
+	"erofs-utils",    // mkfs.erofs, fsck.erofs
 	"fdisk",          // sfdisk
 	"squashfs-tools", // sqfstar (mksquashfs), unsquashfs
 }

@@ -6,15 +6,18 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fit"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/size"
 )
 
 // Schema is the version of the format. A reader refuses other ones.
-const Schema = 1
+const Schema = 2
 
 // FileName is the manifest's name in a release directory.
 const FileName = "manifest.json"
@@ -28,9 +31,12 @@ type Manifest struct {
 	Base      Base              `json:"base"`
 	Tools     map[string]string `json:"tools"` // what decides bytes: packages of the tool root and Go modules, by version
 	Go        string            `json:"go"`    // the toolchain that compiled recipes' programs
-	Images    []Image           `json:"images"`
+	Recipes   []Recipe          `json:"recipes"`
+	Platforms []Platform        `json:"platforms"`
+	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
+	Plan      Plan              `json:"plan"`
 	Partition Partition         `json:"partition"`
-	Files     []File            `json:"files"` // everything in the release directory but this file and SHA256SUMS
+	Files     []File            `json:"files"` // everything in the release directory but what is made from this file
 }
 
 // Base is the OS release that the images are for.
@@ -41,20 +47,54 @@ type Base struct {
 	Usr       digest.SHA256 `json:"usr"`        // of the listing of its /usr
 }
 
-// Image is one platform's extension.
+// Recipe is what one tool was made from.
+type Recipe struct {
+	Name   string        `json:"name"`
+	Inputs []build.Input `json:"inputs"`
+}
+
+// Platform is one cloud.
+type Platform struct {
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`      // for people
+	KernelID  string        `json:"kernel_id"` // flatcar.oem.id=
+	Placement fit.Placement `json:"placement"`
+	Activates []string      `json:"activates"` // names of images that make up the platform, its own one first
+	Recipes   []string      `json:"recipes"`
+	Files     int           `json:"files"`             // files and links in all that it activates
+	Unpacked  size.Bytes    `json:"unpacked"`          // sum of their sizes
+	Dropped   int           `json:"dropped"`           // files left out because the base has them
+	Read      int64         `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
+}
+
+// Image is one extension image.
 type Image struct {
-	Name     string        `json:"name"` // oem-ID
-	Platform string        `json:"platform"`
-	KernelID string        `json:"kernel_id"` // flatcar.oem.id=
-	File     string        `json:"file"`      // in the release directory
-	Embedded string        `json:"embedded"`  // path below /usr's root in the partition
-	Size     size.Bytes    `json:"size"`
-	SHA256   digest.SHA256 `json:"sha256"`
-	Rung     pack.Rung     `json:"rung"`
-	Files    int           `json:"files"`    // files and links in it
-	Unpacked size.Bytes    `json:"unpacked"` // sum of their sizes
-	Dropped  int           `json:"dropped"`  // files left out because the base has them
-	Inputs   []build.Input `json:"inputs"`
+	Name      string        `json:"name"`      // oem-ID or oem-shared-…
+	Platforms []string      `json:"platforms"` // ids of those that activate it
+	File      string        `json:"file"`      // in the release directory
+	Embedded  string        `json:"embedded"`  // path below /usr's root in the partition; empty when it is not embedded
+	Size      size.Bytes    `json:"size"`
+	SHA256    digest.SHA256 `json:"sha256"`
+	Rung      pack.Rung     `json:"rung"`
+	Cost      size.Bytes    `json:"cost"`              // what the file system loses by embedding it; zero when it is not embedded
+	Read      int64         `json:"read_microseconds"` // what a cold read of all its files takes on the machine of the calibration
+	Unpacked  size.Bytes    `json:"unpacked"`          // sum of the sizes of its files
+	Contents  []Content     `json:"contents"`          // files and links, by path
+}
+
+// Content is one file or symbolic link of an image.
+type Content struct {
+	Path   string        `json:"path"`
+	Size   int64         `json:"size,omitempty"`   // unpacked, in bytes
+	SHA256 digest.SHA256 `json:"sha256,omitzero"`  // zero for links
+	Target string        `json:"target,omitempty"` // of a link
+	Recipe string        `json:"recipe,omitempty"` // empty for what staging adds
+}
+
+// Plan is what was chosen so that everything fits.
+type Plan struct {
+	Profile string       `json:"profile"` // of release/budgets.yaml
+	Budgets []fit.Budget `json:"budgets"`
 }
 
 // Partition is the USR partition with the images in it.
@@ -91,4 +131,20 @@ func Decode(content []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest has the schema %d; wanted %d", m.Schema, Schema)
 	}
 	return &m, nil
+}
+
+// Read reads the manifest at a path, which is a file's or a release directory's.
+func Read(path string) (*Manifest, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, FileName)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := Decode(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
 }
