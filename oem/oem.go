@@ -131,7 +131,7 @@ func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) 
 }
 
 func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) error {
-	alone, err := f.Packer.Image(ctx, t, pack.Squashfs)
+	alone, err := f.Packer.Image(ctx, t, pack.Default)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (f *Factory) keep(content string) (digest.SHA256, error) {
 
 func (f *Factory) pack(ctx context.Context, images []Image) error {
 	return f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
-		images[i].Image, err = f.Packer.Image(ctx, images[i].Tree, pack.Squashfs)
+		images[i].Image, err = f.Packer.Image(ctx, images[i].Tree, pack.Default)
 		return err
 	})
 }

@@ -128,35 +128,6 @@ func TestKernelReadsTheStagedTrees(t *testing.T) {
 	}
 }
 
-// mounted scans an image that the kernel has mounted, on a thread with a mount namespace of its own,
-// which ends with the thread.
-func mounted(t *testing.T, image string) (tree.Tree, error) {
-	t.Helper()
-	dir := t.TempDir()
-	var got tree.Tree
-	errs := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is of no use to others
-		errs <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-				return err
-			}
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return err
-			}
-			err := run.Run(t.Context(), run.Cmd{
-				Program: "mount", Args: []string{"-o", "loop,ro", image, dir}, Env: run.HostEnv("PATH"),
-			})
-			if err != nil {
-				return err
-			}
-			got, err = tree.Scan(dir, digest.OfReader)
-			return errors.Join(err, unix.Unmount(dir, 0))
-		}()
-	}()
-	return got, <-errs
-}
-
 // TestBaseMergesEachImage lets the base's own systemd-sysext merge each image. Its exit status says nothing
 // about an image that does not match, so what counts is the merged tree.
 func TestBaseMergesEachImage(t *testing.T) {
@@ -213,7 +184,7 @@ func addWrong(t *testing.T, work string) {
 	}
 	content := tree.Tree{{Path: "/extension-release.oem-wrong", Type: tree.File, Mode: 0o644, Size: n, SHA256: d}}
 	content = content.Below("/usr/lib/extension-release.d")
-	image, err := factory.Packer.Image(t.Context(), content, pack.Squashfs)
+	image, err := factory.Packer.Image(t.Context(), content, pack.Default)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,17 @@
 package pack
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +29,7 @@ import (
 var Default = Rung{Filesystem: SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
 
 // Tools are the packages of the tool root that decide an image's bytes.
-var Tools = []string{"squashfs-tools", "libzstd1"}
+var Tools = []string{"squashfs-tools", "erofs-utils", "libzstd1", "liblzma5", "liblz4-1"}
 
 // Image is a packed tree in the blob store.
 type Image struct {
@@ -46,36 +51,73 @@ type Packer struct {
 func (p *Packer) Image(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
 	inputs := []any{t, rung, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	there := func(image Image) bool { return p.Blobs.Has(image.SHA256, int64(image.Size)) }
-	return store.Memo(p.Results, "pack", inputs, there, func() (Image, error) { return p.squashfs(ctx, t, rung) })
+	return store.Memo(p.Results, "pack", inputs, there, func() (Image, error) { return p.pack(ctx, t, rung) })
 }
 
-// mksquashfsMemory bounds the caches of squashfs-tools, which take a quarter of the machine's memory otherwise.
-const mksquashfsMemory = "192M"
-
-func (p *Packer) squashfs(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
+func (p *Packer) pack(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
 	dir, err := os.MkdirTemp(p.Scratch, "pack.")
 	if err != nil {
 		return Image{}, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "image")
-	epoch := strconv.FormatInt(p.Epoch.Unix(), 10)
-	err = p.stream(ctx, t, toolroot.Cmd{
-		Program: "sqfstar", // mksquashfs that reads a tar archive, in its order
-		Args: []string{
-			"-comp", rung.Compressor, "-Xcompression-level", strconv.Itoa(rung.Level),
-			"-b", strconv.FormatInt(int64(rung.Block), 10),
-			"-mkfs-time", epoch, "-root-time", epoch,
-			"-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
-			"-mem", mksquashfsMemory, "-exit-on-error", "-quiet", "-no-progress", file,
-		},
-		Write: []string{dir},
-	})
-	if err != nil {
-		return Image{}, err
+	writer := p.squashfs(rung, file)
+	if rung.Filesystem == EROFS {
+		if writer, err = p.erofs(t, rung, file); err != nil {
+			return Image{}, err
+		}
+	}
+	writer.Write = []string{dir}
+	if err := p.stream(ctx, t, writer); err != nil {
+		return Image{}, fmt.Errorf("%v: %w", rung, err)
 	}
 	d, n, err := p.Blobs.AddFile(file)
 	return Image{SHA256: d, Size: size.Bytes(n), Rung: rung}, err
+}
+
+// mksquashfsMemory bounds the caches of squashfs-tools, which take a quarter of the machine's memory otherwise.
+const mksquashfsMemory = "192M"
+
+func (p *Packer) squashfs(rung Rung, file string) toolroot.Cmd {
+	epoch := strconv.FormatInt(p.Epoch.Unix(), 10)
+	args := []string{
+		"-comp", rung.Compressor, "-b", strconv.FormatInt(int64(rung.Block), 10),
+		"-mkfs-time", epoch, "-root-time", epoch,
+		"-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
+		"-mem", mksquashfsMemory, "-exit-on-error", "-quiet", "-no-progress",
+	}
+	if rung.Level != 0 {
+		args = append(args, "-Xcompression-level", strconv.Itoa(rung.Level))
+	}
+	if rung.Filter != "" {
+		args = append(args, "-Xbcj", rung.Filter)
+	}
+	// sqfstar is mksquashfs that reads a tar archive, in its order.
+	return toolroot.Cmd{Program: "sqfstar", Args: append(args, file)}
+}
+
+func (p *Packer) erofs(t tree.Tree, rung Rung, file string) (toolroot.Cmd, error) {
+	content, err := digest.OfInputs(t)
+	if err != nil {
+		return toolroot.Cmd{}, err
+	}
+	args := []string{
+		"--quiet", "--tar=f", "--sort=none", // the order of the archive
+		"-T", strconv.FormatInt(p.Epoch.Unix(), 10),
+		"-U", uuid(content),
+	}
+	if rung.Compressor != "" {
+		args = append(args, fmt.Sprintf("-z%s,level=%d", rung.Compressor, rung.Level), fmt.Sprintf("-C%d", rung.Block))
+	}
+	if rung.Tails {
+		args = append(args, "-Efragments")
+	}
+	return toolroot.Cmd{Program: "mkfs.erofs", Args: append(args, file)}, nil
+}
+
+func uuid(d digest.SHA256) string {
+	h := hex.EncodeToString(d[:16])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 // stream runs a tool that reads the tree as a tar archive from its standard input.
@@ -84,7 +126,7 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 	tool.Stdin = archive
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := t.WriteTar(input, p.Epoch, p.Blobs.CopyTo)
+		err := likeWithLike(t).WriteTar(input, p.Epoch, p.Blobs.CopyTo)
 		input.CloseWithError(err)
 		return err
 	})
@@ -94,4 +136,24 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 		return err
 	})
 	return group.Wait()
+}
+
+// likeWithLike returns the entries in the order in which their content compresses best, small files being
+// compressed together: directories, which must come before what is in them, then what has the same suffix.
+func likeWithLike(t tree.Tree) tree.Tree {
+	kind := func(e tree.Entry) string {
+		base, _, shared := strings.Cut(path.Base(e.Path), ".so")
+		switch {
+		case e.Type == tree.Dir:
+			return "" // sorts first
+		case shared && base != "":
+			return ".so"
+		case e.Mode&0o111 != 0 && path.Ext(e.Path) == "":
+			return ".program"
+		}
+		return "." + path.Ext(e.Path)
+	}
+	ordered := slices.Clone(t)
+	slices.SortStableFunc(ordered, func(a, b tree.Entry) int { return cmp.Compare(kind(a), kind(b)) })
+	return ordered
 }

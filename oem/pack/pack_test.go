@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/pack/packtest"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -56,10 +60,59 @@ func sample(t *testing.T, blobs *store.Blobs) tree.Tree {
 	}
 }
 
-func TestImageHoldsTheTree(t *testing.T) {
+// everything is a kernel that was built with all that rungs ask for.
+var everything = target.KernelConfig{
+	"SQUASHFS": true, "SQUASHFS_ZSTD": true, "SQUASHFS_XZ": true, "XZ_DEC_X86": true, "XZ_DEC_ARM64": true,
+	"EROFS_FS": true, "EROFS_FS_ZIP": true, "EROFS_FS_ZIP_LZMA": true,
+}
+
+func ladder(t *testing.T, tools *toolroot.Root) []Rung {
+	t.Helper()
+	writers, err := Detect(t.Context(), tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rungs := Ladder(arch.AMD64, everything, writers)
+	if len(rungs) != len(all)-1 { // arm64's filter
+		t.Fatalf("the tool root makes %v", rungs)
+	}
+	return rungs
+}
+
+// Every rung is read by the kernel, is the same on every run, and holds the time that it is told.
+func TestEveryRung(t *testing.T) {
+	tools := toolroottest.Open(t)
+	image := func(rung Rung, epoch int64) (string, tree.Tree, Image) {
+		p := packer(t, tools)
+		p.Epoch = time.Unix(epoch, 0)
+		want := sample(t, p.Blobs)
+		image, err := p.Image(t.Context(), want, rung)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Blobs.Path(image.SHA256), want, image
+	}
+	for _, rung := range ladder(t, tools) {
+		t.Run(rung.String(), func(t *testing.T) {
+			path, want, first := image(rung, 1_700_000_000)
+			if diff := cmp.Diff(want.Listing(), packtest.Mounted(t, path).Listing()); diff != "" {
+				t.Error(diff)
+			}
+			t.Setenv("TZ", "Asia/Tokyo")
+			if _, _, second := image(rung, 1_700_000_000); first != second {
+				t.Errorf("two runs gave %v and %v", first, second)
+			}
+			if _, _, other := image(rung, 1_700_000_001); other.SHA256 == first.SHA256 {
+				t.Error("another epoch gave the same bytes, so this test would not see times in the image")
+			}
+		})
+	}
+}
+
+func TestUserSpaceReadsSquashFS(t *testing.T) {
 	p := packer(t, toolroottest.Open(t))
 	want := sample(t, p.Blobs)
-	image, err := p.Image(t.Context(), want, Squashfs)
+	image, err := p.Image(t.Context(), want, Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,24 +136,38 @@ func TestImageHoldsTheTree(t *testing.T) {
 	}
 }
 
-func TestSameTreeSameBytes(t *testing.T) {
-	tools := toolroottest.Open(t)
-	image := func(epoch int64) Image {
-		p := packer(t, tools)
-		p.Epoch = time.Unix(epoch, 0)
-		image, err := p.Image(t.Context(), sample(t, p.Blobs), Squashfs)
-		if err != nil {
-			t.Fatal(err)
+// A rung is offered only where the kernel reads it and the tools make it.
+func TestLadderAssumesNothing(t *testing.T) {
+	writers := Writers{SquashFS: []string{"gzip", "xz", "zstd"}, Filters: []string{"x86", "arm64"}, EROFS: []string{"lz4", "lz4hc", "lzma"}, Tails: true}
+	names := func(a arch.Arch, kernel target.KernelConfig, writers Writers) string {
+		var names []string
+		for _, r := range Ladder(a, kernel, writers) {
+			names = append(names, r.String())
 		}
-		return image
+		return strings.Join(names, " ")
 	}
-	t.Setenv("TZ", "Asia/Tokyo")
-	first, second := image(1_700_000_000), image(1_700_000_000)
-	if first != second {
-		t.Errorf("two runs gave %v and %v", first, second)
+	complete := names(arch.AMD64, everything, writers)
+	for option, gone := range map[string]string{
+		"SQUASHFS":          "squashfs-",
+		"SQUASHFS_XZ":       "squashfs-xz-",
+		"SQUASHFS_ZSTD":     "squashfs-zstd-",
+		"XZ_DEC_X86":        "-x86",
+		"EROFS_FS":          "erofs",
+		"EROFS_FS_ZIP":      "erofs-",
+		"EROFS_FS_ZIP_LZMA": "erofs-lzma-",
+	} {
+		kernel := maps.Clone(everything)
+		delete(kernel, option)
+		if got := names(arch.AMD64, kernel, writers); !strings.Contains(complete, gone) || strings.Contains(got, gone) || got == "" {
+			t.Errorf("without %s there is %s", option, got)
+		}
 	}
-	if other := image(1_700_000_001); other.SHA256 == first.SHA256 {
-		t.Error("another epoch gave the same bytes, so this test would not see times in the image")
+	if got := names(arch.ARM64, everything, writers); !strings.Contains(got, "-arm64") || strings.Contains(got, "-x86") {
+		t.Errorf("arm64 has %s", got)
+	}
+	old := Writers{SquashFS: []string{"xz"}, EROFS: []string{"lz4", "lz4hc"}}
+	if got, want := names(arch.AMD64, everything, old), "erofs erofs-lz4hc-12-4K squashfs-xz-128K squashfs-xz-1M"; got != want {
+		t.Errorf("old tools make %s; want %s", got, want)
 	}
 }
 
@@ -111,7 +178,7 @@ func TestDamagedContentStopsTheImage(t *testing.T) {
 	if err := os.WriteFile(p.Blobs.Path(su.SHA256), bytes.ToUpper([]byte("setuid")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Image(t.Context(), content, Squashfs); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := p.Image(t.Context(), content, Default); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -14,6 +14,7 @@ type Base struct {
 	Arch      arch.Arch //
 	Usr       tree.Tree // what its /usr holds
 	Dir       string    // where the files of Usr lie: a directory that becomes /usr
-	Status    []byte    // its package database in dpkg's status format; empty when it has none
-	Gentoo    []byte    // its list of Gentoo packages, one CATEGORY/NAME-VERSION a line; empty when it has none
+	Kernel    KernelConfig
+	Status    []byte // its package database in dpkg's status format; empty when it has none
+	Gentoo    []byte // its list of Gentoo packages, one CATEGORY/NAME-VERSION a line; empty when it has none
 }

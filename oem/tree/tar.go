@@ -9,11 +9,11 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 )
 
-// WriteTar writes the tree as a tar archive, in the tree's order.
+// WriteTar writes the tree as a tar archive, in the tree's order, below a root directory with mode 0755.
 // content writes a file's content; epoch becomes the time of every entry.
 func (t Tree) WriteTar(w io.Writer, epoch time.Time, content func(io.Writer, digest.SHA256) error) error {
 	archive := tar.NewWriter(w)
-	for _, e := range t {
+	for _, e := range append(Tree{{Type: Dir, Mode: 0o755}}, t...) {
 		if err := archive.WriteHeader(e.tarHeader(epoch)); err != nil {
 			return fmt.Errorf("%s: %w", e.Path, err)
 		}

@@ -108,7 +108,7 @@ func TestScanAndTar(t *testing.T) {
 			t.Errorf("header is %+v", h)
 		}
 	}
-	if diff := cmp.Diff([]string{"./usr/", "./usr/bin/", "./usr/bin.d/", "./usr/bin/link", "./usr/bin/su"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"./", "./usr/", "./usr/bin/", "./usr/bin.d/", "./usr/bin/link", "./usr/bin/su"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

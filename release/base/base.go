@@ -29,6 +29,7 @@ type Base struct {
 	Systemd   string // its version, such as 257.13
 	Usr       string // the directory that becomes /usr
 	Kernel    string
+	Config    string // what the kernel was built with, its .config
 	Initrd    string
 	Status    string // Debian's package database, of what is really there
 }
@@ -88,6 +89,7 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 		Systemd: upstreamVersion(pkgs, "systemd"),
 		Usr:     filepath.Join(usr, "usr"),
 		Kernel:  filepath.Join(core, "vmlinuz"),
+		Config:  filepath.Join(core, "kernel.config"),
 		Initrd:  filepath.Join(core, "initrd"),
 		Status:  status,
 	}, nil
@@ -119,10 +121,10 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 		Fingerprint string
 		Epoch       int64
 		Mmdebstrap  string
-	}{1, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
+	}{2, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
 }
 
-// assemble makes all of a base but its version: usr, vmlinuz, initrd and status in dir.
+// assemble makes all of a base but its version: usr, vmlinuz, kernel.config, initrd and status in dir.
 func assemble(ctx context.Context, def Definition, opts Options, dir string) error {
 	root := filepath.Join(dir, "root")
 	err := bootstrap.Make(ctx, bootstrap.Spec{
@@ -151,8 +153,10 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	if err := atomicfile.WriteBytes(filepath.Join(dir, "status"), 0o644, status); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(root, "boot/vmlinuz-"+kernel), filepath.Join(dir, "vmlinuz")); err != nil {
-		return err
+	for from, to := range map[string]string{"vmlinuz-": "vmlinuz", "config-": "kernel.config"} {
+		if err := os.Rename(filepath.Join(root, "boot", from+kernel), filepath.Join(dir, to)); err != nil {
+			return err
+		}
 	}
 	usr := filepath.Join(dir, "usr")
 	if err := os.Rename(filepath.Join(root, "usr"), usr); err != nil {

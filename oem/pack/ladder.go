@@ -1,0 +1,120 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+)
+
+// all are the rungs that are worth a try. Left out are those that another one beats in size and speed:
+// gzip, squashfs zstd-15 beyond 128K, and erofs zstd, which takes mkfs.erofs 1.8 twenty times as long for larger images.
+var all = []Rung{
+	{Filesystem: EROFS},
+	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 4 * size.KiB},
+	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 64 * size.KiB, Tails: true},
+	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 1 * size.MiB, Tails: true},
+	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 64 * size.KiB, Tails: true},
+	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 1 * size.MiB, Tails: true},
+	{Filesystem: SquashFS, Compressor: "zstd", Level: 3, Block: 128 * size.KiB},
+	Default,
+	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 512 * size.KiB},
+	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 1 * size.MiB},
+	{Filesystem: SquashFS, Compressor: "zstd", Level: 22, Block: 1 * size.MiB},
+	{Filesystem: SquashFS, Compressor: "xz", Block: 128 * size.KiB},
+	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB},
+	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "x86"},
+	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "arm64"},
+}
+
+// Ladder returns the rungs that the writers can make for an architecture and the kernel can read.
+func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []Rung {
+	return slices.DeleteFunc(slices.Clone(all), func(r Rung) bool {
+		return r.Filter != "" && r.Filter != filters[a] || !readable(r, kernel) || !writers.can(r)
+	})
+}
+
+// filters are what makes machine code compress better, as squashfs-tools and the kernel's xz decoder name them.
+var filters = map[arch.Arch]string{arch.AMD64: "x86", arch.ARM64: "arm64"}
+
+// readable tells whether a kernel reads what a rung makes (fs/squashfs/Kconfig, fs/erofs/Kconfig, lib/xz/Kconfig).
+func readable(r Rung, kernel target.KernelConfig) bool {
+	needed := map[Filesystem][]string{
+		SquashFS: {"SQUASHFS", "SQUASHFS_" + strings.ToUpper(r.Compressor)},
+		EROFS:    {"EROFS_FS"},
+	}[r.Filesystem]
+	if r.Filesystem == EROFS && r.Compressor != "" {
+		needed = append(needed, "EROFS_FS_ZIP") // which brings lz4
+	}
+	if r.Filesystem == EROFS && r.Compressor == "lzma" {
+		needed = append(needed, "EROFS_FS_ZIP_LZMA")
+	}
+	if r.Filter != "" {
+		needed = append(needed, "XZ_DEC_"+strings.ToUpper(r.Filter))
+	}
+	return !slices.ContainsFunc(needed, func(option string) bool { return !kernel.Has(option) })
+}
+
+// Writers is what the image writers of a tool root can do.
+type Writers struct {
+	SquashFS []string // compressors of mksquashfs
+	Filters  []string // of its xz
+	EROFS    []string // compressors of mkfs.erofs
+	Tails    bool     // mkfs.erofs compresses ends of files together (its fragments, since 1.6)
+}
+
+// Detect asks the tool root's image writers what they can do.
+func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
+	var w Writers
+	squash, err := usage(ctx, tools, "mksquashfs", "-help")
+	if err != nil {
+		return w, err
+	}
+	_, compressors, _ := strings.Cut(squash, "Compressors available:")
+	w.SquashFS = strings.Fields(compressors)
+	w.Filters = []string{}
+	if _, bcj, found := strings.Cut(squash, "-Xbcj "); found {
+		_, list, _ := strings.Cut(bcj, "Available filters:")
+		line, _, _ := strings.Cut(strings.TrimSpace(list), "\n")
+		w.Filters = strings.FieldsFunc(line, func(c rune) bool { return c == ',' || c == ' ' })
+	}
+	erofs, err := usage(ctx, tools, "mkfs.erofs", "--help", "--version")
+	if err != nil {
+		return w, err
+	}
+	_, available, _ := strings.Cut(erofs, "available compressors:")
+	w.EROFS = strings.FieldsFunc(available, func(c rune) bool { return c == ',' || c == ' ' || c == '\n' })
+	var major, minor int
+	_, version, _ := strings.Cut(erofs, "(erofs-utils) ")
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+		return w, fmt.Errorf("mkfs.erofs --version says no version: %w", err)
+	}
+	w.Tails = major > 1 || minor >= 6
+	return w, nil
+}
+
+// usage returns what a program prints about itself, with each of the arguments in turn.
+func usage(ctx context.Context, tools *toolroot.Root, program string, args ...string) (string, error) {
+	var out bytes.Buffer
+	for _, arg := range args {
+		// Some print to standard error and some fail after it.
+		shell := toolroot.Cmd{Program: "sh", Args: []string{"-c", `"$@" 2>&1 || true`, program, program, arg}, Stdout: &out}
+		if err := tools.Run(ctx, shell); err != nil {
+			return "", err
+		}
+	}
+	return out.String(), nil
+}
+
+func (w Writers) can(r Rung) bool {
+	if r.Filesystem == SquashFS {
+		return slices.Contains(w.SquashFS, r.Compressor) && (r.Filter == "" || slices.Contains(w.Filters, r.Filter))
+	}
+	return (r.Compressor == "" || slices.Contains(w.EROFS, r.Compressor)) && (!r.Tails || w.Tails)
+}
