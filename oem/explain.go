@@ -50,7 +50,7 @@ func (f *Factory) Explain(ctx context.Context, r *recipe.Recipe) (*Explained, er
 	if err != nil {
 		return nil, err
 	}
-	packed, err := f.Packer.Image(ctx, explanation.Tree, pack.Squashfs)
+	packed, err := f.Packer.Image(ctx, explanation.Tree, pack.Default)
 	if err != nil {
 		return nil, err
 	}
