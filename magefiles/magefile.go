@@ -5,12 +5,19 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 
+	"github.com/magefile/mage/mg"
+
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/manifest"
 
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
+	//mage:import fit
+	_ "github.com/flatcar/oem-sysext/magefiles/fit"
 	//mage:import platform
 	_ "github.com/flatcar/oem-sysext/magefiles/platform"
 	//mage:import recipe
@@ -35,18 +42,30 @@ func Build(ctx context.Context) error {
 
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
-// VERSION is the release's version, BASE the reference base, SOURCE_DATE_EPOCH the time of everything in it.
-// It goes to _output/VERSION/ARCH.
-func Release(ctx context.Context) error {
+// VERSION is the release's version, BASE the reference base, PROFILE what it must fit (release/budgets.yaml),
+// PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
+// It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
+func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
+
+// Fit prints how each image would be packed so that all of them fit.
+//
+// PROFILE chooses what it must fit (release/budgets.yaml), BASE the reference base. PREVIOUS are the manifests
+// of earlier releases, for what grew. Exit code 3 says that the images do not fit.
+func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, release.PrintPlan) }
+
+func withPlan(ctx context.Context, plan func(context.Context, release.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {
 		return err
 	}
-	m, err := release.Assemble(ctx, o)
+	m, err := plan(ctx, o)
+	if over := (*release.OverBudgetError)(nil); errors.As(err, &over) {
+		return mg.Fatal(release.ExitOverBudget, err)
+	}
 	if err != nil {
 		return err
 	}
-	return release.PrintRelease(os.Stdout, m)
+	return show(os.Stdout, m)
 }
 
 // Test runs all tests.

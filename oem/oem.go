@@ -15,11 +15,11 @@ import (
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/layer"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/progress"
 	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -55,13 +55,42 @@ func Select(platforms []*platform.Platform, a arch.Arch, ids ...string) ([]*plat
 	return selected, nil
 }
 
+// Staged is one platform's tree, proven to run on the base.
+type Staged struct {
+	Platform *platform.Platform
+	Tree     tree.Tree
+	Dropped  tree.Tree // what the base has already
+	Recipes  []Made    // what it was made of, in the order they are laid out
+}
+
+// RecipeOf returns the name of the recipe that a file comes from; nothing when staging added it.
+func (s *Staged) RecipeOf(path string) string {
+	for _, made := range s.Recipes {
+		if made.Tree.At(path) != nil {
+			return made.Recipe.Name.Value
+		}
+	}
+	return ""
+}
+
+// Made is one recipe's tree.
+type Made struct {
+	Recipe *recipe.Recipe
+	Tree   tree.Tree
+	Inputs []build.Input
+}
+
 // Image is the packed image of one platform.
 type Image struct {
 	pack.Image
-	Platform *platform.Platform
-	Tree     tree.Tree     // what is in it
-	Dropped  tree.Tree     // what the base has already
-	Inputs   []build.Input // what it was made from
+	Staged
+}
+
+// Layer is what becomes one image, of one platform or shared by several.
+type Layer struct {
+	Name      string   // of the image, without suffix
+	Platforms []string // ids of those that activate it
+	Tree      tree.Tree
 }
 
 // Factory is what Build works with.
@@ -74,21 +103,57 @@ type Factory struct {
 	Jobs     int // recipes and images in work at a time
 }
 
-// Build makes the images of platforms, in their order.
+// Build makes the images of platforms, in their order. Each has everything and stands alone.
 func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]Image, error) {
+	staged, err := f.Stage(ctx, platforms)
+	if err != nil {
+		return nil, err
+	}
+	images := make([]Image, len(staged))
+	err = f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
+		images[i].Staged = staged[i]
+		images[i].Image, err = f.Packer.Image(ctx, staged[i].Tree, pack.Default)
+		return err
+	})
+	return images, err
+}
+
+// Stage makes the trees of platforms, in their order.
+func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]Staged, error) {
 	resolved, err := f.resolve(ctx, recipesOf(platforms))
 	if err != nil {
 		return nil, err
 	}
-	parts, err := f.buildRecipes(ctx, resolved)
+	made, err := f.buildRecipes(ctx, resolved)
 	if err != nil {
 		return nil, err
 	}
-	images, err := f.stage(ctx, platforms, resolved, parts)
-	if err != nil {
-		return nil, err
+	return f.stage(ctx, platforms, made)
+}
+
+// Layers splits the trees of platforms: each one's own layer, in their order, then the shared ones.
+// No platform activates more than maxImages of them.
+func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
+	whole := make([]layer.Platform, len(staged))
+	for i, s := range staged {
+		whole[i] = layer.Platform{ID: s.Platform.ID.Value, Tree: s.Tree}
 	}
-	return images, f.pack(ctx, images)
+	var layers []Layer
+	for i, l := range layer.Split(whole, maxImages) {
+		named := Layer{Name: l.Name, Platforms: l.Platforms, Tree: l.Tree}
+		if !l.Shared() {
+			named.Name = staged[i].Platform.Image()
+			layers = append(layers, named)
+			continue
+		}
+		var err error
+		release := stage.Release{Image: l.Name, Title: "OEM tools of several platforms"}
+		if named.Tree, err = stage.WithRelease(l.Tree, release, f.Base, f.keep); err != nil {
+			return nil, err
+		}
+		layers = append(layers, named)
+	}
+	return layers, nil
 }
 
 // recipesOf returns the recipes of all platforms, each once.
@@ -114,20 +179,21 @@ func (f *Factory) resolve(ctx context.Context, recipes []*recipe.Recipe) ([]*bui
 }
 
 // buildRecipes makes each recipe's tree and checks that it packs into what the recipe allows.
-func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]stage.Part, error) {
-	trees := make([]tree.Tree, len(resolved))
+func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
+	made := make([]Made, len(resolved))
 	err := f.each(ctx, "recipes", len(resolved), func(ctx context.Context, i int) error {
-		var err error
-		if trees[i], err = f.Builder.Tree(ctx, resolved[i]); err != nil {
+		t, err := f.Builder.Tree(ctx, resolved[i])
+		if err != nil {
 			return err
 		}
-		return f.checkSize(ctx, resolved[i].Recipe, trees[i])
+		made[i] = Made{Recipe: resolved[i].Recipe, Tree: t, Inputs: resolved[i].Inputs()}
+		return f.checkSize(ctx, resolved[i].Recipe, t)
 	})
-	parts := map[*recipe.Recipe]stage.Part{}
-	for i, r := range resolved {
-		parts[r.Recipe] = stage.Part{Recipe: r.Recipe, Tree: trees[i]}
+	byRecipe := map[*recipe.Recipe]Made{}
+	for _, m := range made {
+		byRecipe[m.Recipe] = m
 	}
-	return parts, err
+	return byRecipe, err
 }
 
 func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) error {
@@ -143,41 +209,31 @@ func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) 
 }
 
 // stage makes and checks the trees of all platforms, and says at once what is wrong with any of them.
-func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, resolved []*build.Resolved, parts map[*recipe.Recipe]stage.Part) ([]Image, error) {
+func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, made map[*recipe.Recipe]Made) ([]Staged, error) {
 	checker, err := check.New(f.Base, f.Blobs, f.Builder.Results, f.Builder.Scratch)
 	if err != nil {
 		return nil, err
 	}
 	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree}
-	images := make([]Image, len(platforms))
+	all := make([]Staged, len(platforms))
 	mistakes := make([]error, len(platforms))
 	err = f.each(ctx, "platforms checked", len(platforms), func(ctx context.Context, i int) error {
-		p := platforms[i]
-		var own []stage.Part
-		var inputs []build.Input
-		for _, r := range p.Recipes {
-			own = append(own, parts[r])
-			at := slices.IndexFunc(resolved, func(candidate *build.Resolved) bool { return candidate.Recipe == r })
-			inputs = append(inputs, resolved[at].Inputs()...)
+		var parts []stage.Part
+		all[i].Platform = platforms[i]
+		for _, r := range platforms[i].Recipes {
+			all[i].Recipes = append(all[i].Recipes, made[r])
+			parts = append(parts, stage.Part{Recipe: r, Tree: made[r].Tree})
 		}
-		staged, err := stager.Stage(ctx, p, own)
-		images[i] = Image{Platform: p, Tree: staged.Tree, Dropped: staged.Dropped, Inputs: inputs}
-		mistakes[i] = err
+		staged, err := stager.Stage(ctx, platforms[i], parts)
+		all[i].Tree, all[i].Dropped, mistakes[i] = staged.Tree, staged.Dropped, err
 		return nil
 	})
-	return images, errors.Join(append(mistakes, err)...)
+	return all, errors.Join(append(mistakes, err)...)
 }
 
 func (f *Factory) keep(content string) (digest.SHA256, error) {
 	d, _, err := f.Blobs.Add(strings.NewReader(content))
 	return d, err
-}
-
-func (f *Factory) pack(ctx context.Context, images []Image) error {
-	return f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
-		images[i].Image, err = f.Packer.Image(ctx, images[i].Tree, pack.Default)
-		return err
-	})
 }
 
 // each runs work for 0 … n-1, several at a time, and shows how far it is.
@@ -194,9 +250,3 @@ func (f *Factory) each(ctx context.Context, what string, n int, work func(contex
 	}
 	return group.Wait()
 }
-
-// Files returns how many files and links an image has.
-func (i *Image) Files() int { return i.Tree.Files() }
-
-// Unpacked returns the sum of the sizes of an image's files.
-func (i *Image) Unpacked() size.Bytes { return i.Tree.Size() }

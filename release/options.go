@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -20,6 +21,8 @@ type Options struct {
 	BaseID    string    // the reference base's
 	Version   string    // of the release
 	Arch      arch.Arch //
+	Profile   string    // in release/budgets.yaml
+	Previous  []string  // manifests of earlier releases or their directories, the oldest first
 	Platforms []string  // ids; all that exist for the architecture when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
 	Locked    bool      // take everything from lock files, and never look anything up
@@ -31,19 +34,22 @@ type Options struct {
 // The defaults of a run without configuration.
 const (
 	DefaultBase    = "trixie"
+	DefaultProfile = "default"
 	DefaultVersion = "9999.0.0" // higher than any release of Flatcar
 	OutputDir      = "_output"
 	CacheDir       = ".cache"
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, OUTPUT, CACHE, JOBS, LOCKED and SOURCE_DATE_EPOCH.
+// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED and SOURCE_DATE_EPOCH.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
 		Checkout: checkout,
 		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
 		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
+		Profile:  orElse(os.Getenv("PROFILE"), DefaultProfile),
+		Previous: filepath.SplitList(os.Getenv("PREVIOUS")),
 		BaseID:   orElse(os.Getenv("BASE"), DefaultBase),
 		Version:  orElse(os.Getenv("VERSION"), DefaultVersion),
 		Arch:     arch.AMD64,

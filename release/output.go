@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/manifest"
@@ -37,7 +38,7 @@ const (
 )
 
 // describe keeps all files of the release as blobs and writes down what they are.
-func (w *workshop) describe(ctx context.Context, images []oem.Image, empty, full partition) (*manifest.Manifest, error) {
+func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitted, empty, full partition) (*manifest.Manifest, error) {
 	golang, err := build.FindGo(ctx)
 	if err != nil {
 		return nil, err
@@ -52,27 +53,77 @@ func (w *workshop) describe(ctx context.Context, images []oem.Image, empty, full
 		},
 		Tools: tools,
 		Go:    golang.Version,
+		Plan:  manifest.Plan{Profile: w.Profile, Budgets: plan.budgets},
 		Partition: manifest.Partition{
 			File: partitionFile, Filesystem: btrfs.FlatcarFilesystem,
 			RootHash: full.Verity.RootHash, Salt: full.Verity.Salt, UUID: full.Verity.UUID,
 			FreeBefore: empty.Free, FreeAfter: full.Free,
 		},
 	}
-	for _, image := range images {
-		m.Images = append(m.Images, describeImage(image))
-		m.Files = append(m.Files, manifest.File{Name: imageFile(image), Size: image.Size, SHA256: image.SHA256})
-	}
+	describePlan(m, staged, plan)
 	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
 	return m, w.describeRest(m)
 }
 
-func describeImage(image oem.Image) manifest.Image {
-	return manifest.Image{
-		Name: image.Platform.Image(), Platform: image.Platform.ID.Value, KernelID: image.Platform.KernelID.Value,
-		File: imageFile(image), Embedded: path.Join(embed.Dir, imageFile(image)),
-		Size: image.Size, SHA256: image.SHA256, Rung: image.Rung,
-		Files: image.Files(), Unpacked: image.Unpacked(), Dropped: image.Dropped.Files(), Inputs: image.Inputs,
+// describePlan writes down recipes, platforms and images.
+func describePlan(m *manifest.Manifest, staged []oem.Staged, plan fitted) {
+	for _, s := range staged {
+		for _, made := range s.Recipes {
+			r := manifest.Recipe{Name: made.Recipe.Name.Value, Inputs: made.Inputs}
+			if !slices.ContainsFunc(m.Recipes, func(known manifest.Recipe) bool { return known.Name == r.Name }) {
+				m.Recipes = append(m.Recipes, r)
+			}
+		}
+		m.Platforms = append(m.Platforms, describePlatform(s, plan.images))
 	}
+	slices.SortFunc(m.Recipes, func(a, b manifest.Recipe) int { return strings.Compare(a.Name, b.Name) })
+	for _, image := range plan.images {
+		m.Images = append(m.Images, describeImage(image, staged))
+		m.Files = append(m.Files, manifest.File{Name: image.file(), Size: image.Size, SHA256: image.SHA256})
+	}
+}
+
+func describePlatform(s oem.Staged, images []image) manifest.Platform {
+	p := manifest.Platform{
+		ID: s.Platform.ID.Value, Name: s.Platform.Name, KernelID: s.Platform.KernelID.Value,
+		Dropped: s.Dropped.Files(), Activates: []string{s.Platform.Image()},
+	}
+	for _, made := range s.Recipes {
+		p.Recipes = append(p.Recipes, made.Recipe.Name.Value)
+	}
+	for _, image := range images {
+		if !slices.Contains(image.Platforms, p.ID) {
+			continue
+		}
+		if image.Name == s.Platform.Image() {
+			p.Placement = image.Placement
+		} else {
+			p.Activates = append(p.Activates, image.Name)
+		}
+		p.Files += image.Tree.Files()
+		p.Unpacked += image.Tree.Size()
+		p.Read += image.Read
+	}
+	return p
+}
+
+func describeImage(i image, staged []oem.Staged) manifest.Image {
+	m := manifest.Image{
+		Name: i.Name, Platforms: i.Platforms, File: i.file(),
+		Size: i.Size, SHA256: i.SHA256, Rung: i.Rung, Cost: i.Cost, Read: i.Read, Unpacked: i.Tree.Size(),
+	}
+	if i.Placement.Embedded() {
+		m.Embedded = path.Join(embed.Dir, i.file())
+	}
+	of := slices.IndexFunc(staged, func(s oem.Staged) bool { return s.Platform.ID.Value == i.Platforms[0] })
+	for _, e := range i.Tree {
+		if e.Type != tree.Dir {
+			m.Contents = append(m.Contents, manifest.Content{
+				Path: e.Path, Size: e.Size, SHA256: e.SHA256, Target: e.Target, Recipe: staged[of].RecipeOf(e.Path),
+			})
+		}
+	}
+	return m
 }
 
 // describeRest adds the files that are neither images nor the partition.
@@ -208,7 +259,7 @@ func (w *workshop) writeImages(dir string, images []oem.Image) error {
 		return err
 	}
 	for _, image := range images {
-		path := filepath.Join(dir, imageFile(image))
+		path := filepath.Join(dir, image.Platform.Image()+".raw")
 		if d, _, err := digest.OfFile(path); err == nil && d == image.SHA256 {
 			continue
 		}

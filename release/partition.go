@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
@@ -71,10 +70,12 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 }
 
 // embed puts the images into a partition and hashes it.
-func (w *workshop) embed(ctx context.Context, empty partition, images []oem.Image) (partition, error) {
-	list := make([]embed.Image, len(images))
-	for i, image := range images {
-		list[i] = embed.Image{Name: imageFile(image), SHA256: image.SHA256, Size: image.Size}
+func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
+	var list []embed.Image
+	for _, image := range images {
+		if image.Placement.Embedded() {
+			list = append(list, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
+		}
 	}
 	inputs := []any{empty.SHA256, list, w.Epoch.Unix(), moduleVersion(compressor)}
 	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
@@ -123,5 +124,3 @@ func (w *workshop) makePartition(ctx context.Context, write func(path string) er
 	d, n, err := w.blobs.AddFile(path)
 	return partition{SHA256: d, Size: n, Free: free}, err
 }
-
-func imageFile(image oem.Image) string { return image.Platform.Image() + ".raw" }

@@ -9,14 +9,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 )
 
-// Build makes the images of platforms and writes them to OUTPUT/images/ARCH/oem-ID.raw.
+// Build makes an image of each platform that stands alone, and writes them to OUTPUT/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context, o Options) ([]oem.Image, error) {
 	w, err := open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
-	images, err := w.build(ctx)
+	factory, err := w.factory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.downloads.End()
+	images, err := factory.Build(ctx, w.platforms)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +35,7 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	defer w.close()
-	images, err := w.build(ctx)
+	factory, staged, err := w.stage(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -38,22 +43,28 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	partition, err := w.embed(ctx, empty, images)
+	fitted, err := w.fit(ctx, factory, staged, empty)
 	if err != nil {
 		return nil, err
 	}
-	m, err := w.describe(ctx, images, empty, partition)
+	partition, err := w.embed(ctx, empty, fitted.images)
+	if err != nil {
+		return nil, err
+	}
+	m, err := w.describe(ctx, staged, fitted, empty, partition)
 	if err != nil {
 		return nil, err
 	}
 	return m, w.write(ctx, m)
 }
 
-func (w *workshop) build(ctx context.Context) ([]oem.Image, error) {
+// stage makes the platforms' trees.
+func (w *workshop) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
 	factory, err := w.factory(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer w.downloads.End()
-	return factory.Build(ctx, w.platforms)
+	staged, err := factory.Stage(ctx, w.platforms)
+	return factory, staged, err
 }

@@ -3,6 +3,7 @@ package release
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
@@ -10,18 +11,23 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 )
 
-// PrintImages writes a table of images that are not part of a release.
+// PrintImages writes a table of images that stand alone.
 func PrintImages(out io.Writer, images []oem.Image) error {
-	rows := make([]manifest.Image, len(images))
-	for i, image := range images {
-		rows[i] = describeImage(image)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "platform\tfiles\tunpacked\timage\t")
+	var files int
+	var unpacked, packed size.Bytes
+	for _, image := range images {
+		fmt.Fprintf(table, "%s\t%d\t%v\t%v\t\n", image.Platform.ID, image.Tree.Files(), image.Tree.Size(), image.Size)
+		files, unpacked, packed = files+image.Tree.Files(), unpacked+image.Tree.Size(), packed+image.Size
 	}
-	return printTable(out, rows, 0)
+	fmt.Fprintf(table, "all\t%d\t%v\t%v\t\n", files, unpacked, packed)
+	return table.Flush()
 }
 
-// PrintRelease writes what each platform takes of the room in /usr, and what is left of it.
+// PrintRelease writes the plan, and what is left of /usr.
 func PrintRelease(out io.Writer, m *manifest.Manifest) error {
-	if err := printTable(out, m.Images, m.Partition.FreeBefore); err != nil {
+	if err := PrintPlan(out, m); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n/usr of %v had %v free and has %v left; root hash %v\n",
@@ -29,28 +35,34 @@ func PrintRelease(out io.Writer, m *manifest.Manifest) error {
 	return err
 }
 
-// printTable leaves the share out when there is no budget.
-func printTable(out io.Writer, images []manifest.Image, budget size.Bytes) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, "platform\tfiles\tunpacked\timage\t")
-	if budget > 0 {
-		fmt.Fprint(table, "of budget\t")
+// PrintPlan writes what each platform activates, how each image is packed, and what that takes of the budgets.
+func PrintPlan(out io.Writer, m *manifest.Manifest) error {
+	platforms := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(platforms, "platform\tplacement\tfiles\tunpacked\tcold read\tactivates")
+	for _, p := range m.Platforms {
+		fmt.Fprintf(platforms, "%s\t%s\t%d\t%v\t%s\t%s\n",
+			p.ID, p.Placement, p.Files, p.Unpacked, milliseconds(p.Read), strings.Join(p.Activates, " "))
 	}
-	fmt.Fprintln(table)
-	row := func(name string, files int, unpacked, packed size.Bytes) {
-		fmt.Fprintf(table, "%s\t%d\t%v\t%v\t", name, files, unpacked, packed)
-		if budget > 0 {
-			fmt.Fprintf(table, "%.1f %%\t", 100*float64(packed)/float64(budget))
-		}
-		fmt.Fprintln(table)
+	if err := platforms.Flush(); err != nil {
+		return err
 	}
+	images := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(images, "\nimage\trung\tunpacked\tsize\tin /usr\tcold read\tplatforms")
 	var all manifest.Image
-	for _, image := range images {
-		row(image.Platform, image.Files, image.Unpacked, image.Size)
-		all.Files += image.Files
-		all.Unpacked += image.Unpacked
-		all.Size += image.Size
+	for _, i := range m.Images {
+		fmt.Fprintf(images, "%s\t%v\t%v\t%v\t%v\t%s\t%d\n", i.Name, i.Rung, i.Unpacked, i.Size, i.Cost, milliseconds(i.Read), len(i.Platforms))
+		all.Unpacked, all.Size, all.Cost = all.Unpacked+i.Unpacked, all.Size+i.Size, all.Cost+i.Cost
 	}
-	row("all", all.Files, all.Unpacked, all.Size)
-	return table.Flush()
+	fmt.Fprintf(images, "all\t\t%v\t%v\t%v\t\t\n", all.Unpacked, all.Size, all.Cost)
+	if err := images.Flush(); err != nil {
+		return err
+	}
+	budgets := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(budgets, "\nbudget\tused\tof that fixed\tlimit\tleft")
+	for _, b := range m.Plan.Budgets {
+		fmt.Fprintf(budgets, "%s\t%v\t%v\t%v\t%v\n", b.Name, b.Used, b.Fixed, b.Limit, b.Left())
+	}
+	return budgets.Flush()
 }
+
+func milliseconds(microseconds int64) string { return fmt.Sprintf("%d ms", (microseconds+500)/1000) }

@@ -24,12 +24,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/manifest"
 )
 
 // workshop is what a run works with, all of it found or made before the work begins.
 type workshop struct {
 	Options
 	platforms []*platform.Platform
+	profile   profile
+	layout    layout
 	downloads *progress.Downloads
 	store     *fetch.Store
 	archive   *debian.Archive
@@ -69,13 +72,21 @@ func openCached(ctx context.Context, o Options) (*workshop, error) {
 }
 
 func (w *workshop) prepare(ctx context.Context) (err error) {
-	if w.platforms, err = choosePlatforms(w.Options); err != nil {
+	ids, chosen, err := choosePlatforms(w.Options)
+	if err != nil {
 		return err
 	}
+	w.platforms = chosen
 	if _, err := base.VersionID(w.Version); err != nil {
 		return err
 	}
 	if _, err := base.Load(w.BaseID); err != nil {
+		return err
+	}
+	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.BaseID, ids); err != nil {
+		return err
+	}
+	if _, err := w.previousReleases(); err != nil {
 		return err
 	}
 	if err := checkHost(); err != nil {
@@ -93,12 +104,17 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	return w.openBase(ctx)
 }
 
-func choosePlatforms(o Options) ([]*platform.Platform, error) {
+// choosePlatforms returns the ids of all platforms, and those that were asked for.
+func choosePlatforms(o Options) (ids []string, chosen []*platform.Platform, err error) {
 	all, err := oem.Definitions(os.DirFS(o.Checkout))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return oem.Select(all, o.Arch, o.Platforms...)
+	for _, p := range all {
+		ids = append(ids, p.ID.Value)
+	}
+	chosen, err = oem.Select(all, o.Arch, o.Platforms...)
+	return ids, chosen, err
 }
 
 // checkHost says what the host lacks: mounting and assembling roots need the superuser, and a few programs.
@@ -218,8 +234,12 @@ func (w *workshop) describeBase() (*target.Base, error) {
 	if err != nil {
 		return nil, err
 	}
+	config, err := os.ReadFile(w.base.Config)
+	if err != nil {
+		return nil, err
+	}
 	status, err := os.ReadFile(w.base.Status)
-	return &target.Base{Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
+	return &target.Base{Kernel: target.ParseKernelConfig(string(config)), Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
 }
 
 // factory returns what builds the images.
@@ -253,6 +273,19 @@ func (w *workshop) builder(ctx context.Context, from *target.Base) (*build.Build
 		Locked: w.Locked, Log: w.Log, Go: golang, Base: from,
 		Blobs: w.blobs, Results: w.results, Scratch: w.scratch.Dir, Tools: w.scriptTools, Epoch: w.Epoch,
 	}, nil
+}
+
+// previousReleases reads the manifests of earlier releases, the oldest first.
+func (w *workshop) previousReleases() ([]*manifest.Manifest, error) {
+	var all []*manifest.Manifest
+	for _, path := range w.Previous {
+		m, err := manifest.Read(path)
+		if err != nil {
+			return nil, fmt.Errorf("PREVIOUS: %w", err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }
 
 // timed says how long a part took that has no steps to count.

@@ -5,38 +5,45 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// releaseFile returns the tree with the file by which systemd-sysext decides whether an image fits the base
+// Release says what an image is, and what for.
+type Release struct {
+	Image    string // its name, which the file's name repeats
+	Title    string
+	Homepage string
+}
+
+// WithRelease returns the tree with the file by which systemd-sysext decides whether an image fits the base
 // (os-release(5), systemd-sysext(8)). ID, VERSION_ID and ARCHITECTURE are compared; SYSEXT_ fields only describe.
-func releaseFile(p *platform.Platform, base *target.Base, keep func(string) (digest.SHA256, error)) (tree.Tree, error) {
-	content := extensionRelease(p, base)
+func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (digest.SHA256, error)) (tree.Tree, error) {
+	content := extensionRelease(r, base)
 	d, err := keep(content)
 	if err != nil {
 		return nil, err
 	}
 	const dir = "/usr/lib/extension-release.d"
-	return tree.Tree{
+	merged, _ := tree.Merge(t, tree.Tree{
 		{Path: "/usr", Type: tree.Dir, Mode: 0o755},
 		{Path: "/usr/lib", Type: tree.Dir, Mode: 0o755},
 		{Path: dir, Type: tree.Dir, Mode: 0o755},
-		{Path: dir + "/extension-release." + p.Image(), Type: tree.File, Mode: 0o644, Size: int64(len(content)), SHA256: d},
-	}, nil
+		{Path: dir + "/extension-release." + r.Image, Type: tree.File, Mode: 0o644, Size: int64(len(content)), SHA256: d},
+	})
+	return merged, nil
 }
 
-func extensionRelease(p *platform.Platform, base *target.Base) string {
+func extensionRelease(r Release, base *target.Base) string {
 	fields := [][2]string{
 		{"ID", base.ID},
 		{"VERSION_ID", base.VersionID},
 		{"ARCHITECTURE", base.Arch.Systemd()},
 		{"EXTENSION_RELOAD_MANAGER", "1"}, // units of the image are known and upheld after the merge
-		{"SYSEXT_ID", p.Image()},
-		{"SYSEXT_NAME", p.Name + " OEM tools"},
+		{"SYSEXT_ID", r.Image},
+		{"SYSEXT_NAME", r.Title},
 		{"SYSEXT_VERSION_ID", base.VersionID},
-		{"SYSEXT_HOME_URL", p.Homepage},
+		{"SYSEXT_HOME_URL", r.Homepage},
 	}
 	var b strings.Builder
 	for _, field := range fields {

@@ -60,11 +60,10 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	}
 	merged := merge(parts, problems)
 	staged := subtract(merged, parts, s.Base, problems)
-	release, err := releaseFile(p, s.Base, s.Keep)
-	if err != nil {
+	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: p.Homepage}
+	if staged.Tree, err = WithRelease(staged.Tree, release, s.Base, s.Keep); err != nil {
 		return Staged{}, err
 	}
-	staged.Tree, _ = tree.Merge(staged.Tree, release)
 	checkLayout(staged.Tree, parts, problems)
 	checkUnits(p, staged.Tree, problems)
 	found, err := s.Check(ctx, staged.Tree)

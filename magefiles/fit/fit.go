@@ -1,0 +1,38 @@
+// Package fit holds the targets in the namespace fit.
+package fit
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/release"
+)
+
+// Explain says why the plan packs one image as it does, and what the alternatives would take.
+//
+// The argument is the image's name, such as oem-azure. PROFILE and BASE choose what it must fit.
+func Explain(ctx context.Context, image string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.Explain(ctx, o, image, os.Stdout)
+}
+
+// Calibrate measures how fast images of each rung are read on this machine.
+//
+// It packs every layer at every rung, which takes minutes; a quiet machine gives better figures.
+// What it finds replaces oem/fit/calibration.json.
+func Calibrate(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	c, err := release.Calibrate(ctx, o)
+	if err == nil {
+		fmt.Printf("%d rungs measured on %s; %s is new\n", len(c.Rungs), c.Machine, fit.CalibrationFile)
+	}
+	return err
+}

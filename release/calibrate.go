@@ -1,0 +1,169 @@
+package release
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+//go:embed coldread.sh
+var coldRead string
+
+// sampleAtLeast is how large a layer must be to be measured: small ones say more about superblocks than about rungs.
+const sampleAtLeast = 512 * size.KiB
+
+// coldReads is how often each image is read; the fastest time counts, since what disturbs only slows down.
+const coldReads = 3
+
+// margin is what the least ratios are lowered by, for layers that are not in the sample.
+const margin = 0.9
+
+// Calibrate packs the project's layers at every rung, reads the images cold, and writes what it found to the checkout.
+func Calibrate(ctx context.Context, o Options) (*fit.Calibration, error) {
+	w, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	factory, staged, err := w.stage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := factory.Layers(staged, int(w.profile.MaxImages))
+	if err != nil {
+		return nil, err
+	}
+	layers = slices.DeleteFunc(layers, func(l oem.Layer) bool { return l.Tree.Size() < sampleAtLeast })
+	ladder, err := w.ladder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &fitting{workshop: w, ladder: ladder, packer: factory.Packer}
+	if f.empty, err = w.emptyPartition(ctx); err != nil {
+		return nil, err
+	}
+	c, err := f.calibrate(ctx, layers)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := c.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return c, atomicfile.WriteBytes(filepath.Join(o.Checkout, fit.CalibrationFile), 0o644, encoded)
+}
+
+func (f *fitting) calibrate(ctx context.Context, layers []oem.Layer) (*fit.Calibration, error) {
+	machine, err := describeMachine()
+	if err != nil {
+		return nil, err
+	}
+	c := &fit.Calibration{Machine: machine, Rungs: map[string]fit.Rate{}}
+	for _, l := range layers {
+		c.Sample += l.Tree.Size()
+	}
+	step := f.Progress.Items("rungs", len(f.ladder))
+	defer step.End()
+	for _, rung := range f.ladder {
+		rate, err := f.rate(ctx, rung, layers)
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", rung, err)
+		}
+		c.Rungs[rung.String()] = rate
+		step.Add(1)
+	}
+	return c, nil
+}
+
+// rate packs all layers at a rung, reads them, and compares what they take with the reference rung.
+func (f *fitting) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) (fit.Rate, error) {
+	leastSize, leastCost := math.Inf(1), math.Inf(1)
+	var bytes, microseconds int64
+	for _, l := range layers {
+		reference, referenceCost, err := f.packed(ctx, l, pack.Default)
+		if err != nil {
+			return fit.Rate{}, err
+		}
+		packed, cost, err := f.packed(ctx, l, rung)
+		if err != nil {
+			return fit.Rate{}, err
+		}
+		leastSize = min(leastSize, float64(packed.Size)/float64(reference.Size))
+		leastCost = min(leastCost, float64(cost)/float64(referenceCost))
+		took, err := f.readCold(ctx, f.blobs.Path(packed.SHA256))
+		if err != nil {
+			return fit.Rate{}, err
+		}
+		bytes, microseconds = bytes+int64(l.Tree.Size()), microseconds+took
+	}
+	percent := func(ratio float64) fit.Percent { return fit.Percent(100 * margin * ratio) }
+	return fit.Rate{MBPerSecond: int(max(1, bytes/max(1, microseconds))), LeastSize: percent(leastSize), LeastCost: percent(leastCost)}, nil
+}
+
+func (f *fitting) packed(ctx context.Context, l oem.Layer, rung pack.Rung) (pack.Image, size.Bytes, error) {
+	packed, err := f.packer.Image(ctx, l.Tree, rung)
+	if err != nil {
+		return packed, 0, err
+	}
+	cost, err := f.cost(ctx, packed)
+	return packed, cost, err
+}
+
+// readCold returns how many microseconds it takes to read all files of an image that is in no cache.
+func (f *fitting) readCold(ctx context.Context, image string) (int64, error) {
+	dir, err := os.MkdirTemp(f.scratch.Dir, "read.")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	out, err := run.Output(ctx, run.Cmd{
+		Program: "unshare", Args: []string{"--mount", "sh", "-c", coldRead, "coldread", image, dir, strconv.Itoa(coldReads)},
+		Env: run.HostEnv("PATH"),
+	})
+	if err != nil {
+		return 0, err
+	}
+	fastest := int64(math.MaxInt64)
+	for line := range strings.Lines(string(out)) {
+		took, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("time of a read: %w", err)
+		}
+		fastest = min(fastest, took)
+	}
+	return fastest, nil
+}
+
+// describeMachine names what the speed depends on.
+func describeMachine() (string, error) {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "", err
+	}
+	_, model, found := strings.Cut(string(info), "model name")
+	if !found {
+		model = ": unknown processor"
+	}
+	model, _, _ = strings.Cut(model, "\n")
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "", errors.Join(err)
+	}
+	return fmt.Sprintf("%s, Linux %s", strings.TrimLeft(model, "\t :"), unix.ByteSliceToString(name.Release[:])), nil
+}

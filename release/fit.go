@@ -1,0 +1,285 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/embed"
+)
+
+// image is a packed layer and where it goes.
+type image struct {
+	oem.Layer
+	pack.Image
+	Placement fit.Placement
+	Cost      size.Bytes // of /usr; zero when it is not embedded
+	Read      int64      // microseconds
+}
+
+func (i image) file() string { return i.Name + ".raw" }
+
+// fitting is everything that a plan is made from.
+type fitting struct {
+	*workshop
+	ladder  []pack.Rung
+	planner *fit.Planner
+	items   []fit.Item
+	trees   [][]oem.Layer // by item and option
+	packer  *pack.Packer
+	empty   partition  // a file system without files, for measuring
+	editing sync.Mutex // kernels before 6.7 do not mount two file systems of one UUID
+}
+
+// fitted is a plan, and the images that it chose.
+type fitted struct {
+	images  []image
+	budgets []fit.Budget
+}
+
+// fit packs the platforms' layers so that they fit the partition.
+func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (fitted, error) {
+	f, err := w.newFitting(ctx, factory, staged, empty)
+	if err != nil {
+		return fitted{}, err
+	}
+	step := w.Progress.Items("images measured", 0)
+	defer step.End()
+	f.planner.Measure = func(ctx context.Context, item, option int) (fit.Taken, error) {
+		defer step.Add(1)
+		return f.measure(ctx, item, option)
+	}
+	plan, err := f.planner.Plan(ctx, f.items)
+	if over := (*fit.OverBudgetError)(nil); errors.As(err, &over) {
+		return fitted{}, w.explainOver(over, staged)
+	}
+	if err != nil {
+		return fitted{}, err
+	}
+	images, err := f.chosen(ctx, plan)
+	if err != nil {
+		return fitted{}, err
+	}
+	boot, err := w.bootBudget()
+	return fitted{images, append(plan.Budgets, w.oemBudget(images), boot)}, err
+}
+
+func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (*fitting, error) {
+	calibration, err := fit.LoadCalibration()
+	if err != nil {
+		return nil, err
+	}
+	f := &fitting{workshop: w, packer: factory.Packer}
+	f.ladder, err = w.ladder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.ladder = slices.DeleteFunc(f.ladder, func(r pack.Rung) bool { return !calibration.Has(r) })
+	if !slices.Contains(f.ladder, pack.Default) {
+		return nil, fmt.Errorf("%s has no %v, which all others are compared with; run scripts/mage fit:calibrate", fit.CalibrationFile, pack.Default)
+	}
+	if err := f.addItems(factory, staged); err != nil {
+		return nil, err
+	}
+	if f.empty, err = w.emptyPartition(ctx); err != nil {
+		return nil, err
+	}
+	f.planner = &fit.Planner{
+		Calibration: calibration, OEM: w.layout.OEMPartition.Bytes, Jobs: w.Jobs, Measure: f.measure,
+	}
+	f.planner.Budgets, err = w.sharedBudgets(empty)
+	return f, err
+}
+
+// ladder returns the rungs that the base's kernel reads and the tool root makes.
+func (w *workshop) ladder(ctx context.Context) ([]pack.Rung, error) {
+	always := func(pack.Writers) bool { return true }
+	writers, err := store.Memo(w.results, "writers", w.tools.Versions(pack.Tools...), always, func() (pack.Writers, error) {
+		return pack.Detect(ctx, w.tools)
+	})
+	return pack.Ladder(w.Arch, w.target.Kernel, writers), err
+}
+
+// addItems makes an item of each platform and of each shared layer.
+func (f *fitting) addItems(factory *oem.Factory, staged []oem.Staged) error {
+	var inUsr []oem.Staged
+	for _, s := range staged {
+		if slices.Contains(f.profile.places(s.Platform.ID.Value), fit.InUsr) {
+			inUsr = append(inUsr, s)
+		}
+	}
+	layers, err := factory.Layers(inUsr, int(f.profile.MaxImages))
+	if err != nil {
+		return err
+	}
+	own := map[string]oem.Layer{}
+	for _, l := range layers[:len(inUsr)] {
+		own[l.Name] = l
+	}
+	for _, s := range staged {
+		id := s.Platform.ID.Value
+		whole := oem.Layer{Name: s.Platform.Image(), Platforms: []string{id}, Tree: s.Tree}
+		item := fit.Item{Name: whole.Name, Activations: 1}
+		var trees []oem.Layer
+		for n, place := range f.profile.places(id) {
+			l := whole
+			if place == fit.InUsr {
+				l = own[whole.Name]
+			}
+			item.Options = append(item.Options, f.options(l, place, n > 0)...)
+			trees = append(trees, slices.Repeat([]oem.Layer{l}, len(f.ladder))...)
+		}
+		f.items, f.trees = append(f.items, item), append(f.trees, trees)
+	}
+	for _, l := range layers[len(inUsr):] {
+		item := fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: f.options(l, fit.InUsr, false)}
+		f.items, f.trees = append(f.items, item), append(f.trees, slices.Repeat([]oem.Layer{l}, len(f.ladder)))
+	}
+	return nil
+}
+
+func (f *fitting) options(l oem.Layer, place fit.Placement, demoted bool) []fit.Option {
+	var options []fit.Option
+	for _, rung := range f.ladder {
+		options = append(options, fit.Option{Rung: rung, Placement: place, Unpacked: l.Tree.Size(), Demoted: demoted})
+	}
+	return options
+}
+
+// sharedBudgets are those that all embedded images count in.
+func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
+	before := btrfs.FlatcarFilesystem - empty.Free
+	kernel, err := os.Stat(w.base.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
+	sent := before + w.layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
+	return []fit.Budget{
+		{Name: "images", Limit: w.profile.Images.Bytes},
+		{Name: "/usr", Limit: w.layout.Filesystem.Bytes - w.profile.Headroom.Bytes, Used: before, Fixed: before},
+		{Name: "payload", Limit: w.layout.Payload.Bytes, Used: sent, Fixed: sent},
+	}, nil
+}
+
+// bootBudget is what kernel and initramfs take of what machines have for them.
+func (w *workshop) bootBudget() (fit.Budget, error) {
+	b := fit.Budget{Name: "kernel and initramfs", Limit: w.layout.Boot.Bytes}
+	for _, file := range []string{w.base.Kernel, w.base.Initrd} {
+		info, err := os.Stat(file)
+		if err != nil {
+			return b, err
+		}
+		b.Used += size.Bytes(info.Size())
+	}
+	b.Fixed = b.Used
+	if b.Left() < 0 {
+		return b, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, budgetsFile)
+	}
+	return b, nil
+}
+
+// oemBudget is what the largest image for the OEM partition takes of it. Each machine has one of them.
+func (w *workshop) oemBudget(images []image) fit.Budget {
+	b := fit.Budget{Name: "OEM partition", Limit: w.layout.OEMPartition.Bytes}
+	for _, i := range images {
+		if i.Placement.Whole() {
+			b.Used = max(b.Used, i.Size)
+		}
+	}
+	return b
+}
+
+// measure packs one option of an item, and measures what the image takes of a file system like the base's.
+func (f *fitting) measure(ctx context.Context, item, option int) (fit.Taken, error) {
+	choice := f.items[item].Options[option]
+	packed, err := f.packer.Image(ctx, f.trees[item][option].Tree, choice.Rung)
+	if err != nil {
+		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
+	}
+	cost, err := f.cost(ctx, packed)
+	return fit.Taken{Size: packed.Size, Cost: cost}, err
+}
+
+// chosen returns the images of a plan, shared ones without platforms that went elsewhere.
+func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
+	var images []image
+	elsewhere := map[string]bool{}
+	for i, d := range plan.Decisions {
+		option, l := f.items[i].Options[d.Option], f.trees[i][d.Option]
+		packed, err := f.packer.Image(ctx, l.Tree, option.Rung)
+		if err != nil {
+			return nil, err
+		}
+		own := image{Layer: l, Image: packed, Placement: option.Placement, Read: d.Read}
+		if option.Placement.Embedded() {
+			own.Cost = d.Cost
+		}
+		if option.Placement != fit.InUsr {
+			elsewhere[l.Platforms[0]] = true
+		}
+		if f.items[i].Activations != 1 {
+			own.Platforms = slices.DeleteFunc(slices.Clone(l.Platforms), func(id string) bool { return elsewhere[id] })
+		}
+		if len(own.Platforms) > 0 {
+			images = append(images, own)
+		}
+	}
+	slices.SortFunc(images, func(a, b image) int { return strings.Compare(a.Name, b.Name) })
+	return images, nil
+}
+
+// cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
+func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
+	inputs := []any{f.empty.SHA256, packed.SHA256, moduleVersion(compressor)}
+	always := func(size.Bytes) bool { return true }
+	return store.Memo(f.results, "cost", inputs, always, func() (size.Bytes, error) {
+		f.editing.Lock()
+		defer f.editing.Unlock()
+		dir, err := os.MkdirTemp(f.scratch.Dir, "cost.")
+		if err != nil {
+			return 0, err
+		}
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "usr.bin")
+		list := []embed.Image{{Name: "image.raw", SHA256: packed.SHA256, Size: packed.Size}}
+		if err := embed.Images(ctx, f.blobs.Path(f.empty.SHA256), path, list, f.blobs, f.Epoch); err != nil {
+			return 0, err
+		}
+		free, err := btrfs.Free(ctx, path)
+		return f.empty.Free - free, err
+	})
+}
+
+// emptyPartition has a file system without files, but for the directory that images go to.
+func (w *workshop) emptyPartition(ctx context.Context) (partition, error) {
+	inputs := []any{time.Unix(0, 0), w.tools.Versions(btrfsTools...), moduleVersion(compressor)}
+	return store.Memo(w.results, "empty", inputs, w.there, func() (partition, error) {
+		return w.makePartition(ctx, func(path string) error {
+			source, err := os.MkdirTemp(w.scratch.Dir, "empty.")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(source)
+			if err := os.MkdirAll(filepath.Join(source, embed.Dir), 0o755); err != nil {
+				return err
+			}
+			return btrfs.Format(ctx, w.tools, path, btrfs.Options{
+				Source: source, Filesystem: btrfs.FlatcarFilesystem, Partition: btrfs.FlatcarPartition, Epoch: time.Unix(0, 0),
+				UUID: btrfs.UUID{1},
+			})
+		})
+	})
+}

@@ -1,0 +1,145 @@
+package release
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// ExitOverBudget is the exit code of a run that found that the images do not fit.
+const ExitOverBudget = 3
+
+// OverBudgetError says that the images do not fit, who takes what, and what would help. Nothing was embedded.
+type OverBudgetError struct {
+	*fit.OverBudgetError
+	Growth  map[string]size.Bytes // by image, since the release before, of what it takes at least
+	Largest []sizedFile           // of all images
+	Grown   []grownRecipe         // since the release before
+}
+
+type sizedFile struct {
+	path, recipe string
+	size         size.Bytes
+}
+
+type grownRecipe struct {
+	name string
+	by   size.Bytes // unpacked
+}
+
+// Unwrap returns what the planner said.
+func (e *OverBudgetError) Unwrap() error { return e.OverBudgetError }
+
+// largestFiles is how many files the message names.
+const largestFiles = 10
+
+func (e *OverBudgetError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v\n\n", e.OverBudgetError)
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth\trung\t")
+	var all size.Bytes
+	for _, s := range e.Smallest {
+		all += s.Cost
+	}
+	for _, s := range e.Smallest {
+		growth := "-"
+		if by, known := e.Growth[s.Name]; known {
+			growth = signed(by)
+		}
+		fmt.Fprintf(table, "%s\t%v\t%.1f %%\t%s\t%v\t\n", s.Name, s.Cost, 100*float64(s.Cost)/float64(max(1, all)), growth, s.Rung)
+	}
+	writeFlushed(table)
+	fmt.Fprintf(&b, "\nThe largest files:\n")
+	for _, f := range e.Largest {
+		fmt.Fprintf(&b, "  %10v  %s (%s)\n", f.size, f.path, f.recipe)
+	}
+	for _, g := range e.Grown {
+		fmt.Fprintf(&b, "\nRecipe %s grew by %v since the last release.", g.name, g.by)
+	}
+	fmt.Fprintf(&b, "\nWhat helps: prune files that nothing needs in the recipes named above; place a platform on the OEM partition "+
+		"(placement: in %s); or raise the budget there, in review. Nothing was embedded.", budgetsFile)
+	return b.String()
+}
+
+// writeFlushed is for tables in memory, where nothing can fail.
+func writeFlushed(table *tabwriter.Writer) { _ = table.Flush() }
+
+func signed(b size.Bytes) string {
+	if b < 0 {
+		return b.String()
+	}
+	return "+" + b.String()
+}
+
+// explainOver adds to the planner's error what a person needs to do something about it.
+func (w *workshop) explainOver(over *fit.OverBudgetError, staged []oem.Staged) error {
+	e := &OverBudgetError{OverBudgetError: over, Growth: map[string]size.Bytes{}, Largest: largest(staged)}
+	previous, err := w.previousReleases()
+	if err != nil {
+		return errors.Join(e, err)
+	}
+	if len(previous) == 0 {
+		return e
+	}
+	last := previous[len(previous)-1]
+	for _, image := range last.Images {
+		for _, s := range over.Smallest {
+			if s.Name == image.Name {
+				e.Growth[s.Name] = s.Cost - image.Cost
+			}
+		}
+	}
+	e.Grown = grown(staged, last)
+	return e
+}
+
+// largest returns the largest files of all platforms, each path and content once.
+func largest(staged []oem.Staged) []sizedFile {
+	var files []sizedFile
+	for _, s := range staged {
+		for _, e := range s.Tree {
+			f := sizedFile{e.Path, s.RecipeOf(e.Path), size.Bytes(e.Size)}
+			if e.Type == tree.File && !slices.Contains(files, f) {
+				files = append(files, f)
+				slices.SortStableFunc(files, func(a, b sizedFile) int { return cmp.Compare(b.size, a.size) })
+				files = files[:min(len(files), largestFiles)]
+			}
+		}
+	}
+	return files
+}
+
+// grown returns the recipes that have more bytes than in an earlier release, those that grew most first.
+func grown(staged []oem.Staged, last *manifest.Manifest) []grownRecipe {
+	before := map[string]size.Bytes{}
+	counted := map[string]bool{}
+	for _, image := range last.Images {
+		for _, c := range image.Contents {
+			if !counted[c.Path+c.SHA256.String()] {
+				counted[c.Path+c.SHA256.String()] = true
+				before[c.Recipe] += size.Bytes(c.Size)
+			}
+		}
+	}
+	var all []grownRecipe
+	for _, s := range staged {
+		for _, made := range s.Recipes {
+			g := grownRecipe{made.Recipe.Name.Value, made.Tree.Size() - before[made.Recipe.Name.Value]}
+			if g.by > 0 && !slices.Contains(all, g) {
+				all = append(all, g)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b grownRecipe) int { return cmp.Compare(b.by, a.by) })
+	return all
+}
