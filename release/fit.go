@@ -31,6 +31,12 @@ type image struct {
 
 func (i image) file() string { return i.Name + ".raw" }
 
+// wholeImage is an image that has all of a platform, to be embedded without a plan.
+func wholeImage(i oem.Image) image {
+	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
+	return image{Layer: l, Image: i.Image, Placement: fit.InUsr}
+}
+
 // fitting is everything that a plan is made from.
 type fitting struct {
 	*workshop

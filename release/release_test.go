@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/pack/packtest"
 	"github.com/flatcar/oem-sysext/oem/progress"
 	"github.com/flatcar/oem-sysext/oem/run"
 	"github.com/flatcar/oem-sysext/oem/size"
@@ -38,7 +39,8 @@ var made struct {
 	once     sync.Once
 	err      error
 	workshop *workshop
-	images   []oem.Image
+	staged   []oem.Staged
+	images   []image
 	manifest *manifest.Manifest
 }
 
@@ -50,7 +52,7 @@ func options(t *testing.T, cache, output string) Options {
 	}
 	return Options{
 		Checkout: checkout, Output: output, Cache: cache,
-		BaseID: DefaultBase, Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
+		BaseID: DefaultBase, Profile: DefaultProfile, Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
 		Progress: progress.To(t.Output()), Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -72,7 +74,17 @@ func theRelease(t *testing.T) {
 		if made.workshop, made.err = open(ctx, o); made.err != nil {
 			return
 		}
-		made.images, made.err = made.workshop.build(ctx)
+		var factory *oem.Factory
+		if factory, made.staged, made.err = made.workshop.stage(ctx); made.err != nil {
+			return
+		}
+		var empty partition
+		if empty, made.err = made.workshop.format(ctx); made.err != nil {
+			return
+		}
+		var plan fitted
+		plan, made.err = made.workshop.fit(ctx, factory, made.staged, empty)
+		made.images = plan.images
 	})
 	if made.err != nil {
 		t.Fatal(made.err)
@@ -114,32 +126,35 @@ func TestSumsCoverEverything(t *testing.T) {
 	}
 }
 
-// TestKernelReadsTheStagedTrees mounts each image and compares it with what was staged.
-func TestKernelReadsTheStagedTrees(t *testing.T) {
+// TestKernelReadsTheLayers mounts each image and compares it with the layer that was packed.
+func TestKernelReadsTheLayers(t *testing.T) {
 	theRelease(t)
 	for _, image := range made.images {
-		got, err := mounted(t, file(imageFile(image)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(image.Tree.Listing(), got.Listing()); diff != "" {
-			t.Errorf("%s: %s", image.Platform.ID, diff)
+		if diff := cmp.Diff(image.Tree.Listing(), packtest.Mounted(t, file(image.file())).Listing()); diff != "" {
+			t.Errorf("%s: %s", image.Name, diff)
 		}
 	}
 }
 
-// TestBaseMergesEachImage lets the base's own systemd-sysext merge each image. Its exit status says nothing
-// about an image that does not match, so what counts is the merged tree.
-func TestBaseMergesEachImage(t *testing.T) {
+// TestBaseMergesEachPlatform lets the base's own systemd-sysext merge what each platform activates. Its exit status says
+// nothing about an image that does not match, so what counts is the merged tree: all that was staged for the platform.
+func TestBaseMergesEachPlatform(t *testing.T) {
 	theRelease(t)
 	work := t.TempDir()
 	want := ""
-	for _, image := range made.images {
-		addImage(t, work, image.Platform.Image(), image.Tree, file(imageFile(image)))
-		want += image.Platform.Image() + ":" + image.Platform.Image() + "\n"
+	for i, p := range made.manifest.Platforms {
+		if diff := cmp.Diff(p.ID, made.staged[i].Platform.ID.Value); diff != "" {
+			t.Fatal(diff)
+		}
+		var images []string
+		for _, name := range p.Activates {
+			images = append(images, file(name+".raw"))
+		}
+		addSet(t, work, p.ID, made.staged[i].Tree, images...)
+		want += p.ID + ": " + strings.Join(slices.Sorted(slices.Values(p.Activates)), " ") + "\n"
 	}
 	addWrong(t, work)
-	want += "oem-wrong:\n"
+	want += "wrong: \n"
 	out, err := run.Output(t.Context(), run.Cmd{
 		Program: "unshare", Args: []string{"--mount", "sh", "testdata/merge.sh", work, made.workshop.base.Usr},
 		Env: run.HostEnv("PATH"),
@@ -147,13 +162,78 @@ func TestBaseMergesEachImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, string(out)); diff != "" {
+	sorted := func(lines string) []string { return slices.Sorted(strings.Lines(lines)) }
+	if diff := cmp.Diff(sorted(want), sorted(inOrder(string(out)))); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// addImage puts an image where merge.sh finds it, with the sums of the files that are in it.
-func addImage(t *testing.T, work, name string, content tree.Tree, image string) {
+// inOrder sorts the names after each set's: systemd has them in the order of versions.
+func inOrder(lines string) string {
+	var b strings.Builder
+	for line := range strings.Lines(lines) {
+		set, merged, _ := strings.Cut(strings.TrimSpace(line), ":")
+		fmt.Fprintf(&b, "%s: %s\n", set, strings.Join(slices.Sorted(slices.Values(strings.Fields(merged))), " "))
+	}
+	return b.String()
+}
+
+// TestLayersAreShared says what layers promise: less in all than the platforms have, at most so many images for each,
+// and nothing in a platform's images that its tree does not have.
+func TestLayersAreShared(t *testing.T) {
+	theRelease(t)
+	var shared int
+	var unpacked, apart size.Bytes
+	for _, image := range made.images {
+		unpacked += image.Tree.Size()
+		if len(image.Platforms) > 1 {
+			shared++
+		}
+		for _, s := range made.staged {
+			if !slices.Contains(image.Platforms, s.Platform.ID.Value) {
+				continue
+			}
+			for _, e := range image.Tree {
+				has, there := s.Tree.Find(e.Path)
+				if !strings.HasPrefix(e.Path, "/usr/lib/extension-release.d/") && (!there || !has.Equal(e)) {
+					t.Errorf("%s brings %s to %s, which should not have it", image.Name, e.Path, s.Platform.ID)
+				}
+			}
+		}
+	}
+	for _, s := range made.staged {
+		apart += s.Tree.Size()
+	}
+	if shared == 0 || unpacked >= apart {
+		t.Errorf("%d shared layers; %v in all layers, %v in the platforms' trees", shared, unpacked, apart)
+	}
+	for _, p := range made.manifest.Platforms {
+		if len(p.Activates) > int(made.workshop.profile.MaxImages) {
+			t.Errorf("%s activates %v", p.ID, p.Activates)
+		}
+	}
+}
+
+// TestCostsAreWhatTheyTake compares what was measured one by one with what embedding all of them took.
+func TestCostsAreWhatTheyTake(t *testing.T) {
+	theRelease(t)
+	var costs size.Bytes
+	for _, image := range made.manifest.Images {
+		costs += image.Cost
+	}
+	took := made.manifest.Partition.FreeBefore - made.manifest.Partition.FreeAfter
+	if off := took - costs; max(off, -off) > size.Bytes(len(made.images)+4)*4*size.KiB { // ends of tree blocks
+		t.Errorf("all images took %d B; measured were %d B", took, costs)
+	}
+	for _, b := range made.manifest.Plan.Budgets {
+		if b.Left() < 0 {
+			t.Errorf("%s: %v of %v is used", b.Name, b.Used, b.Limit)
+		}
+	}
+}
+
+// addSet puts images where merge.sh finds them, with the sums of the files that are in them.
+func addSet(t *testing.T, work, set string, content tree.Tree, images ...string) {
 	t.Helper()
 	var sums strings.Builder
 	for _, e := range content {
@@ -161,10 +241,16 @@ func addImage(t *testing.T, work, name string, content tree.Tree, image string) 
 			fmt.Fprintf(&sums, "%v  %s\n", e.SHA256, e.Path)
 		}
 	}
-	if err := os.Symlink(image, filepath.Join(work, name+".raw")); err != nil {
+	dir := filepath.Join(work, set)
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(work, name+".sums"), []byte(sums.String()), 0o644); err != nil {
+	for _, image := range images {
+		if err := os.Symlink(image, filepath.Join(dir, filepath.Base(image))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sums"), []byte(sums.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,7 +274,11 @@ func addWrong(t *testing.T, work string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addImage(t, work, "oem-wrong", content, w.blobs.Path(image.SHA256))
+	wrong := filepath.Join(t.TempDir(), "oem-wrong.raw")
+	if err := os.Symlink(w.blobs.Path(image.SHA256), wrong); err != nil {
+		t.Fatal(err)
+	}
+	addSet(t, work, "wrong", content, wrong)
 }
 
 // TestPartitionHoldsTheImages reads the partition as the kernel does.
@@ -338,6 +428,8 @@ func TestNothingIsMadeOfWrongOptions(t *testing.T) {
 	for want, spoil := range map[string]func(*Options){
 		`no reference base "nope"`: func(o *Options) { o.BaseID = "nope" },
 		`no platform "azrue"`:      func(o *Options) { o.Platforms = []string{"azrue"} },
+		`no profile "tiny"`:        func(o *Options) { o.Profile = "tiny" },
+		"PREVIOUS: open /nowhere":  func(o *Options) { o.Previous = []string{"/nowhere"} },
 		"../../evil":               func(o *Options) { o.Version = "../../evil" },
 	} {
 		o := options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
@@ -351,7 +443,7 @@ func TestNothingIsMadeOfWrongOptions(t *testing.T) {
 	}
 }
 
-func TestTooLargeNamesEveryImage(t *testing.T) {
+func TestEmbeddingChecksTheRoomAgain(t *testing.T) {
 	theRelease(t)
 	w := made.workshop
 	huge := made.images[0]
@@ -360,12 +452,12 @@ func TestTooLargeNamesEveryImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.embed(t.Context(), empty, []oem.Image{huge, made.images[1]})
+	_, err = w.embed(t.Context(), empty, []image{huge, made.images[1]})
 	var over *embed.OverBudgetError
 	if !errors.As(err, &over) {
 		t.Fatalf("error is %v", err)
 	}
-	for _, want := range []string{imageFile(huge), imageFile(made.images[1]), "short", "nothing was embedded"} {
+	for _, want := range []string{huge.file(), made.images[1].file(), "short", "nothing was embedded"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

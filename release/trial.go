@@ -81,9 +81,18 @@ func Try(ctx context.Context, o Options, id string) (*Trial, error) {
 
 // trialMachine makes a machine with the base and the chosen images in its first slot.
 func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
-	images, err := w.build(ctx)
+	factory, err := w.factory(ctx)
 	if err != nil {
 		return vm.Machine{}, err
+	}
+	defer w.downloads.End()
+	built, err := factory.Build(ctx, w.platforms)
+	if err != nil {
+		return vm.Machine{}, err
+	}
+	var images []image
+	for _, i := range built {
+		images = append(images, wholeImage(i))
 	}
 	empty, err := w.format(ctx)
 	if err != nil {
