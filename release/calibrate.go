@@ -28,6 +28,9 @@ var coldRead string
 // sampleAtLeast is how large a layer must be to be measured: small ones say more about superblocks than about rungs.
 const sampleAtLeast = 512 * size.KiB
 
+// readAtLeast is how large a layer must be to be read: starting a program takes as long as reading a small one.
+const readAtLeast = 4 * size.MiB
+
 // coldReads is how often each image is read; the fastest time counts, since what disturbs only slows down.
 const coldReads = 3
 
@@ -76,7 +79,9 @@ func (f *fitting) calibrate(ctx context.Context, layers []oem.Layer) (*fit.Calib
 	}
 	c := &fit.Calibration{Machine: machine, Rungs: map[string]fit.Rate{}}
 	for _, l := range layers {
-		c.Sample += l.Tree.Size()
+		if l.Tree.Size() >= readAtLeast {
+			c.Sample += l.Tree.Size()
+		}
 	}
 	step := f.Progress.Items("rungs", len(f.ladder))
 	defer step.End()
@@ -106,6 +111,9 @@ func (f *fitting) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) 
 		}
 		leastSize = min(leastSize, float64(packed.Size)/float64(reference.Size))
 		leastCost = min(leastCost, float64(cost)/float64(referenceCost))
+		if l.Tree.Size() < readAtLeast {
+			continue
+		}
 		took, err := f.readCold(ctx, f.blobs.Path(packed.SHA256))
 		if err != nil {
 			return fit.Rate{}, err

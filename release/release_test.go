@@ -44,7 +44,7 @@ var made struct {
 	manifest *manifest.Manifest
 }
 
-func options(t *testing.T, cache, output string) Options {
+func options(t testing.TB, cache, output string) Options {
 	t.Helper()
 	checkout, err := filepath.Abs("..")
 	if err != nil {
@@ -57,7 +57,7 @@ func options(t *testing.T, cache, output string) Options {
 	}
 }
 
-func theRelease(t *testing.T) {
+func theRelease(t testing.TB) {
 	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go")...)

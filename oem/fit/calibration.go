@@ -18,7 +18,7 @@ var calibration []byte
 // Calibration is what was measured of each rung on one machine, with this project's own layers.
 type Calibration struct {
 	Machine string          `json:"machine"` // processor, kernel and tools
-	Sample  size.Bytes      `json:"sample"`  // how much was packed and read at each rung
+	Sample  size.Bytes      `json:"sample"`  // how many bytes of files were read at each rung
 	Rungs   map[string]Rate `json:"rungs"`   // by name
 }
 

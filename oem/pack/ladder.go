@@ -13,21 +13,24 @@ import (
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 )
 
-// all are the rungs that are worth a try. Left out are those that another one beats in size and speed:
-// gzip, squashfs zstd-15 beyond 128K, and erofs zstd, which takes mkfs.erofs 1.8 twenty times as long for larger images.
+// Where ends of files go in erofs (mkfs.erofs -E).
+const (
+	inline   = "ztailpacking" // beside their inodes, since erofs-utils 1.5
+	together = "fragments"    // compressed together, since 1.6: smaller, and slow to read where files are small
+)
+
+// all are the rungs that are worth a try. Left out are those that another one beats in size and speed: gzip,
+// squashfs xz below 1M, squashfs zstd-22, erofs lz4hc with fragments or above 64K, erofs lzma below 1M,
+// and erofs zstd, which takes mkfs.erofs 1.8 twenty times as long as mksquashfs for larger images.
 var all = []Rung{
 	{Filesystem: EROFS},
 	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 4 * size.KiB},
-	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 64 * size.KiB, Tails: true},
-	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 1 * size.MiB, Tails: true},
-	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 64 * size.KiB, Tails: true},
-	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 1 * size.MiB, Tails: true},
+	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 64 * size.KiB, Tails: inline},
+	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 1 * size.MiB, Tails: together},
 	{Filesystem: SquashFS, Compressor: "zstd", Level: 3, Block: 128 * size.KiB},
 	Default,
 	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 512 * size.KiB},
 	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 1 * size.MiB},
-	{Filesystem: SquashFS, Compressor: "zstd", Level: 22, Block: 1 * size.MiB},
-	{Filesystem: SquashFS, Compressor: "xz", Block: 128 * size.KiB},
 	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB},
 	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "x86"},
 	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "arm64"},
@@ -66,7 +69,7 @@ type Writers struct {
 	SquashFS []string // compressors of mksquashfs
 	Filters  []string // of its xz
 	EROFS    []string // compressors of mkfs.erofs
-	Tails    bool     // mkfs.erofs compresses ends of files together (its fragments, since 1.6)
+	Tails    []string // what mkfs.erofs can do with ends of files
 }
 
 // Detect asks the tool root's image writers what they can do.
@@ -95,7 +98,12 @@ func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
 		return w, fmt.Errorf("mkfs.erofs --version says no version: %w", err)
 	}
-	w.Tails = major > 1 || minor >= 6
+	if major > 1 || minor >= 5 {
+		w.Tails = append(w.Tails, inline)
+	}
+	if major > 1 || minor >= 6 {
+		w.Tails = append(w.Tails, together)
+	}
 	return w, nil
 }
 
@@ -116,5 +124,5 @@ func (w Writers) can(r Rung) bool {
 	if r.Filesystem == SquashFS {
 		return slices.Contains(w.SquashFS, r.Compressor) && (r.Filter == "" || slices.Contains(w.Filters, r.Filter))
 	}
-	return (r.Compressor == "" || slices.Contains(w.EROFS, r.Compressor)) && (!r.Tails || w.Tails)
+	return (r.Compressor == "" || slices.Contains(w.EROFS, r.Compressor)) && (r.Tails == "" || slices.Contains(w.Tails, r.Tails))
 }

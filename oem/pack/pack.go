@@ -109,8 +109,8 @@ func (p *Packer) erofs(t tree.Tree, rung Rung, file string) (toolroot.Cmd, error
 	if rung.Compressor != "" {
 		args = append(args, fmt.Sprintf("-z%s,level=%d", rung.Compressor, rung.Level), fmt.Sprintf("-C%d", rung.Block))
 	}
-	if rung.Tails {
-		args = append(args, "-Efragments")
+	if rung.Tails != "" {
+		args = append(args, "-E"+rung.Tails)
 	}
 	return toolroot.Cmd{Program: "mkfs.erofs", Args: append(args, file)}, nil
 }

@@ -138,7 +138,7 @@ func TestUserSpaceReadsSquashFS(t *testing.T) {
 
 // A rung is offered only where the kernel reads it and the tools make it.
 func TestLadderAssumesNothing(t *testing.T) {
-	writers := Writers{SquashFS: []string{"gzip", "xz", "zstd"}, Filters: []string{"x86", "arm64"}, EROFS: []string{"lz4", "lz4hc", "lzma"}, Tails: true}
+	writers := Writers{SquashFS: []string{"gzip", "xz", "zstd"}, Filters: []string{"x86", "arm64"}, EROFS: []string{"lz4", "lz4hc", "lzma"}, Tails: []string{inline, together}}
 	names := func(a arch.Arch, kernel target.KernelConfig, writers Writers) string {
 		var names []string
 		for _, r := range Ladder(a, kernel, writers) {
@@ -166,7 +166,7 @@ func TestLadderAssumesNothing(t *testing.T) {
 		t.Errorf("arm64 has %s", got)
 	}
 	old := Writers{SquashFS: []string{"xz"}, EROFS: []string{"lz4", "lz4hc"}}
-	if got, want := names(arch.AMD64, everything, old), "erofs erofs-lz4hc-12-4K squashfs-xz-128K squashfs-xz-1M"; got != want {
+	if got, want := names(arch.AMD64, everything, old), "erofs erofs-lz4hc-12-4K squashfs-xz-1M"; got != want {
 		t.Errorf("old tools make %s; want %s", got, want)
 	}
 }

@@ -23,7 +23,7 @@ type Rung struct {
 	Level      int        `json:"level,omitempty"`      // zero where the compressor has none
 	Block      size.Bytes `json:"block,omitempty"`      // of squashfs: what is compressed in one piece; of erofs: the most that such a piece becomes
 	Filter     string     `json:"filter,omitempty"`     // of machine code, before xz: as squashfs-tools name it
-	Tails      bool       `json:"tails,omitempty"`      // of erofs: ends of files are compressed together
+	Tails      string     `json:"tails,omitempty"`      // of erofs: what becomes of ends of files, as mkfs.erofs names it
 }
 
 // String prints the rung's name, which is unique: "squashfs-zstd-15-128K", "squashfs-xz-1M-x86", "erofs".
@@ -41,8 +41,8 @@ func (r Rung) String() string {
 	if r.Filter != "" {
 		parts = append(parts, r.Filter)
 	}
-	if r.Tails {
-		parts = append(parts, "tails")
+	if r.Tails != "" {
+		parts = append(parts, r.Tails)
 	}
 	return strings.Join(parts, "-")
 }
