@@ -20,7 +20,7 @@ var (
 	fast   = pack.Rung{Filesystem: pack.EROFS}
 	middle = pack.Default
 	slow   = pack.Rung{Filesystem: pack.SquashFS, Compressor: "xz", Block: 1 * size.MiB}
-	rungs  = []pack.Rung{fast, middle, slow}
+	tested = []pack.Rung{fast, middle, slow}
 )
 
 var calibrated = &Calibration{Rungs: map[string]Rate{
@@ -53,7 +53,7 @@ func newWorld(rng *rand.Rand, images int, places ...Placement) *world {
 		for n, place := range places {
 			unpacked := size.Bytes(1+rng.IntN(40)) * size.MiB
 			reference := unpacked / 3
-			for _, rung := range rungs {
+			for _, rung := range tested {
 				least := calibrated.Rungs[rung.String()]
 				t := Taken{least.LeastSize.of(reference), least.LeastCost.of(reference)}
 				if rung == middle {

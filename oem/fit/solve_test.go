@@ -2,6 +2,8 @@ package fit
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -104,10 +106,18 @@ func instance(rng *rand.Rand, kind string, images, rungs, budgets int, scale int
 func TestSolveEqualsTryingEverything(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	solved, impossible := 0, 0
-	for kind := range kinds {
-		for n := range 1500 {
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		for n := range 2500 {
 			// Small numbers make many plans equal.
-			limits, images := instance(rng, kind, rng.IntN(7), 1+rng.IntN(5), rng.IntN(4), []int64{4, 40, 1 << 40}[n%3])
+			limits, images := instance(rng, kind, rng.IntN(7), 1+rng.IntN(5), rng.IntN(4), []int64{4, 40, 5000, 1 << 30, 1 << 50}[n%5])
+			if n%7 == 0 { // two budgets that are the same
+				limits = append(limits, limits[:min(1, len(limits))]...)
+				for _, choices := range images {
+					for i, c := range choices {
+						choices[i].Takes = append(c.Takes, c.Takes[:min(1, len(c.Takes))]...)
+					}
+				}
+			}
 			if n%10 == 0 {
 				for b := range limits {
 					limits[b] = limits[b] * 2 / 3
@@ -160,20 +170,54 @@ func blocks(limits []size.Bytes, images [][]Choice) ([]size.Bytes, [][]Choice) {
 	return limits, images
 }
 
-func BenchmarkSolve(b *testing.B) {
-	for kind := range kinds {
-		for _, budgets := range []int{1, 2, 4} {
-			b.Run(fmt.Sprintf("%s/%d budgets", kind, budgets), func(b *testing.B) {
-				rng := rand.New(rand.NewPCG(3, 4))
-				var longest time.Duration
-				for b.Loop() {
-					limits, images := blocks(instance(rng, kind, 500, 20, budgets, 1000))
-					start := time.Now()
-					Solve(limits, images)
-					longest = max(longest, time.Since(start))
-				}
-				b.ReportMetric(longest.Seconds(), "longest-s")
-			})
+// rungs is an instance like real ones: images of 16 KiB to 60 MiB, packed the harder the slower they read.
+// All budgets are taken nearly the same of, and all limits bind.
+func rungs(rng *rand.Rand, images, rungs, budgets int) ([]size.Bytes, [][]Choice) {
+	const block = 4 * size.KiB
+	ratios := []float64{1.0, 0.52, 0.43, 0.35, 0.30, 0.285, 0.27, 0.255, 0.25, 0.245}
+	speeds := []float64{323, 547, 510, 330, 274, 171, 112, 42, 38, 34} // of the unpacked bytes, in MB/s
+	choices := make([][]Choice, images)
+	limits := make([]size.Bytes, budgets)
+	for i := range choices {
+		unpacked := 16 * 1024 * math.Exp(rng.Float64()*math.Log(60*1024/16))
+		most, least := size.Bytes(0), size.Bytes(math.MaxInt64)
+		for r := range rungs {
+			kind := r * len(ratios) / rungs
+			s := size.Bytes(unpacked*ratios[kind]*(0.85+0.3*rng.Float64())/float64(block)+1) * block
+			c := Choice{Read: int64(unpacked / (speeds[kind] * (0.85 + 0.3*rng.Float64()))), Size: s}
+			for range budgets {
+				c.Takes = append(c.Takes, s+size.Bytes(rng.Int64N(int64(s/50/block)+1))*block)
+			}
+			most, least = max(most, s), min(least, s)
+			choices[i] = append(choices[i], c)
+		}
+		for b := range limits {
+			limits[b] += least + (most-least)*3/10
 		}
 	}
+	return limits, choices
+}
+
+func BenchmarkSolve(b *testing.B) {
+	measure := func(name string, budgets int, instance func(*rand.Rand) ([]size.Bytes, [][]Choice)) {
+		b.Run(fmt.Sprintf("%s/%d budgets", name, budgets), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(3, 4))
+			var longest time.Duration
+			for b.Loop() {
+				limits, images := instance(rng)
+				start := time.Now()
+				Solve(limits, images)
+				longest = max(longest, time.Since(start))
+			}
+			b.ReportMetric(longest.Seconds(), "longest-s")
+		})
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		measure(kind, 1, func(rng *rand.Rand) ([]size.Bytes, [][]Choice) {
+			return blocks(instance(rng, kind, 500, 20, 1, 1000))
+		})
+	}
+	measure("real rungs", 1, func(rng *rand.Rand) ([]size.Bytes, [][]Choice) { return rungs(rng, 500, 20, 1) })
+	// Several budgets that images take different amounts of are harder; plans have one that is tightest for all images.
+	measure("real rungs, 100 images", 2, func(rng *rand.Rand) ([]size.Bytes, [][]Choice) { return rungs(rng, 100, 10, 2) })
 }
