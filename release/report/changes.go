@@ -1,0 +1,286 @@
+package report
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// changes are what two releases differ in.
+type changes struct {
+	Ground  []change       // base and tools
+	Recipes []recipeChange // by name
+	Images  []imageChange  // by name
+	Files   []fileChange   // those with the largest difference first
+}
+
+// change is a thing that was something else. An empty end means that it was not there.
+type change struct{ Kind, Name, Old, New string }
+
+// How says in a word what happened.
+func (c change) How() string { return how(c.Old != "", c.New != "") }
+
+func how(before, after bool) string {
+	switch {
+	case !before:
+		return "added"
+	case !after:
+		return "removed"
+	}
+	return "changed"
+}
+
+// recipeChange is a recipe with other inputs or other files than before.
+type recipeChange struct {
+	Name   string
+	How    string
+	Inputs []change
+	Files  tally
+}
+
+// imageChange is an image that appeared, went, was packed another way, or holds something else.
+type imageChange struct {
+	Name     string
+	How      string
+	Old, New string // rungs
+	Room     size.Bytes
+}
+
+// fileChange is a path whose content differs in some platform, wherever the image that carries it was moved to.
+type fileChange struct {
+	Path   string
+	How    string
+	Recipe string
+	Images []string // that have it, or had it when it is gone
+	Size   size.Bytes
+}
+
+// tally sums changes of files up.
+type tally struct {
+	Added, Removed, Changed int
+	Size                    size.Bytes
+}
+
+func (t *tally) add(f fileChange) {
+	switch f.How {
+	case "added":
+		t.Added++
+	case "removed":
+		t.Removed++
+	default:
+		t.Changed++
+	}
+	t.Size += f.Size
+}
+
+// Count is the number of files in it.
+func (t tally) Count() int { return t.Added + t.Removed + t.Changed }
+
+func tallyOf(files []fileChange) tally {
+	var t tally
+	for _, f := range files {
+		t.add(f)
+	}
+	return t
+}
+
+func compare(before, after *manifest.Manifest) *changes {
+	files := fileChanges(before, after)
+	return &changes{
+		Ground:  differences(ground(before), ground(after)),
+		Recipes: recipeChanges(before, after, files),
+		Images:  imageChanges(before, after),
+		Files:   files,
+	}
+}
+
+// Any tells whether there is anything to show.
+func (c *changes) Any() bool { return len(c.Ground)+len(c.Recipes)+len(c.Images)+len(c.Files) > 0 }
+
+// ground is what everything was built on.
+func ground(m *manifest.Manifest) map[string]string {
+	things := maps.Clone(m.Tools)
+	if things == nil {
+		things = map[string]string{}
+	}
+	things["base "+m.Base.ID] = m.Base.VersionID + " (/usr " + m.Base.Usr.Short() + ")"
+	things["compiler"] = m.Go
+	return things
+}
+
+// differences compares by name and returns what differs, by name.
+func differences(before, after map[string]string) []change {
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	var list []change
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if before[name] != after[name] {
+			list = append(list, change{Name: name, Old: before[name], New: after[name]})
+		}
+	}
+	return list
+}
+
+func recipeChanges(before, after *manifest.Manifest, files []fileChange) []recipeChange {
+	had, has, sums := byRecipe(before), byRecipe(after), map[string]tally{}
+	for _, f := range files {
+		sum := sums[f.Recipe]
+		sum.add(f)
+		sums[f.Recipe] = sum
+	}
+	names := slices.Concat(slices.Collect(maps.Keys(had)), slices.Collect(maps.Keys(has)), slices.Collect(maps.Keys(sums)))
+	slices.Sort(names)
+	var list []recipeChange
+	for _, name := range slices.Compact(names) {
+		was, known := had[name]
+		is, knows := has[name]
+		staged := !known && !knows // files of no recipe
+		c := recipeChange{Name: name, How: how(known || staged, knows || staged), Inputs: inputChanges(was, is), Files: sums[name]}
+		if c.How != "changed" || len(c.Inputs) > 0 || c.Files.Count() > 0 {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func byRecipe(m *manifest.Manifest) map[string][]build.Input {
+	inputs := map[string][]build.Input{}
+	for _, r := range m.Recipes {
+		inputs[r.Name] = r.Inputs
+	}
+	return inputs
+}
+
+// inputChanges names versions, and digests where those are all that differs.
+func inputChanges(before, after []build.Input) []change {
+	type key struct{ kind, name string }
+	index := func(inputs []build.Input) map[key]build.Input {
+		by := map[key]build.Input{}
+		for _, i := range inputs {
+			by[key{i.Kind, i.Name}] = i
+		}
+		return by
+	}
+	had, has := index(before), index(after)
+	all := maps.Clone(had)
+	maps.Copy(all, has)
+	var list []change
+	for k := range all {
+		was, is := had[k], has[k]
+		if was == is {
+			continue
+		}
+		c := change{k.kind, k.name, cmp.Or(was.Version, shortDigest(was.Digest)), cmp.Or(is.Version, shortDigest(is.Digest))}
+		if c.Old == c.New {
+			c.Old, c.New = shortDigest(was.Digest), shortDigest(is.Digest)
+		}
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b change) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return list
+}
+
+// shortDigest keeps the kind of a digest and as many digits as people compare.
+func shortDigest(d string) string {
+	const digits = 12
+	if kind, value, found := strings.Cut(d, ":"); found && len(value) > digits {
+		return kind + ":" + value[:digits]
+	}
+	return d
+}
+
+func imageChanges(before, after *manifest.Manifest) []imageChange {
+	var names []string
+	for _, i := range slices.Concat(before.Images, after.Images) {
+		names = append(names, i.Name)
+	}
+	slices.Sort(names)
+	var list []imageChange
+	for _, name := range slices.Compact(names) {
+		was, is := imageOf(before, name), imageOf(after, name)
+		c := imageChange{Name: name, How: how(was != nil, is != nil)}
+		if was != nil {
+			c.Old = was.Rung.String()
+			c.Room -= room(was)
+		}
+		if is != nil {
+			c.New = is.Rung.String()
+			c.Room += room(is)
+		}
+		if c.How != "changed" || was.SHA256 != is.SHA256 || c.Room != 0 {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// variant is one content of a path. Platforms may have different ones.
+type variant struct {
+	size   int64
+	sha256 digest.SHA256
+	target string
+}
+
+// pathContents is everything that a release has at one path.
+type pathContents struct {
+	variants map[variant]bool
+	images   []string
+	recipe   string
+}
+
+func byPath(m *manifest.Manifest) map[string]pathContents {
+	paths := map[string]pathContents{}
+	for _, i := range m.Images {
+		for _, c := range i.Contents {
+			p, there := paths[c.Path]
+			if !there {
+				p.variants = map[variant]bool{}
+			}
+			p.variants[variant{c.Size, c.SHA256, c.Target}] = true
+			p.images = append(p.images, i.Name)
+			p.recipe = c.Recipe
+			paths[c.Path] = p
+		}
+	}
+	return paths
+}
+
+// fileChanges compares what all images have together: that a file moved to a shared image is no change of the file.
+func fileChanges(before, after *manifest.Manifest) []fileChange {
+	had, has := byPath(before), byPath(after)
+	all := maps.Clone(had)
+	maps.Copy(all, has)
+	var list []fileChange
+	for path, p := range all { // as it is now, or was when it is gone
+		was, is := had[path].variants, has[path].variants
+		if maps.Equal(was, is) {
+			continue
+		}
+		f := fileChange{Path: path, How: how(was != nil, is != nil), Recipe: p.recipe, Images: p.images}
+		f.Size = sizeWithout(is, was) - sizeWithout(was, is)
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b fileChange) int {
+		return cmp.Or(cmp.Compare(max(b.Size, -b.Size), max(a.Size, -a.Size)), strings.Compare(a.Path, b.Path))
+	})
+	return list
+}
+
+// sizeWithout sums up those variants that are not among others.
+func sizeWithout(variants, others map[variant]bool) size.Bytes {
+	var total size.Bytes
+	for v := range variants {
+		if !others[v] {
+			total += size.Bytes(v.size)
+		}
+	}
+	return total
+}

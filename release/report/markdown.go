@@ -1,0 +1,266 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// How much Markdown names before it sums up: what it is pasted into has a limit, 65 536 characters for a comment on GitHub.
+const (
+	maxMarkdownFiles  = 25
+	maxMarkdownInputs = 15 // of one recipe
+)
+
+// Markdown writes the figures of HTML as GitHub's Markdown. previous are as for HTML.
+func Markdown(w io.Writer, m *manifest.Manifest, previous []*manifest.Manifest) error {
+	f, err := work(m, previous)
+	if err != nil {
+		return err
+	}
+	md := markdown{bufio.NewWriter(w), f}
+	md.summary()
+	md.images()
+	md.platforms()
+	md.budgets()
+	md.changes()
+	return md.Flush()
+}
+
+// markdown writes one report. Errors stay in the buffer until it is flushed.
+type markdown struct {
+	*bufio.Writer
+	*figures
+}
+
+func (md *markdown) line(format string, args ...any) { fmt.Fprintf(md, format+"\n", args...) }
+
+// heading starts a part, which Markdown wants to be apart from what comes before.
+func (md *markdown) heading(format string, args ...any) { md.line("\n"+format+"\n", args...) }
+
+// table starts a table. A column whose title starts with ">" is aligned to the right.
+func (md *markdown) table(titles ...string) {
+	var rule []string
+	for i, title := range titles {
+		mark := "---"
+		if number, isNumber := strings.CutPrefix(title, ">"); isNumber {
+			titles[i], mark = number, "---:"
+		}
+		rule = append(rule, mark)
+	}
+	md.row(titles...)
+	md.row(rule...)
+}
+
+func (md *markdown) row(cells ...string) { md.line("| %s |", strings.Join(cells, " | ")) }
+
+func (md *markdown) summary() {
+	md.heading("## OEM tools %s, %s", plain(md.Version), plain(md.Arch))
+	since := ""
+	if md.Last != nil {
+		since = fmt.Sprintf(" (%s since %s)", signed(md.Grown()), plain(md.Last.Version))
+	}
+	md.line("**%v** for %s of %s in `/usr`%s; %.1f %% of their files’ %v. %v free of %v, and %v of headroom.",
+		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, percent(md.Embedded, md.Unpacked), md.Unpacked,
+		md.Parts.Free, md.Partition.Filesystem, md.Parts.Headroom)
+	md.line("Base %s %s, epoch %s, root hash `%v`.", plain(md.Base.ID), plain(md.Base.VersionID), md.When.Format("2006-01-02 15:04 UTC"), md.Partition.RootHash)
+}
+
+func (md *markdown) images() {
+	md.heading("### Plan")
+	md.table("image", "rung", ">unpacked", ">size", ">cost in `/usr`", ">change", ">cold read", "sha256")
+	for _, i := range md.Images {
+		cost := "–"
+		if i.Embedded != "" {
+			cost = i.Cost.String()
+		}
+		rung := code(i.Rung.String())
+		if was := i.Repacked(); was != "" {
+			rung += ", was " + code(was)
+		}
+		md.row(code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), code(i.SHA256.Short()))
+	}
+	md.row("**all**", "", md.Unpacked.String(), "", md.Embedded.String(), "", "", "")
+}
+
+func (md *markdown) platforms() {
+	md.heading("### Platforms")
+	md.table("platform", "name", ">own", ">shared", ">in all", ">change", ">cold read", ">images", ">files")
+	for _, p := range md.Platforms {
+		var shared size.Bytes
+		for _, i := range p.Images {
+			if isShared(i) {
+				shared += room(i)
+			}
+		}
+		name := plain(p.Name)
+		if p.OnOEM() {
+			name += ", on the OEM partition"
+		}
+		md.row(code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
+			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Platform.Files))
+	}
+}
+
+// since prints a growth, and nothing where there is no release to compare with.
+func (md *markdown) since(grown *size.Bytes) string {
+	if md.Last == nil {
+		return ""
+	}
+	return growth(grown)
+}
+
+func (md *markdown) budgets() {
+	md.heading("### Budgets%s", of(md.Plan.Profile))
+	md.table("budget", ">used", ">of it fixed", ">limit", ">left", ">share")
+	for _, b := range md.Plan.Budgets {
+		left := (b.Limit - b.Used).String()
+		if b.Used > b.Limit {
+			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
+		}
+		md.row(code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", percent(b.Used, b.Limit)))
+	}
+}
+
+func of(profile string) string {
+	if profile == "" {
+		return ""
+	}
+	return " of the profile " + plain(profile)
+}
+
+func (md *markdown) changes() {
+	if md.Changes == nil {
+		return
+	}
+	md.heading("### Changes since %s", plain(md.Last.Version))
+	if !md.Changes.Any() {
+		md.line("Nothing changed.")
+		return
+	}
+	for _, c := range md.Changes.Ground {
+		md.line("- %s %s", code(c.Name), ends(c))
+	}
+	for _, r := range md.Changes.Recipes {
+		md.recipe(r)
+	}
+	md.changedImages()
+	md.changedFiles()
+}
+
+func (md *markdown) recipe(r recipeChange) {
+	name := "files of no recipe"
+	if r.Name != "" {
+		name = "recipe " + code(r.Name)
+	}
+	files := "same files"
+	if r.Files.Count() > 0 {
+		files = fmt.Sprintf("%s (%v), %s", count(r.Files.Count(), "file"), r.Files, signed(r.Files.Size))
+	}
+	md.line("- %s %s: %s", name, r.How, files)
+	shown := min(len(r.Inputs), maxMarkdownInputs)
+	for _, c := range r.Inputs[:shown] {
+		md.line("  - %s %s %s", plain(c.Kind), code(c.Name), ends(c))
+	}
+	if rest := len(r.Inputs) - shown; rest > 0 {
+		md.line("  - and %s", count(rest, "more input"))
+	}
+}
+
+// ends prints what a thing was and is.
+func ends(c change) string {
+	switch {
+	case c.Old == "":
+		return code(c.New) + " added"
+	case c.New == "":
+		return code(c.Old) + " removed"
+	}
+	return code(c.Old) + " → " + code(c.New)
+}
+
+func (md *markdown) changedImages() {
+	if len(md.Changes.Images) == 0 {
+		return
+	}
+	md.heading("#### Changed images")
+	md.table("image", "", "rung", ">room")
+	for _, c := range md.Changes.Images {
+		rung := code(c.New)
+		switch {
+		case c.New == "":
+			rung = code(c.Old)
+		case c.Old != "" && c.Old != c.New:
+			rung = code(c.Old) + " → " + code(c.New)
+		}
+		md.row(code(c.Name), c.How, rung, signed(c.Room))
+	}
+}
+
+func (md *markdown) changedFiles() {
+	if len(md.Changes.Files) == 0 {
+		return
+	}
+	md.heading("#### Changed files")
+	md.table("file", "", "recipe", "images", ">size")
+	shown := md.Changes.Files[:min(len(md.Changes.Files), maxMarkdownFiles)]
+	for _, c := range shown {
+		images := code(c.Images[0])
+		if more := len(c.Images) - 1; more > 0 {
+			images += fmt.Sprintf(" and %d more", more)
+		}
+		recipe := "–"
+		if c.Recipe != "" {
+			recipe = code(c.Recipe)
+		}
+		md.row(code(c.Path), c.How, recipe, images, signed(c.Size))
+	}
+	if rest := tallyOf(md.Changes.Files[len(shown):]); rest.Count() > 0 {
+		md.row(fmt.Sprintf("%s beyond the %d largest differences", count(rest.Count(), "more file"), maxMarkdownFiles), rest.String(), "", "", signed(rest.Size))
+	}
+}
+
+// code prints a name so that nothing in it is read as Markdown, HTML, a link or a mention, in a table or out of it
+// (GitHub Flavored Markdown, Code spans, and Tables about pipes).
+func code(name string) string {
+	longest, run := 0, 0
+	for _, r := range name {
+		run++
+		if r != '`' {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	fence := strings.Repeat("`", longest+1)
+	space := ""
+	if name == "" || strings.HasPrefix(name, "`") || strings.HasSuffix(name, "`") {
+		space = " "
+	}
+	return fence + space + strings.ReplaceAll(oneLine(name), "|", `\|`) + space + fence
+}
+
+// plain escapes all punctuation that Markdown knows, for texts that are ours and should look like text.
+func plain(text string) string {
+	var b strings.Builder
+	for _, r := range oneLine(text) {
+		if strings.ContainsRune("\\`*_{}[]<>()#+!|~&$@", r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// oneLine replaces what would end a line, or is not to be seen.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}

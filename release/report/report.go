@@ -1,0 +1,242 @@
+// Package report tells people what is in a release: what takes the room, what it costs at boot, what changed.
+//
+// In go the release's manifest and those of earlier releases, out comes one HTML file that needs nothing else, or Markdown
+// for a pull request or a job summary. The same manifests give the same bytes. Names in a manifest may come from packages
+// of others, so whatever they hold is shown and never interpreted.
+//
+// Refused are earlier releases for another architecture, and platforms that activate what is no image of their release.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// usrBudget is the name of the budget for /usr's file system. What it leaves of the file system is headroom.
+const usrBudget = "usr"
+
+// figures are what both forms of a report say about a release.
+type figures struct {
+	*manifest.Manifest
+	When      time.Time
+	Last      *manifest.Manifest // the release before this one, or nil
+	Images    []image            // the largest first
+	Platforms []platform         // the largest first
+	Rungs     []rung             // the most used ones first
+	Parts     parts
+	Embedded  size.Bytes // what all embedded images cost
+	Unpacked  size.Bytes // what their files would take
+	Slowest   platform   // to be read at boot
+	Releases  []release  // oldest first, this one last
+	Changes   *changes   // since Last, or nil
+}
+
+// image is a manifest's image and what it was in the last release.
+type image struct {
+	manifest.Image
+	Last *manifest.Image // nil when it is new
+}
+
+// Room is what an image takes where it lies: in /usr, or else on the OEM partition.
+func room(i *manifest.Image) size.Bytes {
+	if i.Embedded == "" {
+		return i.Size
+	}
+	return i.Cost
+}
+
+// Room is what the image takes where it lies.
+func (i image) Room() size.Bytes { return room(&i.Image) }
+
+// Shared tells whether several platforms may activate the image.
+func (i image) Shared() bool { return isShared(&i.Image) }
+
+func isShared(i *manifest.Image) bool { return len(i.Platforms) > 1 }
+
+// Growth is what the image takes more than in the last release, where it was there.
+func (i image) Growth() *size.Bytes {
+	if i.Last == nil {
+		return nil
+	}
+	grown := i.Room() - room(i.Last)
+	return &grown
+}
+
+// Repacked names the rung of the last release, where it was another one.
+func (i image) Repacked() string {
+	if i.Last == nil || i.Last.Rung == i.Rung {
+		return ""
+	}
+	return i.Last.Rung.String()
+}
+
+// platform is a manifest's platform with what it activates.
+type platform struct {
+	manifest.Platform
+	Images []*manifest.Image
+	Room   size.Bytes
+	Growth *size.Bytes // nil when it is new
+}
+
+// OnOEM tells whether the platform's image is not in /usr.
+func (p platform) OnOEM() bool { return p.Placement == fit.OnOEM }
+
+// rung sums up what is packed one way.
+type rung struct {
+	Name           string
+	Images         int
+	Unpacked, Size size.Bytes
+}
+
+// Ratio is what packing leaves of a hundred bytes.
+func (r rung) Ratio() float64 { return percent(r.Size, r.Unpacked) }
+
+// parts are what the file system of the USR partition consists of.
+type parts struct{ Base, Images, Metadata, Headroom, Free size.Bytes }
+
+// release is one point of the history.
+type release struct {
+	Version   string
+	Embedded  size.Bytes
+	Free      size.Bytes
+	Platforms map[string]size.Bytes // room by id
+}
+
+// Grown is what all embedded images take more than in the last release.
+func (f *figures) Grown() size.Bytes { return f.Embedded - embeddedCost(f.Last) }
+
+// work gathers the figures, and refuses manifests that do not fit together.
+func work(m *manifest.Manifest, previous []*manifest.Manifest) (*figures, error) {
+	f := &figures{Manifest: m, When: time.Unix(m.Epoch, 0).UTC(), Parts: partsOf(m)}
+	for _, earlier := range slices.Concat(previous, []*manifest.Manifest{m}) {
+		if earlier.Arch != m.Arch {
+			return nil, fmt.Errorf("the earlier release %s is for %s; wanted releases for %s only, as the one to report on",
+				earlier.Version, earlier.Arch, m.Arch)
+		}
+		point, err := pointOf(earlier)
+		if err != nil {
+			return nil, err
+		}
+		f.Releases = append(f.Releases, point)
+	}
+	if len(previous) > 0 {
+		f.Last = previous[len(previous)-1]
+		f.Changes = compare(f.Last, m)
+	}
+	f.Embedded = f.Releases[len(f.Releases)-1].Embedded
+	f.addImages()
+	f.addPlatforms()
+	return f, nil
+}
+
+// partsOf divides a file system. Rounding by the file system, and its own bookkeeping for the images, is metadata.
+func partsOf(m *manifest.Manifest) parts {
+	p := parts{
+		Base:   m.Partition.Filesystem - m.Partition.FreeBefore,
+		Images: embeddedCost(m),
+	}
+	for _, b := range m.Plan.Budgets {
+		if b.Name == usrBudget {
+			p.Headroom = min(max(0, m.Partition.Filesystem-b.Limit), m.Partition.FreeAfter)
+		}
+	}
+	p.Free = m.Partition.FreeAfter - p.Headroom
+	p.Metadata = max(0, m.Partition.FreeBefore-m.Partition.FreeAfter-p.Images)
+	return p
+}
+
+func embeddedCost(m *manifest.Manifest) size.Bytes {
+	var cost size.Bytes
+	for _, i := range m.Images {
+		if i.Embedded != "" {
+			cost += i.Cost
+		}
+	}
+	return cost
+}
+
+func pointOf(m *manifest.Manifest) (release, error) {
+	r := release{Version: m.Version, Embedded: embeddedCost(m), Free: m.Partition.FreeAfter, Platforms: map[string]size.Bytes{}}
+	for _, p := range m.Platforms {
+		images, err := activated(m, p)
+		if err != nil {
+			return r, err
+		}
+		r.Platforms[p.ID] = roomOf(images)
+	}
+	return r, nil
+}
+
+// activated finds a platform's images.
+func activated(m *manifest.Manifest, p manifest.Platform) ([]*manifest.Image, error) {
+	images := make([]*manifest.Image, len(p.Activates))
+	for i, name := range p.Activates {
+		if images[i] = imageOf(m, name); images[i] == nil {
+			return nil, fmt.Errorf("release %s: platform %q activates %q, which is none of its images", m.Version, p.ID, name)
+		}
+	}
+	return images, nil
+}
+
+// imageOf returns nil when there is none of that name.
+func imageOf(m *manifest.Manifest, name string) *manifest.Image {
+	at := slices.IndexFunc(m.Images, func(i manifest.Image) bool { return i.Name == name })
+	if at < 0 {
+		return nil
+	}
+	return &m.Images[at]
+}
+
+func roomOf(images []*manifest.Image) size.Bytes {
+	var all size.Bytes
+	for _, i := range images {
+		all += room(i)
+	}
+	return all
+}
+
+func (f *figures) addImages() {
+	rungs := map[string]*rung{}
+	for _, i := range f.Manifest.Images {
+		with := image{Image: i}
+		if f.Last != nil {
+			with.Last = imageOf(f.Last, i.Name)
+		}
+		f.Images = append(f.Images, with)
+		f.Unpacked += i.Unpacked
+		name := i.Rung.String()
+		if rungs[name] == nil {
+			rungs[name] = &rung{Name: name}
+		}
+		rungs[name].Images++
+		rungs[name].Unpacked += i.Unpacked
+		rungs[name].Size += i.Size
+	}
+	f.Rungs = byCount(rungs)
+	slices.SortStableFunc(f.Images, func(a, b image) int { return cmp.Compare(b.Room(), a.Room()) })
+}
+
+func (f *figures) addPlatforms() {
+	this := f.Releases[len(f.Releases)-1]
+	for _, p := range f.Manifest.Platforms {
+		images, _ := activated(f.Manifest, p) // pointOf has found them
+		with := platform{Platform: p, Images: images, Room: this.Platforms[p.ID]}
+		if f.Last != nil {
+			if before, there := f.Releases[len(f.Releases)-2].Platforms[p.ID]; there {
+				grown := with.Room - before
+				with.Growth = &grown
+			}
+		}
+		if p.Read > f.Slowest.Read {
+			f.Slowest = with
+		}
+		f.Platforms = append(f.Platforms, with)
+	}
+	slices.SortStableFunc(f.Platforms, func(a, b platform) int { return cmp.Compare(b.Room, a.Room) })
+}

@@ -1,0 +1,80 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/size"
+)
+
+// signed prints a difference with its sign, "±0" for none.
+func signed(b size.Bytes) string {
+	switch {
+	case b > 0:
+		return "+" + b.String()
+	case b < 0:
+		return "−" + (-b).String()
+	}
+	return "±0"
+}
+
+// growth prints a difference to the last release, "new" where there is nothing to compare with.
+func growth(b *size.Bytes) string {
+	if b == nil {
+		return "new"
+	}
+	return signed(*b)
+}
+
+// duration prints three digits or so: times are for comparing, and measured on one machine.
+func duration(microseconds int64) string {
+	d := time.Duration(microseconds) * time.Microsecond
+	if d < time.Second {
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1000)
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+// percent is what a part is of a whole, zero of nothing.
+func percent(part, whole size.Bytes) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}
+
+// count prints a number with its noun: "1 file", "2 files".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// String says what is in a tally: "3 added, 1 removed, 12 changed".
+func (t tally) String() string {
+	var words []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{t.Added, "added"}, {t.Removed, "removed"}, {t.Changed, "changed"}} {
+		if part.n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// byCount puts what most images use first.
+func byCount(rungs map[string]*rung) []rung {
+	var list []rung
+	for _, name := range slices.Sorted(maps.Keys(rungs)) {
+		list = append(list, *rungs[name])
+	}
+	slices.SortStableFunc(list, func(a, b rung) int { return cmp.Compare(b.Images, a.Images) })
+	return list
+}
