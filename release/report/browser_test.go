@@ -177,7 +177,7 @@ func TestBrowserZoomsByKeyboard(t *testing.T) {
 	b.expect(t, "Escape", focused, "alpha")
 }
 
-// rects gives the tiles of a map as numbers: where they end, and how much they cover.
+// covered is how much of the map its tiles cover, and how many reach out of it.
 const covered = `(() => {
 	const map = document.getElementById('map').getBoundingClientRect();
 	let area = 0, out = 0;

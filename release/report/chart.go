@@ -62,8 +62,11 @@ func scale(releases []release, value func(release) *size.Bytes) (low, high, step
 		}
 	}
 	step = roundStep((high - low) / 3)
-	low = low / step * step
-	high = (high/step + 1) * step
+	flat := low == high
+	low, high = low/step*step, (high/step+1)*step
+	if flat { // in the middle, not on the ground
+		low = max(0, low-step)
+	}
 	return low, high, step
 }
 

@@ -103,7 +103,7 @@ func (md *markdown) platforms() {
 			name += ", on the OEM partition"
 		}
 		md.row(code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
-			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Platform.Files))
+			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files))
 	}
 }
 
