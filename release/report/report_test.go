@@ -329,15 +329,6 @@ func TestLargeReleaseStaysSmall(t *testing.T) {
 	}
 }
 
-func TestMovedFilesDidNotChange(t *testing.T) {
-	last, this := releases()
-	for _, f := range compare(last, this).Files {
-		if strings.Contains(f.Path, "libpython") {
-			t.Errorf("%s went to a shared image and is reported as %s", f.Path, f.How)
-		}
-	}
-}
-
 func TestWithoutImages(t *testing.T) {
 	empty := &manifest.Manifest{Version: "1", Arch: "amd64"}
 	render(t, empty, nil)
