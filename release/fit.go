@@ -175,7 +175,7 @@ func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
 	sent := before + w.layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
 	return []fit.Budget{
 		{Name: "images", Limit: w.profile.Images.Bytes},
-		{Name: "/usr", Limit: w.layout.Filesystem.Bytes - w.profile.Headroom.Bytes, Used: before, Fixed: before},
+		{Name: "usr", Limit: w.layout.Filesystem.Bytes - w.profile.Headroom.Bytes, Used: before, Fixed: before},
 		{Name: "payload", Limit: w.layout.Payload.Bytes, Used: sent, Fixed: sent},
 	}, nil
 }

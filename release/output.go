@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/report"
 )
 
 // Names in a release directory that do not depend on a platform.
@@ -35,6 +37,9 @@ const (
 	kernelFile    = "vmlinuz"
 	initrdFile    = "initrd"
 	sumsFile      = "SHA256SUMS"
+
+	reportFile         = "report.html"
+	reportMarkdownFile = "report.md" // for a pull request or a job's summary
 )
 
 // describe keeps all files of the release as blobs and writes down what they are.
@@ -157,7 +162,7 @@ func (o Options) Dir() string { return filepath.Join(o.Output, o.Version, string
 // write makes the release directory. A directory that is right already is left alone;
 // any other one is replaced as a whole, after the new one is complete.
 func (w *workshop) write(ctx context.Context, m *manifest.Manifest) (err error) {
-	extra, err := ownFiles(m)
+	extra, err := w.ownFiles(m)
 	if err != nil {
 		return err
 	}
@@ -183,13 +188,25 @@ func (w *workshop) write(ctx context.Context, m *manifest.Manifest) (err error) 
 	return swap(temp, dir)
 }
 
-// ownFiles returns what is written from the manifest itself: the manifest, and the sums of everything.
-func ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
+// ownFiles returns what is written from the manifest itself: the manifest, the reports, and the sums of everything.
+func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	encoded, err := m.Encode()
 	if err != nil {
 		return nil, err
 	}
-	sums := map[string]digest.SHA256{manifest.FileName: digest.Of(encoded)}
+	previous, err := w.previousReleases()
+	if err != nil {
+		return nil, err
+	}
+	var page, markdown bytes.Buffer
+	if err := errors.Join(report.HTML(&page, m, previous), report.Markdown(&markdown, m, previous)); err != nil {
+		return nil, err
+	}
+	own := map[string][]byte{manifest.FileName: encoded, reportFile: page.Bytes(), reportMarkdownFile: markdown.Bytes()}
+	sums := map[string]digest.SHA256{}
+	for name, content := range own {
+		sums[name] = digest.Of(content)
+	}
 	for _, f := range m.Files {
 		sums[f.Name] = f.SHA256
 	}
@@ -197,7 +214,8 @@ func ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		fmt.Fprintf(&list, "%v  %s\n", sums[name], name) // as sha256sum --check reads it
 	}
-	return map[string][]byte{manifest.FileName: encoded, sumsFile: []byte(list.String())}, nil
+	own[sumsFile] = []byte(list.String())
+	return own, nil
 }
 
 // isComplete tells whether a directory holds the release, byte for byte, and nothing else.

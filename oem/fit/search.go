@@ -30,12 +30,12 @@ func (p *problem) search(prices []float64, bound float64, lowest, ceiling int64)
 }
 
 type search struct {
-	limits  []int64 // what a better plan than the best may cost, and the budgets
-	prices  []float64
-	bound   float64
-	images  []decision // those with the closest options first
-	trail   [][]step   // of the partial plans after each image
-	best    []int
+	limits []int64 // what a better plan than the best may cost, and the budgets
+	prices []float64
+	bound  float64
+	images []decision // those with the closest options first
+	trail  [][]step   // of the partial plans after each image
+	best   []int
 }
 
 // decision is one image and what comes after it.
