@@ -26,7 +26,7 @@ import (
 
 // Build builds the images of all platforms.
 //
-// VERSION is the OS release they are for, BASE the reference base.
+// ARCH is their architecture, VERSION the OS release they are for, BASE the reference base.
 // They go to _output/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context) error {
 	o, err := release.FromEnvironment(".")

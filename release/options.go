@@ -57,6 +57,11 @@ func FromEnvironment(checkout string) (Options, error) {
 		Progress: display,
 		Log:      display.Logger(slog.LevelInfo),
 	}
+	if text := os.Getenv("ARCH"); text != "" {
+		if err := o.Arch.UnmarshalText([]byte(text)); err != nil {
+			return o, fmt.Errorf("ARCH: %w", err)
+		}
+	}
 	if text := os.Getenv("JOBS"); text != "" {
 		jobs, err := strconv.Atoi(text)
 		if err != nil || jobs < 1 {

@@ -3,6 +3,7 @@ package release
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem"
@@ -58,8 +59,11 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	return m, w.write(ctx, m)
 }
 
-// stage makes the platforms' trees.
+// stage makes the platforms' trees, for a base that is all there.
 func (w *workshop) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
+	if w.isForeign() {
+		return nil, nil, fmt.Errorf("a release for %s needs a host of that architecture, to make its initramfs; scripts/mage build makes its images here", w.Arch)
+	}
 	factory, err := w.factory(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -207,7 +207,7 @@ func (w *workshop) openBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.base, err = base.Make(ctx, definition, base.Options{
+	options := base.Options{
 		CacheDir:    w.Cache,
 		Arch:        string(w.Arch),
 		Version:     w.Version,
@@ -215,13 +215,21 @@ func (w *workshop) openBase(ctx context.Context) error {
 		Fingerprint: w.suite.Fingerprint.String(),
 		Epoch:       w.Epoch,
 		Log:         w.Log,
-	})
+	}
+	if w.isForeign() {
+		w.base, err = base.Foreign(ctx, definition, w.archive, w.suite, options)
+	} else {
+		w.base, err = base.Make(ctx, definition, options)
+	}
 	if err != nil {
 		return err
 	}
 	w.target, err = w.describeBase()
 	return err
 }
+
+// isForeign tells whether this host cannot run the base's programs.
+func (w *workshop) isForeign() bool { return string(w.Arch) != runtime.GOARCH }
 
 // describeBase reads what building needs to know of the base.
 func (w *workshop) describeBase() (*target.Base, error) {
@@ -234,12 +242,19 @@ func (w *workshop) describeBase() (*target.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := os.ReadFile(w.base.Config)
-	if err != nil {
-		return nil, err
+	var kernel target.KernelConfig
+	if !w.isForeign() { // images for another architecture are packed without a plan
+		config, err := os.ReadFile(w.base.Config)
+		if err != nil {
+			return nil, err
+		}
+		kernel = target.ParseKernelConfig(string(config))
 	}
 	status, err := os.ReadFile(w.base.Status)
-	return &target.Base{Kernel: target.ParseKernelConfig(string(config)), Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: usr, Dir: w.base.Usr, Status: status}, err
+	return &target.Base{
+		Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch,
+		Usr: usr, Dir: w.base.Usr, Kernel: kernel, Status: status,
+	}, err
 }
 
 // factory returns what builds the images.
