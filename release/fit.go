@@ -249,7 +249,7 @@ func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
 
 // cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
 func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
-	inputs := []any{f.empty.SHA256, packed.SHA256, moduleVersion(compressor)}
+	inputs := []any{f.empty.SHA256, packed.SHA256, compressorVersion()}
 	always := func(size.Bytes) bool { return true }
 	return store.Memo(f.results, "cost", inputs, always, func() (size.Bytes, error) {
 		f.editing.Lock()
@@ -271,7 +271,7 @@ func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, erro
 
 // emptyPartition has a file system without files, but for the directory that images go to.
 func (w *workshop) emptyPartition(ctx context.Context) (partition, error) {
-	inputs := []any{time.Unix(0, 0), w.tools.Versions(btrfsTools...), moduleVersion(compressor)}
+	inputs := []any{time.Unix(0, 0), w.tools.Versions(btrfsTools...), compressorVersion()}
 	return store.Memo(w.results, "empty", inputs, w.there, func() (partition, error) {
 		return w.makePartition(ctx, func(path string) error {
 			source, err := os.MkdirTemp(w.scratch.Dir, "empty.")

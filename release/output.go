@@ -49,7 +49,7 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 		return nil, err
 	}
 	tools := w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...)
-	tools[compressor] = moduleVersion(compressor)
+	tools[compressor] = compressorVersion()
 	m := &manifest.Manifest{
 		Schema: manifest.Schema, Version: w.Version, Arch: string(w.Arch), Epoch: w.Epoch.Unix(),
 		Base: manifest.Base{

@@ -36,14 +36,14 @@ var btrfsTools = []string{"btrfs-progs"}
 // compressor is the module whose version decides the compressed bytes in the file system.
 const compressor = "github.com/klauspost/compress"
 
-// moduleVersion returns the version of a module that this program was built with.
-func moduleVersion(module string) string {
+// compressorVersion returns the version of the compressor that this program was built with.
+func compressorVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
 	for _, dependency := range info.Deps {
-		if dependency.Path == module {
+		if dependency.Path == compressor {
 			return dependency.Version
 		}
 	}
@@ -52,7 +52,7 @@ func moduleVersion(module string) string {
 
 // format makes the partition of the base, without images.
 func (w *workshop) format(ctx context.Context) (partition, error) {
-	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...), moduleVersion(compressor)}
+	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...), compressorVersion()}
 	return store.Memo(w.results, "format", inputs, w.there, func() (partition, error) {
 		id := digest.Of([]byte("file system of " + w.base.ID + " " + w.base.Version + " " + w.base.Arch))
 		return w.makePartition(ctx, func(path string) error {
@@ -77,7 +77,7 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 			list = append(list, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
 		}
 	}
-	inputs := []any{empty.SHA256, list, w.Epoch.Unix(), moduleVersion(compressor)}
+	inputs := []any{empty.SHA256, list, w.Epoch.Unix(), compressorVersion()}
 	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {

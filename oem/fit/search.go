@@ -119,7 +119,7 @@ func (s *search) merge(out *partial, so partial, before partial, at, choice int)
 		if !s.promising(sums, loss, decision.rest) {
 			continue
 		}
-		s.complete(sums, before, i, at, choice)
+		s.complete(sums, i, at, choice)
 		if s.bound+loss+decision.rest.secondLoss > float64(s.limits[0]) {
 			continue // nothing but the cheapest options could follow
 		}
@@ -165,7 +165,7 @@ func (s *search) promising(sums []int64, loss float64, rest rest) bool {
 }
 
 // complete adds the cheapest options of all other images, and keeps the plan if it is better than the best.
-func (s *search) complete(sums []int64, before partial, from, at, choice int) {
+func (s *search) complete(sums []int64, from, at, choice int) {
 	cheapest := s.images[at].rest.cheapest
 	for d, limit := range s.limits {
 		if sums[d]+cheapest[d] > limit {
