@@ -11,32 +11,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/fit"
 	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
 )
-
-// Fit makes the plan of a release without the release. Of the manifest there is what PrintPlan prints.
-func Fit(ctx context.Context, o Options) (*manifest.Manifest, error) {
-	w, err := open(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	defer w.close()
-	factory, staged, err := w.stage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	empty, err := w.format(ctx)
-	if err != nil {
-		return nil, err
-	}
-	plan, err := w.fit(ctx, factory, staged, empty)
-	if err != nil {
-		return nil, err
-	}
-	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.Profile, Budgets: plan.budgets}}
-	describePlan(m, staged, plan)
-	return m, nil
-}
 
 // Explain packs one image at every rung and writes what that would take and cost, and why the plan has the one it has.
 func Explain(ctx context.Context, o Options, name string, out io.Writer) error {

@@ -36,27 +36,48 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	defer w.close()
-	factory, staged, err := w.stage(ctx)
+	staged, empty, plan, err := w.plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	empty, err := w.format(ctx)
+	partition, err := w.embed(ctx, empty, plan.images)
 	if err != nil {
 		return nil, err
 	}
-	fitted, err := w.fit(ctx, factory, staged, empty)
-	if err != nil {
-		return nil, err
-	}
-	partition, err := w.embed(ctx, empty, fitted.images)
-	if err != nil {
-		return nil, err
-	}
-	m, err := w.describe(ctx, staged, fitted, empty, partition)
+	m, err := w.describe(ctx, staged, plan, empty, partition)
 	if err != nil {
 		return nil, err
 	}
 	return m, w.write(ctx, m)
+}
+
+// Fit makes the plan of a release without the release. Of the manifest there is what PrintPlan prints.
+func Fit(ctx context.Context, o Options) (*manifest.Manifest, error) {
+	w, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	staged, _, plan, err := w.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.Profile, Budgets: plan.budgets}}
+	describePlan(m, staged, plan)
+	return m, nil
+}
+
+// plan makes the platforms' trees and the partition that their images go to, and packs the images so that they fit it.
+func (w *workshop) plan(ctx context.Context) (staged []oem.Staged, empty partition, plan fitted, err error) {
+	factory, staged, err := w.stage(ctx)
+	if err != nil {
+		return nil, partition{}, fitted{}, err
+	}
+	if empty, err = w.format(ctx); err != nil {
+		return nil, partition{}, fitted{}, err
+	}
+	plan, err = w.fit(ctx, factory, staged, empty)
+	return staged, empty, plan, err
 }
 
 // stage makes the platforms' trees, for a base that is all there.

@@ -74,16 +74,8 @@ func theRelease(t testing.TB) {
 		if made.workshop, made.err = open(ctx, o); made.err != nil {
 			return
 		}
-		var factory *oem.Factory
-		if factory, made.staged, made.err = made.workshop.stage(ctx); made.err != nil {
-			return
-		}
-		var empty partition
-		if empty, made.err = made.workshop.format(ctx); made.err != nil {
-			return
-		}
 		var plan fitted
-		plan, made.err = made.workshop.fit(ctx, factory, made.staged, empty)
+		made.staged, _, plan, made.err = made.workshop.plan(ctx)
 		made.images = plan.images
 	})
 	if made.err != nil {
