@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -103,13 +104,14 @@ func (w *workshop) explainOver(over *fit.OverBudgetError, staged []oem.Staged) e
 	return e
 }
 
-// largest returns the largest files of all platforms, each path and content once.
+// largest returns the largest files of all platforms, each path once.
 func largest(staged []oem.Staged) []sizedFile {
 	var files []sizedFile
 	for _, s := range staged {
 		for _, e := range s.Tree {
 			f := sizedFile{e.Path, s.RecipeOf(e.Path), size.Bytes(e.Size)}
-			if e.Type == tree.File && !slices.Contains(files, f) {
+			known := slices.ContainsFunc(files, func(other sizedFile) bool { return other.path == f.path })
+			if e.Type == tree.File && !known {
 				files = append(files, f)
 				slices.SortStableFunc(files, func(a, b sizedFile) int { return cmp.Compare(b.size, a.size) })
 				files = files[:min(len(files), largestFiles)]
@@ -119,25 +121,28 @@ func largest(staged []oem.Staged) []sizedFile {
 	return files
 }
 
-// grown returns the recipes that have more bytes than in an earlier release, those that grew most first.
+// grown returns the recipes whose files are new or larger than in an earlier release, those that grew most first.
 func grown(staged []oem.Staged, last *manifest.Manifest) []grownRecipe {
 	before := map[string]size.Bytes{}
-	counted := map[string]bool{}
 	for _, image := range last.Images {
 		for _, c := range image.Contents {
-			if !counted[c.Path+c.SHA256.String()] {
-				counted[c.Path+c.SHA256.String()] = true
-				before[c.Recipe] += size.Bytes(c.Size)
+			before[c.Path] = max(before[c.Path], size.Bytes(c.Size))
+		}
+	}
+	by := map[string]size.Bytes{}
+	counted := map[string]bool{}
+	for _, s := range staged {
+		for _, e := range s.Tree {
+			if !counted[e.Path] {
+				counted[e.Path] = true
+				by[s.RecipeOf(e.Path)] += max(0, size.Bytes(e.Size)-before[e.Path])
 			}
 		}
 	}
 	var all []grownRecipe
-	for _, s := range staged {
-		for _, made := range s.Recipes {
-			g := grownRecipe{made.Recipe.Name.Value, made.Tree.Size() - before[made.Recipe.Name.Value]}
-			if g.by > 0 && !slices.Contains(all, g) {
-				all = append(all, g)
-			}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if name != "" && by[name] > 0 {
+			all = append(all, grownRecipe{name, by[name]})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b grownRecipe) int { return cmp.Compare(b.by, a.by) })
