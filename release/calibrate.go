@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -171,7 +170,7 @@ func describeMachine() (string, error) {
 	model, _, _ = strings.Cut(model, "\n")
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return "", errors.Join(err)
+		return "", err
 	}
 	return fmt.Sprintf("%s, Linux %s", strings.TrimLeft(model, "\t :"), unix.ByteSliceToString(name.Release[:])), nil
 }

@@ -22,7 +22,7 @@ const ExitOverBudget = 3
 // OverBudgetError says that the images do not fit, who takes what, and what would help. Nothing was embedded.
 type OverBudgetError struct {
 	*fit.OverBudgetError
-	Growth  map[string]size.Bytes // by image, since the release before, of what it takes at least
+	Growth  map[string]size.Bytes // by image, since the release before, of the sizes of its files
 	Largest []sizedFile           // of all images
 	Grown   []grownRecipe         // since the release before
 }
@@ -47,7 +47,7 @@ func (e *OverBudgetError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v\n\n", e.OverBudgetError)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth\trung\t")
+	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth, unpacked\trung\t")
 	var all size.Bytes
 	for _, s := range e.Smallest {
 		all += s.Cost
@@ -59,7 +59,7 @@ func (e *OverBudgetError) Error() string {
 		}
 		fmt.Fprintf(table, "%s\t%v\t%.1f %%\t%s\t%v\t\n", s.Name, s.Cost, 100*float64(s.Cost)/float64(max(1, all)), growth, s.Rung)
 	}
-	writeFlushed(table)
+	_ = table.Flush() // to memory, where nothing can fail
 	fmt.Fprintf(&b, "\nThe largest files:\n")
 	for _, f := range e.Largest {
 		fmt.Fprintf(&b, "  %10v  %s (%s)\n", f.size, f.path, f.recipe)
@@ -71,9 +71,6 @@ func (e *OverBudgetError) Error() string {
 		"(placement: in %s); or raise the budget there, in review. Nothing was embedded.", budgetsFile)
 	return b.String()
 }
-
-// writeFlushed is for tables in memory, where nothing can fail.
-func writeFlushed(table *tabwriter.Writer) { _ = table.Flush() }
 
 func signed(b size.Bytes) string {
 	if b < 0 {
@@ -96,7 +93,7 @@ func (w *workshop) explainOver(over *fit.OverBudgetError, staged []oem.Staged) e
 	for _, image := range last.Images {
 		for _, s := range over.Smallest {
 			if s.Name == image.Name {
-				e.Growth[s.Name] = s.Cost - image.Cost
+				e.Growth[s.Name] = s.Unpacked - image.Unpacked
 			}
 		}
 	}

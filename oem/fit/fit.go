@@ -83,6 +83,7 @@ type Smallest struct {
 	Name string
 	Rung pack.Rung
 	Taken
+	Unpacked size.Bytes // the sum of the sizes of the files in it
 }
 
 func (e *OverBudgetError) Error() string {

@@ -207,7 +207,7 @@ func (s *survey) allSmallest(ctx context.Context) ([]Smallest, error) {
 		if err != nil {
 			return nil, err
 		}
-		all[i].Rung, all[i].Taken = item.Options[o].Rung, s.taken[key{i, o}]
+		all[i].Rung, all[i].Taken, all[i].Unpacked = item.Options[o].Rung, s.taken[key{i, o}], item.Options[o].Unpacked
 	}
 	return all, nil
 }
