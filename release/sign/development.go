@@ -1,0 +1,64 @@
+package sign
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+)
+
+// development returns the key that the cache keeps, and makes it first when there is none.
+func development(cache string) (*Signer, error) {
+	dir := filepath.Join(cache, "development-key")
+	err := atomicfile.Dir(dir, func(temp string) error {
+		private, err := rsa.GenerateKey(rand.Reader, minBits)
+		if err != nil {
+			return err
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			return err
+		}
+		encoded := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		return atomicfile.WriteBytes(filepath.Join(temp, "key.pem"), 0o600, encoded)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("development key: %w", err)
+	}
+	found, err := readPEM(filepath.Join(dir, "key.pem"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := withKey(found, "development key: do not trust")
+	if err != nil {
+		return nil, err
+	}
+	s.development = true
+	return s, nil
+}
+
+// selfSigned makes a certificate that depends on the key and the name alone. systemd trusts the certificates in
+// verity.d as they are and looks at no date, so the dates are as wide as can be.
+func selfSigned(private *rsa.PrivateKey, name string) (*x509.Certificate, error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Unix(0, 0).UTC(),
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // "no expiry" (RFC 5280, 4.1.2.5)
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		// What the kernel's keyring and sbsign ask of a certificate.
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}

@@ -1,0 +1,143 @@
+// Package sign makes the signatures of a release: RSA PKCS #1 v1.5 over SHA-256 digests.
+//
+// In: a PEM file with an RSA key, and the digest of what is to be signed. Out: the signature, always the same for the
+// same key and digest. Three kinds of keys give it:
+//   - a private key in a file that only its owner can read;
+//   - a public key or certificate whose private half is elsewhere, on another machine or in a token. Signatures come
+//     from a directory; those that are not there yet are written down in one signing request (see Signer.Finish);
+//   - without a file, a development key that is made once and kept in the cache. Nobody should trust it.
+//
+// Refused are other algorithms than RSA, keys below 2048 bits, encrypted keys, private keys that others than their
+// owner can read, certificates of another key, and signatures that do not verify.
+// No part of a private key is in an error, a log or a copy, whatever prints a Signer.
+package sign
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+)
+
+// Files say what to sign with.
+type Files struct {
+	Key         string // PEM: an RSA private key, or its public half or certificate; the development key when empty
+	Certificate string // PEM, of Key; for signed images, unless Key has it as well
+	Signatures  string // the directory of signatures that are made elsewhere, where Key has no private key
+	Cache       string // an existing directory that keeps the development key
+}
+
+// Signer signs with one key. Several goroutines may use it.
+type Signer struct {
+	public      *rsa.PublicKey
+	certificate *x509.Certificate
+	development bool
+	offline     *desk // nil when the private key is here
+	// sign is a function so that no printer of values gets to see a private key.
+	sign func(name string, d digest.SHA256) ([]byte, error)
+}
+
+// Open reads the key. Nothing is signed or asked for yet.
+func Open(f Files) (*Signer, error) {
+	if f.Key == "" {
+		return development(f.Cache)
+	}
+	found, err := readPEM(f.Key)
+	if err != nil {
+		return nil, err
+	}
+	if f.Certificate != "" {
+		if found.certificate, err = readCertificate(f.Certificate); err != nil {
+			return nil, err
+		}
+	}
+	public, err := found.check(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Key, err)
+	}
+	if found.private != nil {
+		return withKey(found, "OEM extension images")
+	}
+	if f.Signatures == "" {
+		return nil, fmt.Errorf("%s has no private key, so signatures must come from elsewhere; name the directory that they are put into", f.Key)
+	}
+	offline, err := newDesk(f.Signatures, public)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{public: public, certificate: found.certificate, offline: offline, sign: offline.look}, nil
+}
+
+// withKey signs at once. What has no certificate gets one with this name.
+func withKey(f found, name string) (*Signer, error) {
+	private, certificate := f.private, f.certificate
+	if certificate == nil {
+		made, err := selfSigned(private, name)
+		if err != nil {
+			return nil, err
+		}
+		certificate = made
+	}
+	return &Signer{
+		public:      &private.PublicKey,
+		certificate: certificate,
+		sign: func(_ string, d digest.SHA256) ([]byte, error) {
+			return rsa.SignPKCS1v15(nil, private, crypto.SHA256, d[:])
+		},
+	}, nil
+}
+
+// Public returns the key that verifies the signatures.
+func (s *Signer) Public() *rsa.PublicKey { return s.public }
+
+// Certificate returns the certificate of the key. One that came without has a self-signed one, always the same;
+// only where the private key is elsewhere it may be nil.
+func (s *Signer) Certificate() *x509.Certificate { return s.certificate }
+
+// Development tells that this is the key that runs without a key use.
+func (s *Signer) Development() bool { return s.development }
+
+// Sign returns the signature of a digest. The name says what is signed, for people.
+// Where the private key is elsewhere and the signature is not there yet, the error is a *MissingError.
+func (s *Signer) Sign(ctx context.Context, name string, d digest.SHA256) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	signature, err := s.sign(name, d)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", name, err)
+	}
+	return signature, nil
+}
+
+// Finish ends a run. Where signatures were missing it writes one request for all of them into the directory
+// of signatures and returns a *RequestError that says what to do with it.
+func (s *Signer) Finish() error {
+	if s.offline == nil {
+		return nil
+	}
+	return s.offline.request()
+}
+
+// Verify checks a signature.
+func Verify(public *rsa.PublicKey, d digest.SHA256, signature []byte) error {
+	if err := rsa.VerifyPKCS1v15(public, crypto.SHA256, d[:], signature); err != nil {
+		return fmt.Errorf("signature of %d B does not belong to sha256 %v and this key of %d bits", len(signature), d, public.N.BitLen())
+	}
+	return nil
+}
+
+// EncodePublic returns a public key as the clients of updates read it: PEM of a SubjectPublicKeyInfo.
+func EncodePublic(public *rsa.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), err
+}
+
+// EncodeCertificate returns a certificate as systemd reads it from verity.d: PEM.
+func EncodeCertificate(certificate *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
+}
