@@ -1,0 +1,80 @@
+// Package osrelease reads os-release files (os-release(5)): assignments as a shell reads them.
+//
+// In: the file's content, which may be anybody's. Out: values by name. Refused: what a shell would do more with than assign.
+package osrelease
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// MaxLength is how long a file may be, in bytes. Real ones have less than 1 KiB.
+const MaxLength = 64 << 10
+
+var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// Parse returns the values. Of a name that occurs twice the last value counts, as in a shell.
+func Parse(content []byte) (map[string]string, error) {
+	if len(content) > MaxLength {
+		return nil, fmt.Errorf("os-release has %d bytes; wanted at most %d", len(content), MaxLength)
+	}
+	values := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	lines.Buffer(nil, MaxLength+1)
+	for number := 1; lines.Scan(); number++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, text, found := strings.Cut(line, "=")
+		if !found || !name.MatchString(key) {
+			return nil, fmt.Errorf("os-release line %d: %.60q; wanted NAME=VALUE", number, line)
+		}
+		value, err := unquote(text)
+		if err != nil {
+			return nil, fmt.Errorf("os-release line %d: %s: %w", number, key, err)
+		}
+		values[key] = value
+	}
+	return values, lines.Err()
+}
+
+// unquote takes off one pair of quotes. Within double quotes a backslash makes $ " \ and ` ordinary.
+func unquote(text string) (string, error) {
+	var value strings.Builder
+	var quote rune
+	escaped := false
+	for i, c := range text {
+		switch {
+		case escaped:
+			if quote == '"' && !strings.ContainsRune("$\"\\`", c) {
+				value.WriteByte('\\')
+			}
+			value.WriteRune(c)
+			escaped = false
+		case c == '\\' && quote != '\'':
+			escaped = true
+		case c == quote:
+			quote = 0
+			if rest := text[i+1:]; rest != "" {
+				return "", fmt.Errorf("%.20q follows the closing quote; wanted nothing", rest)
+			}
+		case quote == 0 && (c == '"' || c == '\''):
+			if i > 0 {
+				return "", fmt.Errorf("a quote within %.20q; wanted it around the value", text)
+			}
+			quote = c
+		case quote != '\'' && (c == '$' || c == '`'), quote == 0 && strings.ContainsRune(" \t;&|<>()", c):
+			return "", fmt.Errorf("%q is not for assignments; quote it", c)
+		default:
+			value.WriteRune(c)
+		}
+	}
+	if quote != 0 || escaped {
+		return "", fmt.Errorf("%.20q ends within quotes", text)
+	}
+	return value.String(), nil
+}
