@@ -56,23 +56,34 @@ func (s *Store) attempt(ctx context.Context, part *partial, address string, want
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	response, err := s.get(ctx, s.patient, address, rangeFrom(offset))
+	response, offset, err := s.goOn(ctx, part, address, offset)
 	if err != nil {
-		return false, err
+		return offset > 0, err
 	}
 	defer response.Body.Close()
-	switch {
-	case response.StatusCode == http.StatusOK:
-		offset = 0 // the server knows no ranges and sends all of it
-	case response.StatusCode == http.StatusPartialContent && startsAt(response, offset):
-	case response.StatusCode == http.StatusPartialContent, response.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return true, errors.Join(errCut, part.restart())
-	default:
-		return false, statusError(response)
-	}
 	body := newStallReader(ctx, response.Body, cancel)
 	defer body.stop()
 	return offset > 0, s.receive(part, offset, body, response.ContentLength, want, name(address))
+}
+
+// goOn asks an address for what follows the first offset bytes of the half file, and returns from where on it answers.
+func (s *Store) goOn(ctx context.Context, part *partial, address string, offset int64) (*http.Response, int64, error) {
+	response, err := s.get(ctx, s.patient, address, rangeFrom(offset))
+	if err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case response.StatusCode == http.StatusOK:
+		return response, 0, nil // the server knows no ranges and sends all of it
+	case response.StatusCode == http.StatusPartialContent && startsAt(response, offset):
+		return response, offset, nil
+	case response.StatusCode == http.StatusPartialContent, response.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		err = errors.Join(errCut, part.restart())
+	default:
+		offset, err = 0, statusError(response)
+	}
+	response.Body.Close()
+	return nil, offset, err
 }
 
 // receive appends the body to the first offset bytes of the half file and checks length and digest of the whole.

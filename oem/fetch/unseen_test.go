@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"os"
@@ -33,6 +34,42 @@ func TestLearn(t *testing.T) {
 			path, err := s.File(t.Context(), Want{URLs: []string{address}, SHA256: seen.SHA256, Size: seen.Size})
 			if err != nil || path != seen.Path || requests.Load() != before {
 				t.Errorf("asked again for what is in the store: %s, %v", path, err)
+			}
+		})
+	}
+}
+
+// TestLearnGoesOn cuts a download of something that has a key, in one run and between two.
+func TestLearnGoesOn(t *testing.T) {
+	proven := func(path string) error {
+		if got, _, err := digest.OfFile(path); err != nil || got != digest.Of(content) {
+			return errors.New("the signature is wrong")
+		}
+		return nil
+	}
+	half := append(bytes.Clone(content[:70_000]), bytes.Repeat([]byte("x"), 30_000)...)
+	wrongHalf := bytes.Repeat([]byte("x"), len(content))
+	for name, runs := range map[string][][]http.HandlerFunc{
+		"in one run":                  {{cutAt(content, 70_000), needsRange(t, 70_000, ranges(content))}},
+		"between two":                 {{cutAt(content, 70_000), status(404)}, {needsRange(t, 70_000, ranges(content))}},
+		"without ranges":              {{cutAt(content, 70_000), needsRange(t, 70_000, serve(content))}},
+		"the file was replaced":       {{cutAt(wrongHalf, 70_000), needsRange(t, 70_000, ranges(content)), needsRange(t, 0, ranges(content))}},
+		"complete and wrong, and new": {{serve(half)}, {needsRange(t, 0, serve(content))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newStore(t)
+			want := Unseen{Key: digest.Of([]byte("its signature")), Also: proven}
+			for i, handlers := range runs {
+				address, _ := server(t, handlers...)
+				want.URLs = []string{address}
+				seen, err := s.Learn(t.Context(), want)
+				if i < len(runs)-1 {
+					if err == nil {
+						t.Fatal("the first run went well")
+					}
+					continue
+				}
+				checkStored(t, s, seen.Path, err)
 			}
 		})
 	}

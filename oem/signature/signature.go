@@ -45,12 +45,37 @@ func OpenPGP(keys openpgp.EntityList, content io.ReadSeeker, body io.Reader, now
 	if err != nil {
 		return fmt.Errorf("signature: %w", err)
 	}
-	config := &packet.Config{Time: func() time.Time { return now }}
+	return check(keys, content, packets, func(one) time.Time { return now })
+}
+
+// OpenPGPThen is OpenPGPFile for keys that signed while they were valid, though they may have expired since:
+// each signature is judged at the time it was made, which is not later than now.
+// A key that was revoked as compromised counts for nothing, whenever it signed.
+func OpenPGPThen(keys openpgp.EntityList, content io.ReadSeeker, signature []byte, now time.Time) error {
+	body, err := unarmored(signature)
+	if err != nil {
+		return err
+	}
+	packets, err := split(body)
+	if err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	return check(keys, content, packets, func(o one) time.Time {
+		if o.made.After(now) {
+			return now
+		}
+		return o.made
+	})
+}
+
+// check looks for one good signature, each judged at a time of its own.
+func check(keys openpgp.EntityList, content io.ReadSeeker, packets []one, when func(one) time.Time) error {
 	failures := []error{errors.New("no good signature by a key of the keyring")}
 	for _, one := range packets {
 		if _, err := content.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
+		config := &packet.Config{Time: func() time.Time { return when(one) }}
 		_, err := openpgp.CheckDetachedSignature(keys, content, bytes.NewReader(one.packet), config)
 		if err == nil {
 			return nil
@@ -62,20 +87,29 @@ func OpenPGP(keys openpgp.EntityList, content io.ReadSeeker, body io.Reader, now
 
 // OpenPGPFile is OpenPGP for a signature as it comes in a file, armored or not.
 func OpenPGPFile(keys openpgp.EntityList, content io.ReadSeeker, signature []byte, now time.Time) error {
-	body := io.Reader(bytes.NewReader(signature))
-	if bytes.Contains(signature, []byte("-----BEGIN PGP SIGNATURE-----")) {
-		block, err := armor.Decode(body)
-		if err != nil {
-			return fmt.Errorf("signature: %w", err)
-		}
-		body = block.Body
+	body, err := unarmored(signature)
+	if err != nil {
+		return err
 	}
 	return OpenPGP(keys, content, body, now)
+}
+
+func unarmored(signature []byte) (io.Reader, error) {
+	body := bytes.NewReader(signature)
+	if !bytes.Contains(signature, []byte("-----BEGIN PGP SIGNATURE-----")) {
+		return body, nil
+	}
+	block, err := armor.Decode(body)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	return block.Body, nil
 }
 
 // one is a signature packet and whose it claims to be.
 type one struct {
 	issuer string
+	made   time.Time
 	packet []byte
 }
 
@@ -101,7 +135,7 @@ func split(body io.Reader) ([]one, error) {
 		if err := sig.Serialize(&encoded); err != nil {
 			return nil, err
 		}
-		all = append(all, one{fmt.Sprintf("key %016X", *sig.IssuerKeyId), encoded.Bytes()})
+		all = append(all, one{fmt.Sprintf("key %016X", *sig.IssuerKeyId), sig.CreationTime, encoded.Bytes()})
 	}
 }
 

@@ -2,7 +2,9 @@ package signature
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -118,6 +120,47 @@ func TestOpenPGPFile(t *testing.T) {
 			if err == nil {
 				t.Errorf("armored %v: accepted %s", armored, name)
 			}
+		}
+	}
+}
+
+// TestOpenPGPThen has a key whose signing subkey lives for a day.
+func TestOpenPGPThen(t *testing.T) {
+	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(when time.Time) *packet.Config {
+		return &packet.Config{Time: func() time.Time { return when }, Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: 24 * 3600}
+	}
+	key, err := openpgp.NewEntity("Upstream", "", "upstream@example.org", at(made))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(when time.Time) []byte {
+		var out bytes.Buffer
+		signer := key.PrivateKey
+		sig := &packet.Signature{
+			Version: 4, SigType: packet.SigTypeBinary, PubKeyAlgo: signer.PubKeyAlgo, Hash: crypto.SHA256,
+			CreationTime: when, IssuerKeyId: &signer.KeyId,
+		}
+		hash := crypto.SHA256.New()
+		hash.Write(content)
+		if err := errors.Join(sig.Sign(hash, signer, at(when)), sig.Serialize(&out)); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	keys, hour, year := openpgp.EntityList{key}, made.Add(time.Hour), made.AddDate(1, 0, 0)
+	if err := OpenPGPThen(keys, bytes.NewReader(content), sign(hour), year); err != nil {
+		t.Errorf("signed while the key was valid: %v", err)
+	}
+	for name, err := range map[string]error{
+		"judged today":         OpenPGPFile(keys, bytes.NewReader(content), sign(hour), year),
+		"signed after the end": OpenPGPThen(keys, bytes.NewReader(content), sign(made.AddDate(0, 0, 2)), year),
+		"signed before":        OpenPGPThen(keys, bytes.NewReader(content), sign(made.AddDate(0, 0, -1)), year),
+		"signed in the future": OpenPGPThen(keys, bytes.NewReader(content), sign(hour), made),
+		"other content":        OpenPGPThen(keys, strings.NewReader("what is Signed"), sign(hour), year),
+	} {
+		if err == nil {
+			t.Errorf("accepted: %s", name)
 		}
 	}
 }
