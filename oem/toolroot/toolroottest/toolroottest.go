@@ -50,6 +50,30 @@ func Open(t testing.TB) *toolroot.Root {
 	return tools
 }
 
+// judges hold programs that only tests run, on what we made.
+var judges = []string{
+	"cryptsetup-bin",    // veritysetup
+	"dosfstools",        // mkfs.fat, fsck.fat
+	"erofs-utils",       // mkfs.erofs, fsck.erofs, for systemd-repart
+	"fdisk",             // sfdisk
+	"gdisk",             // sgdisk
+	"mtools",            // mcopy, mdir
+	"openssl",           //
+	"sbsigntool",        // sbsign, sbverify
+	"systemd-container", // systemd-dissect
+	"systemd-repart",    //
+}
+
+// Judges returns a root with the programs that judge what we made. It needs what Open needs.
+func Judges(t testing.TB) *toolroot.Root {
+	t.Helper()
+	tools, err := With(t, toolroot.Suite)(t.Context(), "", judges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tools
+}
+
 // With returns what makes roots of packages, of a suite when the caller names none. It needs what Open needs.
 func With(t testing.TB, suite string) func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
 	t.Helper()
