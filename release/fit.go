@@ -261,7 +261,7 @@ func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, erro
 		defer os.RemoveAll(dir)
 		path := filepath.Join(dir, "usr.bin")
 		list := []embed.Image{{Name: "image.raw", SHA256: packed.SHA256, Size: packed.Size}}
-		if err := embed.Images(ctx, f.blobs.Path(f.empty.SHA256), path, list, f.blobs, f.Epoch); err != nil {
+		if err := (embed.Content{Images: list}).Into(ctx, f.blobs.Path(f.empty.SHA256), path, f.blobs, f.Epoch); err != nil {
 			return 0, err
 		}
 		free, err := btrfs.Free(ctx, path)

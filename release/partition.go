@@ -6,10 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/release/activate"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
 )
@@ -69,15 +72,15 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 	})
 }
 
-// embed puts the images into a partition and hashes it.
+// embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
-	var list []embed.Image
+	content := embed.Content{Files: activate.System(w.activation(images))}
 	for _, image := range images {
 		if image.Placement.Embedded() {
-			list = append(list, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
+			content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
 		}
 	}
-	inputs := []any{empty.SHA256, list, w.Epoch.Unix(), compressorVersion()}
+	inputs := []any{empty.SHA256, content, w.Epoch.Unix(), compressorVersion()}
 	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {
@@ -86,7 +89,7 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 		var hashed verityData
 		made, err := w.makePartition(ctx, func(path string) error {
 			err := w.timed("embedding", func() error {
-				return embed.Images(ctx, w.blobs.Path(empty.SHA256), path, list, w.blobs, w.Epoch)
+				return content.Into(ctx, w.blobs.Path(empty.SHA256), path, w.blobs, w.Epoch)
 			})
 			if err != nil {
 				return err
@@ -97,6 +100,28 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 		made.Verity = hashed
 		return made, err
 	})
+}
+
+// activation says of each platform there is, also of those that are not in this release, which images make it up.
+// Machines are recognised by the markers of all of them, so that leaving one out does not turn its machines into another one's.
+func (w *workshop) activation(images []image) []activate.Platform {
+	platforms := make([]activate.Platform, len(w.catalogue))
+	for i, p := range w.catalogue {
+		platforms[i].Candidate = p.Candidate()
+		if platform.ByKernelID(w.catalogue, p.KernelID.Value) == p {
+			platforms[i].KernelID = p.KernelID.Value
+		}
+		for _, image := range images {
+			switch {
+			case !image.Placement.Embedded() || !slices.Contains(image.Platforms, p.ID.Value):
+			case image.Name == p.Image():
+				platforms[i].Images = slices.Insert(platforms[i].Images, 0, image.Name)
+			default:
+				platforms[i].Images = append(platforms[i].Images, image.Name)
+			}
+		}
+	}
+	return platforms
 }
 
 func (w *workshop) seal(ctx context.Context, path string, seed digest.SHA256) (verityData, error) {

@@ -7,18 +7,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/detect"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/release/base"
-	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
@@ -42,14 +39,10 @@ type Trial struct {
 	Verdict  detect.Verdict     `json:"-"` // what the machine is recognised as
 }
 
-// Try boots a virtual machine with one platform's image embedded in the base and linked before extensions are merged.
+// Try boots a virtual machine with one platform's image embedded in the base, and with the platform's OEM partition.
 // The machine has the platform's markers as far as QEMU can show them. An image that is not merged is an error.
 // There is no network, so an agent that wants to talk to its cloud will say that it cannot.
 func Try(ctx context.Context, o Options, id string) (*Trial, error) {
-	all, err := oem.Definitions(os.DirFS(o.Checkout))
-	if err != nil {
-		return nil, err
-	}
 	o.Platforms = []string{id}
 	w, err := open(ctx, o)
 	if err != nil {
@@ -61,7 +54,7 @@ func Try(ctx context.Context, o Options, id string) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine.SMBIOS = append(showMarkers(p), vm.Credential("systemd.extra-unit."+linkUnitName, fmt.Sprintf(linkUnit, embed.Dir, p.Image())))
+	machine.SMBIOS = showMarkers(p)
 	machine.Files = map[string]string{"units": strings.Join(unitsOf(p), "\n") + "\n"}
 	machine.Script = trialScript
 	answer, err := vm.Run(ctx, machine)
@@ -72,14 +65,14 @@ func Try(ctx context.Context, o Options, id string) (*Trial, error) {
 	if err := json.Unmarshal(answer, trial); err != nil {
 		return nil, err
 	}
-	trial.Verdict = detect.Judge(trial.machine(), candidates(all))
+	trial.Verdict = detect.Judge(trial.machine(), candidates(w.catalogue))
 	if !slices.Contains(trial.Merged, p.Image()) {
 		return nil, fmt.Errorf("%s was not merged; merged are %v, and the system is %s", p.Image(), trial.Merged, trial.State)
 	}
 	return trial, nil
 }
 
-// trialMachine makes a machine with the base and the chosen images in its first slot.
+// trialMachine makes a machine with the base and the chosen platform's image in its first slot, and the platform's OEM partition.
 func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
 	factory, err := w.factory(ctx)
 	if err != nil {
@@ -102,29 +95,21 @@ func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
 	if err != nil {
 		return vm.Machine{}, err
 	}
+	oemFiles := map[string]string{"oem-release": "ID=" + w.platforms[0].ID.Value + "\n"}
+	oemPartition, err := vm.OEM(ctx, w.tools, filepath.Join(w.scratch.Dir, "oem.img"), oemFiles)
+	if err != nil {
+		return vm.Machine{}, err
+	}
 	m := vm.Machine{
 		Kernel: w.base.Kernel, Initrd: w.base.Initrd, Disk: filepath.Join(w.scratch.Dir, "trial.img"),
-		Arguments: append(base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), "systemd.wants="+linkUnitName),
+		Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash),
 		Dir:       w.scratch.Dir, Timeout: trialTimeout,
 	}
 	if m.Accel, err = vm.Probe(ctx, w.base.Kernel); err != nil {
 		return m, err
 	}
-	return m, vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256))})
+	return m, vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256)), oemPartition})
 }
-
-// linkUnit links the embedded image where systemd-sysext looks for images.
-const (
-	linkUnitName = "oem-trial.service"
-	linkUnit     = `[Unit]
-DefaultDependencies=no
-After=local-fs.target
-Before=systemd-sysext.service
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'mkdir -p /run/extensions && ln -s /usr/%s/%s.raw /run/extensions/'
-`
-)
 
 func candidates(platforms []*platform.Platform) []detect.Candidate {
 	found := make([]detect.Candidate, len(platforms))

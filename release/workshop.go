@@ -30,7 +30,8 @@ import (
 // workshop is what a run works with, all of it found or made before the work begins.
 type workshop struct {
 	Options
-	platforms []*platform.Platform
+	catalogue []*platform.Platform // all that there are
+	platforms []*platform.Platform // those that were asked for
 	profile   profile
 	layout    layout
 	downloads *progress.Downloads
@@ -72,18 +73,16 @@ func openCached(ctx context.Context, o Options) (*workshop, error) {
 }
 
 func (w *workshop) prepare(ctx context.Context) (err error) {
-	ids, chosen, err := choosePlatforms(w.Options)
-	if err != nil {
+	if err := w.choosePlatforms(); err != nil {
 		return err
 	}
-	w.platforms = chosen
 	if _, err := base.VersionID(w.Version); err != nil {
 		return err
 	}
 	if _, err := base.Load(w.BaseID); err != nil {
 		return err
 	}
-	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.BaseID, ids); err != nil {
+	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.BaseID, platformIDs(w.catalogue)); err != nil {
 		return err
 	}
 	if _, err := w.previousReleases(); err != nil {
@@ -104,17 +103,20 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	return w.openBase(ctx)
 }
 
-// choosePlatforms returns the ids of all platforms, and those that were asked for.
-func choosePlatforms(o Options) (ids []string, chosen []*platform.Platform, err error) {
-	all, err := oem.Definitions(os.DirFS(o.Checkout))
-	if err != nil {
-		return nil, nil, err
+func (w *workshop) choosePlatforms() (err error) {
+	if w.catalogue, err = oem.Definitions(os.DirFS(w.Checkout)); err != nil {
+		return err
 	}
-	for _, p := range all {
-		ids = append(ids, p.ID.Value)
+	w.platforms, err = oem.Select(w.catalogue, w.Arch, w.Options.Platforms...)
+	return err
+}
+
+func platformIDs(platforms []*platform.Platform) []string {
+	ids := make([]string, len(platforms))
+	for i, p := range platforms {
+		ids[i] = p.ID.Value
 	}
-	chosen, err = oem.Select(all, o.Arch, o.Platforms...)
-	return ids, chosen, err
+	return ids
 }
 
 // checkHost says what the host lacks: mounting and assembling roots need the superuser, and a few programs.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -30,6 +31,14 @@ type Image struct {
 	Size   size.Bytes
 }
 
+// File is what else goes into the partition: what makes the images be found.
+type File struct {
+	Path    string      // relative to /usr
+	Mode    fs.FileMode // permissions
+	Content []byte
+	Target  string // of a symbolic link, which has neither mode nor content
+}
+
 // OverBudgetError says that the images do not fit the file system.
 type OverBudgetError struct {
 	Images []Image
@@ -47,61 +56,106 @@ func (e *OverBudgetError) Error() string {
 		need, e.Free, need-e.Free, &table)
 }
 
-// Images writes at the path to the partition image from with images in it, and nothing else in their directory.
-// The blobs hold the images' contents. A too small file system is an *OverBudgetError, and to is not written.
-func Images(ctx context.Context, from, to string, images []Image, blobs *store.Blobs, epoch time.Time) error {
+// Content is all that goes into the partition.
+type Content struct {
+	Images []Image // in their directory, where there is nothing else afterwards
+	Files  []File  // each replaces what the base has at its path
+}
+
+// Into writes at the path to the partition image from with the content in it. The blobs hold the images' contents.
+// A too small file system is an *OverBudgetError, and to is not written.
+func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, epoch time.Time) error {
 	free, err := btrfs.Free(ctx, from)
 	if err != nil {
 		return err
 	}
 	var need size.Bytes
-	for _, image := range images {
+	for _, image := range c.Images {
 		need += image.Size
 	}
 	if need > free {
-		return &OverBudgetError{images, free}
+		return &OverBudgetError{c.Images, free}
 	}
-	err = btrfs.Edit(ctx, from, to, epoch, func(root string) error { return fill(ctx, root, images, blobs) })
+	err = btrfs.Edit(ctx, from, to, epoch, func(mounted string) error {
+		root, err := os.OpenRoot(mounted)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		if err := writeImages(ctx, root, c.Images, blobs); err != nil {
+			return err
+		}
+		return writeFiles(root, c.Files)
+	})
 	if errors.Is(err, syscall.ENOSPC) { // metadata needs room too
-		return errors.Join(&OverBudgetError{images, free}, err)
+		return errors.Join(&OverBudgetError{c.Images, free}, err)
 	}
 	return err
 }
 
-// fill replaces what is in the images' directory. The paths are walked inside the mounted file system only.
-func fill(ctx context.Context, mounted string, images []Image, blobs *store.Blobs) error {
-	root, err := os.OpenRoot(mounted)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+// writeImages replaces what is in the images' directory.
+func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *store.Blobs) error {
 	if err := root.RemoveAll(Dir); err != nil {
 		return err
 	}
-	if err := root.MkdirAll(Dir, 0o755); err != nil {
-		return err
-	}
-	if err := root.Chmod(Dir, 0o755); err != nil { // whatever the umask
+	if err := makeDir(root, Dir); err != nil {
 		return err
 	}
 	for _, image := range images {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := write(root, image, blobs); err != nil {
+		err := write(root, path.Join(Dir, image.Name), 0o644, func(f io.Writer) error { return blobs.CopyTo(f, image.SHA256) })
+		if err != nil {
 			return fmt.Errorf("embed %s: %w", image.Name, err)
 		}
 	}
 	return nil
 }
 
-func write(root *os.Root, image Image, blobs *store.Blobs) error {
-	f, err := root.OpenFile(path.Join(Dir, image.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// writeFiles replaces what is at the files' paths.
+func writeFiles(root *os.Root, files []File) error {
+	for _, file := range files {
+		if err := makeDir(root, path.Dir(file.Path)); err != nil {
+			return err
+		}
+		if err := root.RemoveAll(file.Path); err != nil {
+			return err
+		}
+		var err error
+		if file.Target != "" {
+			err = root.Symlink(file.Target, file.Path)
+		} else {
+			err = write(root, file.Path, file.Mode, func(f io.Writer) error { _, err := f.Write(file.Content); return err })
+		}
+		if err != nil {
+			return fmt.Errorf("embed %s: %w", file.Path, err)
+		}
+	}
+	return nil
+}
+
+// makeDir makes a directory and those above it, as far as they are not there, for everyone to read.
+func makeDir(root *os.Root, dir string) error {
+	if info, err := root.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := makeDir(root, path.Dir(dir)); err != nil {
+		return err
+	}
+	if err := root.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return root.Chmod(dir, 0o755) // whatever the umask
+}
+
+func write(root *os.Root, name string, mode fs.FileMode, content func(io.Writer) error) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	err = blobs.CopyTo(f, image.SHA256)
-	if chmodErr := f.Chmod(0o644); err == nil {
+	err = content(f)
+	if chmodErr := f.Chmod(mode); err == nil { // whatever the umask
 		err = chmodErr
 	}
 	if closeErr := f.Close(); err == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/size"
@@ -37,6 +38,38 @@ type Partition struct {
 // UsrA is the first slot, as a fresh disk has it: priority 1, known to boot.
 func UsrA(image string) Partition {
 	return Partition{Number: 3, Name: "USR-A", Type: UsrType, UUID: UsrAUUID, Attributes: []int{48, 56}, Content: image}
+}
+
+// oemSize is that of the OEM partition on Flatcar's disks before release 4487 (build_library/disk_layout.json).
+const oemSize = 128 * size.MiB
+
+// OEM makes at the path an image of the partition that says which cloud a machine is in: files by name, such as oem-release.
+func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(image), "oem.*")
+	if err != nil {
+		return Partition{}, err
+	}
+	defer os.RemoveAll(dir)
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return Partition{}, err
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			return Partition{}, err
+		}
+	}
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		return Partition{}, err
+	}
+	if err := os.Truncate(image, int64(oemSize)); err != nil {
+		return Partition{}, err
+	}
+	err = tools.Run(ctx, toolroot.Cmd{
+		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", "OEM", "--rootdir", dir, image},
+		Read: []string{dir}, Write: []string{image},
+	})
+	return Partition{Number: 6, Name: "OEM", Type: DataType, Content: image}, err
 }
 
 // align is where partitions begin, and what is left free at both ends of a disk.

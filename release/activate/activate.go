@@ -1,0 +1,170 @@
+// Package activate makes a release link the images of a machine's cloud, before systemd-sysext merges what is linked.
+//
+// In go the platforms, how their machines are recognised, and the images that make up each; out come files for /usr:
+// a POSIX shell script that decides and links, and a unit that runs it. Links go to /run/extensions and lead into /usr,
+// by the same path in both slots, so a rollback takes its own images along and nothing on the machine has to change.
+//
+// What the script takes from a machine is compared with names that are in it, and is never part of a path or a command.
+package activate
+
+import (
+	_ "embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/flatcar/oem-sysext/oem/detect"
+	"github.com/flatcar/oem-sysext/release/embed"
+)
+
+// Platform is one cloud, as far as choosing its images goes.
+type Platform struct {
+	detect.Candidate
+	KernelID string   // the value of flatcar.oem.id= that means this platform, or empty where it means another one
+	Images   []string // the embedded images that make it up, its own one first; none when it is not embedded
+}
+
+// The paths of the script and of the units that run it, in /usr of the release and in the initramfs.
+const (
+	Script    = "lib/flatcar/oem-sysext-link"
+	Unit      = "oem-sysext-link.service"
+	unitDir   = "lib/systemd/system"
+	wantedBy  = unitDir + "/sysinit.target.wants/" + Unit
+	initrdDir = "usr/lib/systemd/system"
+)
+
+//go:embed link.sh.tmpl
+var scriptTemplate string
+
+// systemUnit links in the running system. A mount unit with nofail is not ordered before local-fs.target, so /oem has to be named.
+const systemUnit = `[Unit]
+Description=Links to the OEM images of this machine's cloud
+DefaultDependencies=no
+After=local-fs.target oem.mount
+Before=systemd-sysext.service sysinit.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/` + Script + `
+SyslogIdentifier=oem-sysext
+`
+
+// initrdUnit links for a merge below /sysroot. It runs the script of the release that is mounted there.
+const initrdUnit = `[Unit]
+Description=Links to the OEM images of this machine's cloud
+DefaultDependencies=no
+ConditionPathExists=/sysroot/usr/` + Script + `
+After=sysroot.mount sysroot-usr.mount sysroot-oem.mount setup-root.service initrd-setup-root.service
+Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
+SyslogIdentifier=oem-sysext
+`
+
+// System returns what goes into /usr of a release whose running system merges images (systemd before 258),
+// and of every other one, too: where the initramfs has linked already, there is nothing left to do.
+func System(platforms []Platform) []embed.File {
+	return []embed.File{
+		{Path: Script, Mode: 0o755, Content: []byte(script(platforms))},
+		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
+		{Path: wantedBy, Target: "../" + Unit},
+	}
+}
+
+// Initrd returns what goes into an initramfs that merges images below /sysroot (systemd 258 and later). Paths start at its root.
+func Initrd() []embed.File {
+	return []embed.File{
+		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
+		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
+	}
+}
+
+// script returns the shell script for the platforms, which are in any order.
+func script(platforms []Platform) string {
+	var text strings.Builder
+	err := template.Must(template.New("link").Funcs(template.FuncMap{"quote": quoteAll}).Parse(scriptTemplate)).
+		Execute(&text, map[string]any{"Dir": embed.Dir, "Platforms": views(platforms)})
+	if err != nil {
+		panic(err) // the template is a constant, and a builder takes everything
+	}
+	return text.String()
+}
+
+// view is a platform as the template sees it.
+type view struct {
+	Platform
+	Rules, Fallbacks []string // shell commands that succeed on a machine that fits
+	Alike            []string // platforms whose machines may look like this one's
+}
+
+func views(platforms []Platform) []view {
+	sorted := slices.SortedFunc(slices.Values(platforms), func(a, b Platform) int { return strings.Compare(a.ID, b.ID) })
+	found := make([]view, len(sorted))
+	for i, p := range sorted {
+		found[i].Platform = p
+		for _, rule := range p.Candidate.Rules {
+			if rule.Fallback {
+				found[i].Fallbacks = append(found[i].Fallbacks, command(rule))
+			} else {
+				found[i].Rules = append(found[i].Rules, command(rule))
+			}
+		}
+		for _, other := range sorted {
+			if other.ID != p.ID && slices.Contains(other.AmbiguousWith, p.ID) {
+				found[i].Alike = append(found[i].Alike, other.ID)
+			}
+		}
+	}
+	return found
+}
+
+// command returns a rule in the words of the script.
+func command(r detect.Rule) string {
+	var parts []string
+	add := func(what string, p detect.Pattern) {
+		if p != "" {
+			parts = append(parts, what+" "+quote(glob(p)))
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(r.DMI)) {
+		add("dmi "+string(field), r.DMI[field])
+	}
+	add("kernel_argument", r.KernelArgument)
+	add("disk_label", r.DiskLabel)
+	add("hypervisor type", r.Hypervisor.Type)
+	add("hypervisor uuid", r.Hypervisor.UUID)
+	if r.Virt != "" { // last, since it starts a program
+		parts = append(parts, "virt "+string(r.Virt))
+	}
+	return strings.Join(parts, " && ")
+}
+
+// glob returns a pattern in the shell's language, where letters match in both cases.
+func glob(p detect.Pattern) string {
+	var text strings.Builder
+	for _, r := range string(p) {
+		lower, upper := strings.ToLower(string(r)), strings.ToUpper(string(r))
+		switch {
+		case lower != upper:
+			fmt.Fprintf(&text, "[%s%s]", upper, lower)
+		case r == '[' || r == ']' || r == '\\':
+			text.WriteString(`\` + string(r))
+		default:
+			text.WriteRune(r)
+		}
+	}
+	return text.String()
+}
+
+// quote returns a text as one word of the shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+func quoteAll(words []string) string { return quote(strings.Join(words, " ")) }

@@ -1,0 +1,365 @@
+package activate
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/detect"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/embed"
+)
+
+// some are platforms that show every kind of rule.
+var some = []Platform{
+	{
+		Candidate: detect.Candidate{ID: "azure", Rules: []detect.Rule{{DMI: map[detect.Field]detect.Pattern{"chassis_asset_tag": "7783-7084"}}}, Before: []string{"hyperv"}},
+		KernelID:  "azure", Images: []string{"oem-azure", "oem-shared-1"},
+	}, {
+		Candidate: detect.Candidate{ID: "ami", Rules: []detect.Rule{
+			{Virt: "xen", DMI: map[detect.Field]detect.Pattern{"product_uuid": "????2?ec-*"}},
+			{Hypervisor: detect.Hypervisor{Type: "xen", UUID: "ec2*"}},
+			{DMI: map[detect.Field]detect.Pattern{"sys_vendor": "It's [a] \\ \"test\" $HOME `x`"}},
+		}},
+		KernelID: "ec2", Images: []string{"oem-ami"},
+	}, {
+		Candidate: detect.Candidate{ID: "hyperv", Rules: []detect.Rule{{DMI: map[detect.Field]detect.Pattern{"sys_vendor": "Microsoft Corporation"}}}},
+		KernelID:  "hyperv",
+	}, {
+		Candidate: detect.Candidate{ID: "openstack", Rules: []detect.Rule{{DiskLabel: "config-2", Fallback: true}, {DMI: map[detect.Field]detect.Pattern{"product_name": "OpenStack Nova"}}}},
+		KernelID:  "openstack", Images: []string{"oem-openstack"},
+	}, {
+		Candidate: detect.Candidate{ID: "scaleway", Rules: []detect.Rule{{KernelArgument: "scaleway"}, {DMI: map[detect.Field]detect.Pattern{"sys_vendor": "Scaleway"}}}},
+		KernelID:  "scaleway", Images: []string{"oem-scaleway"},
+	}, {
+		Candidate: detect.Candidate{ID: "stackit", AmbiguousWith: []string{"openstack"}},
+		Images:    []string{"oem-stackit"},
+	},
+}
+
+// tools is the tool root, opened once.
+var tools *toolroot.Root
+
+// private is a root directory with the script's programs and nothing else of the host.
+type private struct {
+	t     *testing.T
+	dir   string
+	shell string // of those in the tool root
+}
+
+func newPrivate(t *testing.T, platforms []Platform) *private {
+	t.Helper()
+	needs.Root(t)
+	needs.Programs(t, "bwrap")
+	if tools == nil {
+		tools = toolroottest.Open(t)
+	}
+	p := &private{t: t, dir: t.TempDir(), shell: "dash"}
+	p.link("lib", "programs/lib")
+	p.link("lib64", "programs/lib64")
+	p.write("usr/"+Script, script(platforms))
+	p.write("bin/systemd-detect-virt", "#!/programs/bin/sh\necho none; exit 1\n")
+	p.write("proc/cmdline", "quiet\n")
+	for _, platform := range platforms {
+		for _, image := range platform.Images {
+			p.write("usr/"+embed.Dir+"/"+image+".raw", image)
+		}
+	}
+	return p
+}
+
+func (p *private) write(name, content string) {
+	p.t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *private) link(name, target string) {
+	p.t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// run runs the script and returns its line.
+func (p *private) run(args ...string) string {
+	p.t.Helper()
+	var out bytes.Buffer
+	bwrap := []string{
+		"--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "PATH", "/bin:/programs/bin",
+		"--bind", p.dir, "/", "--dev-bind", "/dev/null", "/dev/null",
+		"--ro-bind", tools.Path("usr"), "/programs", "/programs/bin/" + p.shell, "/usr/" + Script,
+	}
+	err := run.Run(p.t.Context(), run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+// links returns the links below a directory, by name.
+func (p *private) links(dir string) map[string]string {
+	p.t.Helper()
+	found := map[string]string{}
+	entries, err := os.ReadDir(filepath.Join(p.dir, dir))
+	if err != nil && !os.IsNotExist(err) {
+		p.t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if target, err := os.Readlink(filepath.Join(p.dir, dir, entry.Name())); err == nil {
+			found[entry.Name()] = target
+		}
+	}
+	return found
+}
+
+func TestLinks(t *testing.T) {
+	type given map[string]string // as give takes it
+	azure := []string{"oem-azure", "oem-shared-1"}
+	const conf, own = "etc/flatcar/enabled-sysext.conf", "etc/extensions/oem-azure"
+	for name, c := range map[string]struct {
+		given given
+		links []string
+		says  string
+	}{
+		"oem-release":             {given{"oem/oem-release": "NAME=x\nID=azure\n"}, azure, "linked oem-azure oem-shared-1: ID=azure in /oem/oem-release"},
+		"quotes":                  {given{"oem/oem-release": "ID=\"azure\"\n"}, azure, "ID=azure in"},
+		"single quotes, no end":   {given{"oem/oem-release": "ID='azure'"}, azure, "ID=azure in"},
+		"space":                   {given{"oem/oem-release": "  ID=azure  \n"}, azure, "ID=azure in"},
+		"the last one":            {given{"oem/oem-release": "ID=ami\nID=azure\n"}, azure, "ID=azure in"},
+		"another key":             {given{"oem/oem-release": "VERSION_ID=azure\n"}, nil, "nothing linked: no /oem/oem-release"},
+		"unknown":                 {given{"oem/oem-release": "ID=mine\n"}, nil, "nothing linked: this release has no images for mine (ID=mine in"},
+		"not embedded":            {given{"oem/oem-release": "ID=hyperv\n"}, nil, "no images for hyperv"},
+		"path":                    {given{"oem/oem-release": "ID=../azure\n"}, nil, "nothing linked: no /oem/oem-release"},
+		"command":                 {given{"oem/oem-release": "ID=$(touch /ran)\nID=`touch /ran`;touch /ran\n"}, nil, "nothing linked"},
+		"glob":                    {given{"oem/oem-release": "ID=*\n"}, nil, "nothing linked"},
+		"escapes":                 {given{"oem/oem-release": "ID=\x1b[2J\\0\n"}, nil, "nothing linked"},
+		"one quote":               {given{"oem/oem-release": "ID=\"\n"}, nil, "nothing linked"},
+		"a directory":             {given{"oem/oem-release/x": ""}, nil, "nothing linked"},
+		"oem-release first":       {given{"oem/oem-release": "ID=azure\n", "proc/cmdline": "flatcar.oem.id=ec2\n"}, azure, "ID=azure in"},
+		"argument":                {given{"proc/cmdline": "a=b flatcar.oem.id=ec2 c\n"}, []string{"oem-ami"}, "linked oem-ami: flatcar.oem.id=ec2 on the kernel command line"},
+		"the last argument":       {given{"proc/cmdline": "flatcar.oem.id=azure flatcar.oem.id=ec2\n"}, []string{"oem-ami"}, "flatcar.oem.id=ec2"},
+		"shared kernel id":        {given{"proc/cmdline": "flatcar.oem.id=openstack\n"}, []string{"oem-openstack"}, "flatcar.oem.id=openstack"},
+		"name, not kernel id":     {given{"proc/cmdline": "flatcar.oem.id=ami\n"}, nil, "nothing linked: this release knows no platform for flatcar.oem.id=ami"},
+		"argument with a glob":    {given{"proc/cmdline": "flatcar.oem.id=* /*\n"}, nil, "nothing linked: no"},
+		"argument before markers": {given{"proc/cmdline": "flatcar.oem.id=ec2", "sys/class/dmi/id/chassis_asset_tag": "7783-7084\n"}, []string{"oem-ami"}, "flatcar.oem.id=ec2"},
+		"markers":                 {given{"sys/class/dmi/id/chassis_asset_tag": "7783-7084 \n"}, azure, "linked oem-azure oem-shared-1: the machine's markers"},
+		"ambiguous markers":       {given{"sys/class/dmi/id/product_name": "OpenStack Nova"}, []string{"oem-openstack"}, "the machine's markers (they may also be those of stackit; flatcar.oem.id= tells)"},
+		"two platforms' markers":  {given{"sys/class/dmi/id/chassis_asset_tag": "7783-7084", "sys/class/dmi/id/product_name": "OpenStack Nova"}, nil, "nothing linked: by its markers this machine may be any of azure openstack"},
+		"hostile markers":         {given{"sys/class/dmi/id/sys_vendor": "$(touch /ran)\n", "dev/disk/by-label/$(touch ran)": ""}, nil, "nothing linked"},
+
+		"own image":              {given{"oem/oem-release": "ID=azure", own + ".raw": "mine"}, nil, "nothing linked for azure (ID=azure in /oem/oem-release): /etc/extensions/oem-azure.raw is the user's choice"},
+		"own image elsewhere":    {given{"oem/oem-release": "ID=azure", "var/lib/extensions/oem-azure.raw": "mine"}, nil, "/var/lib/extensions/oem-azure.raw is the user's choice"},
+		"mask":                   {given{"oem/oem-release": "ID=azure", own + "/": ""}, nil, "/etc/extensions/oem-azure is the user's choice"},
+		"own versions":           {given{"oem/oem-release": "ID=azure", own + ".raw.v/oem-azure_1.raw": ""}, nil, "/etc/extensions/oem-azure.raw.v is the user's choice"},
+		"link to nothing":        {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw"}, azure, "linked"},
+		"link to /dev/null":      {given{"oem/oem-release": "ID=azure", own + ".raw": "->/dev/null"}, nil, "is the user's choice"},
+		"link in a circle":       {given{"oem/oem-release": "ID=azure", own + ".raw": "->oem-azure.raw"}, azure, "linked"},
+		"link to what we embed":  {given{"oem/oem-release": "ID=azure", own + ".raw": "->/usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
+		"link to the classic":    {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "downloaded"}, nil, "is the user's choice"},
+		"link to a classic link": {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "->../../usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
+		"another image":          {given{"oem/oem-release": "ID=azure", "etc/extensions/other.raw": "mine"}, azure, "linked"},
+		"switched off":           {given{"oem/oem-release": "ID=azure", conf: "podman\n-oem-azure # not here\n"}, nil, "-oem-azure in /etc/flatcar/enabled-sysext.conf is the user's choice"},
+		"switched off, no end":   {given{"oem/oem-release": "ID=azure", conf: " -oem-azure"}, nil, "is the user's choice"},
+		"another switched off":   {given{"oem/oem-release": "ID=azure", conf: "# -oem-azure\n-oem-azure2\n-oem-ami\n-*\n"}, azure, "linked"},
+
+		"links there already": {given{"oem/oem-release": "ID=azure", "run/extensions/oem-azure.raw": "->/usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
+	} {
+		for _, shell := range []string{"dash", "bash"} {
+			t.Run(name+" in "+shell, func(t *testing.T) {
+				p := newPrivate(t, some)
+				p.shell = shell
+				p.give(c.given)
+				says := p.run()
+				if !strings.Contains(says, c.says) || strings.Contains(says, "\n") {
+					t.Errorf("it says %q; wanted one line with %q", says, c.says)
+				}
+				want := map[string]string{}
+				for _, image := range c.links {
+					want[image+".raw"] = "/usr/share/flatcar/oem-sysext/" + image + ".raw"
+				}
+				if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+					t.Error(diff)
+				}
+				if _, err := os.Stat(filepath.Join(p.dir, "ran")); err == nil {
+					t.Error("a command of the machine's words ran")
+				}
+			})
+		}
+	}
+}
+
+// give makes files: with a content, with a target after ->, or a directory where the name ends in a slash.
+func (p *private) give(files map[string]string) {
+	p.t.Helper()
+	for name, content := range files {
+		switch target, isLink := strings.CutPrefix(content, "->"); {
+		case isLink:
+			p.link(name, target)
+		case strings.HasSuffix(name, "/"):
+			if err := os.MkdirAll(filepath.Join(p.dir, name), 0o755); err != nil {
+				p.t.Fatal(err)
+			}
+		default:
+			p.write(name, content)
+		}
+	}
+}
+
+// Without one of its images a platform would run half.
+func TestMissingImage(t *testing.T) {
+	p := newPrivate(t, some)
+	p.write("oem/oem-release", "ID=azure\n")
+	if err := os.Remove(filepath.Join(p.dir, "usr", embed.Dir, "oem-shared-1.raw")); err != nil {
+		t.Fatal(err)
+	}
+	if says := p.run(); !strings.Contains(says, "oem-shared-1.raw is missing") {
+		t.Errorf("it says %q", says)
+	}
+	if links := p.links("run/extensions"); len(links) > 0 {
+		t.Errorf("linked is %v", links)
+	}
+}
+
+// In an initramfs everything but the machine itself lies below the root file system's mount point.
+func TestInitrd(t *testing.T) {
+	p := newPrivate(t, some)
+	if err := os.Mkdir(filepath.Join(p.dir, "sysroot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(p.dir, "usr"), filepath.Join(p.dir, "sysroot/usr")); err != nil {
+		t.Fatal(err)
+	}
+	p.write("usr/"+Script, script(some))
+	p.write("oem/oem-release", "ID=ami\n") // not the machine's
+	p.write("sysroot/oem/oem-release", "ID=azure\n")
+	p.write("sysroot/oem/sysext/active-oem-azure", "")
+	p.write("sysroot/oem/sysext/oem-azure-1.0.0.raw", "of another release")
+	p.write("sysroot/usr/lib/os-release", "ID=flatcar\nVERSION=\"2.0.0+nightly-1\"\nVERSION_ID=2.0.0\n")
+	p.link("sysroot/run/extensions/oem-ami.raw", "/usr/share/flatcar/oem-sysext/oem-ami.raw") // of an earlier boot
+	p.link("sysroot/run/extensions/other.raw", "/var/other.raw")
+	p.link("sysroot/etc/extensions/oem-azure.raw", "/oem/sysext/oem-azure-2.0.0+nightly-1.raw")
+	if says := p.run("/sysroot"); !strings.HasPrefix(says, "linked oem-azure oem-shared-1") {
+		t.Errorf("it says %q", says)
+	}
+	want := map[string]string{
+		"oem-azure.raw":    "/usr/share/flatcar/oem-sysext/oem-azure.raw",
+		"oem-shared-1.raw": "/usr/share/flatcar/oem-sysext/oem-shared-1.raw",
+	}
+	if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+		t.Error(diff)
+	}
+	want["other.raw"] = "/var/other.raw"
+	if diff := cmp.Diff(want, p.links("sysroot/run/extensions")); diff != "" {
+		t.Error(diff)
+	}
+	classic := map[string]string{"oem-azure-2.0.0+nightly-1.raw": "../../usr/share/flatcar/oem-sysext/oem-azure.raw"}
+	if diff := cmp.Diff(classic, p.links("sysroot/oem/sysext")); diff != "" {
+		t.Error(diff)
+	}
+	content, err := os.ReadFile(filepath.Join(p.dir, "sysroot/oem/sysext/oem-azure-2.0.0+nightly-1.raw"))
+	if err != nil || string(content) != "oem-azure" {
+		t.Errorf("the machine's image for this version is %q, %v", content, err)
+	}
+	if says := p.run("/sysroot"); !strings.HasPrefix(says, "linked oem-azure oem-shared-1") {
+		t.Errorf("once more it says %q", says)
+	}
+}
+
+// Flatcar's initramfs has downloaded an image for this version: that stays.
+func TestDownloadedImageStays(t *testing.T) {
+	p := newPrivate(t, some)
+	if err := os.Mkdir(filepath.Join(p.dir, "sysroot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.write("sysroot/oem/oem-release", "ID=azure\n")
+	p.write("sysroot/oem/sysext/active-oem-azure", "")
+	p.write("sysroot/usr/lib/os-release", "VERSION=1.0.0\n")
+	p.write("sysroot/usr/share/flatcar/oem-sysext/oem-azure.raw", "")
+	p.write("sysroot/usr/share/flatcar/oem-sysext/oem-shared-1.raw", "")
+	p.write("sysroot/oem/sysext/oem-azure-1.0.0.raw", "downloaded")
+	p.run("/sysroot")
+	content, err := os.ReadFile(filepath.Join(p.dir, "sysroot/oem/sysext/oem-azure-1.0.0.raw"))
+	if err != nil || string(content) != "downloaded" {
+		t.Errorf("the machine's image for this version is %q, %v", content, err)
+	}
+}
+
+// The script judges machines as package detect does.
+func TestScriptAgreesWithJudge(t *testing.T) {
+	machines := []detect.Machine{
+		{},
+		{DMI: map[detect.Field]string{"chassis_asset_tag": "7783-7084", "sys_vendor": "MICROSOFT corporation"}},
+		{DMI: map[detect.Field]string{"sys_vendor": "Microsoft Corporation"}},
+		{DMI: map[detect.Field]string{"product_uuid": "45E12AEC-DCD1"}, Virt: "xen"},
+		{DMI: map[detect.Field]string{"product_uuid": "45E12AEC-DCD1"}, Virt: "kvm"},
+		{DMI: map[detect.Field]string{"product_uuid": "45E1AEC-DCD1"}, Virt: "xen"},
+		{DMI: map[detect.Field]string{"sys_vendor": "it's [A] \\ \"test\" $HOME `x`"}},
+		{DMI: map[detect.Field]string{"sys_vendor": "it's A \\ \"test\" $HOME `x`"}},
+		{Hypervisor: struct{ Type, UUID string }{"xen", "EC2e1916"}},
+		{Hypervisor: struct{ Type, UUID string }{"kvm", "ec2e1916"}},
+		{KernelArguments: []string{"quiet", "scaleway"}},
+		{KernelArguments: []string{"quiet", "scaleway.x"}},
+		{DiskLabels: []string{"ROOT", "CONFIG-2"}},
+		{DiskLabels: []string{"config-2"}, DMI: map[detect.Field]string{"sys_vendor": "Scaleway"}},
+		{DMI: map[detect.Field]string{"sys_vendor": "Scaleway", "product_name": "OpenStack Nova"}},
+	}
+	var candidates []detect.Candidate
+	for _, p := range some {
+		candidates = append(candidates, p.Candidate)
+	}
+	for _, m := range machines {
+		p := newPrivate(t, some)
+		p.show(m)
+		verdict := detect.Judge(m, candidates)
+		want := map[string]string{}
+		for _, platform := range some {
+			for _, image := range platform.Images {
+				if platform.ID == verdict.ID {
+					want[image+".raw"] = "/usr/share/flatcar/oem-sysext/" + image + ".raw"
+				}
+			}
+		}
+		says := p.run()
+		if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+			t.Errorf("%+v, which is judged as %+v; the script says %q:\n%s", m, verdict, says, diff)
+		}
+		if maybe := strings.Join(verdict.Maybe, " "); verdict.ID != "" && !strings.Contains(says, maybe) {
+			t.Errorf("%+v may be %s; the script says %q", m, maybe, says)
+		}
+	}
+}
+
+// show makes the machine's markers.
+func (p *private) show(m detect.Machine) {
+	for field, value := range m.DMI {
+		p.write("sys/class/dmi/id/"+string(field), value+"\n")
+	}
+	if m.Virt != "" {
+		p.write("bin/systemd-detect-virt", "#!/programs/bin/sh\necho "+string(m.Virt)+"\n")
+	}
+	if m.Hypervisor.Type != "" {
+		p.write("sys/hypervisor/type", m.Hypervisor.Type+"\n")
+		p.write("sys/hypervisor/uuid", m.Hypervisor.UUID+"\n")
+	}
+	p.write("proc/cmdline", strings.Join(m.KernelArguments, " ")+"\n")
+	for _, label := range m.DiskLabels {
+		p.write("dev/disk/by-label/"+label, "")
+	}
+}
