@@ -22,7 +22,7 @@ func Build(ctx context.Context, o Options) ([]oem.Image, error) {
 		return nil, err
 	}
 	defer w.downloads.End()
-	images, err := factory.Build(ctx, w.platforms)
+	images, err := factory.Build(ctx, w.chosen)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,6 @@ func (w *workshop) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error
 		return nil, nil, err
 	}
 	defer w.downloads.End()
-	staged, err := factory.Stage(ctx, w.platforms)
+	staged, err := factory.Stage(ctx, w.chosen)
 	return factory, staged, err
 }

@@ -49,7 +49,7 @@ func Try(ctx context.Context, o Options, id string) (*Trial, error) {
 		return nil, err
 	}
 	defer w.close()
-	p := w.platforms[0]
+	p := w.chosen[0]
 	machine, err := w.trialMachine(ctx)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
 		return vm.Machine{}, err
 	}
 	defer w.downloads.End()
-	built, err := factory.Build(ctx, w.platforms)
+	built, err := factory.Build(ctx, w.chosen)
 	if err != nil {
 		return vm.Machine{}, err
 	}
@@ -95,7 +95,7 @@ func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
 	if err != nil {
 		return vm.Machine{}, err
 	}
-	oemFiles := map[string]string{"oem-release": "ID=" + w.platforms[0].ID.Value + "\n"}
+	oemFiles := map[string]string{"oem-release": "ID=" + w.chosen[0].ID.Value + "\n"}
 	oemPartition, err := vm.OEM(ctx, w.tools, filepath.Join(w.scratch.Dir, "oem.img"), oemFiles)
 	if err != nil {
 		return vm.Machine{}, err

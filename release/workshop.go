@@ -31,7 +31,7 @@ import (
 type workshop struct {
 	Options
 	catalogue []*platform.Platform // all that there are
-	platforms []*platform.Platform // those that were asked for
+	chosen    []*platform.Platform // those that were asked for
 	profile   profile
 	layout    layout
 	downloads *progress.Downloads
@@ -107,7 +107,7 @@ func (w *workshop) choosePlatforms() (err error) {
 	if w.catalogue, err = oem.Definitions(os.DirFS(w.Checkout)); err != nil {
 		return err
 	}
-	w.platforms, err = oem.Select(w.catalogue, w.Arch, w.Options.Platforms...)
+	w.chosen, err = oem.Select(w.catalogue, w.Arch, w.Platforms...)
 	return err
 }
 

@@ -110,7 +110,7 @@ func views(platforms []Platform) []view {
 	found := make([]view, len(sorted))
 	for i, p := range sorted {
 		found[i].Platform = p
-		for _, rule := range p.Candidate.Rules {
+		for _, rule := range p.Rules {
 			if rule.Fallback {
 				found[i].Fallbacks = append(found[i].Fallbacks, command(rule))
 			} else {
