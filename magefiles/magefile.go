@@ -18,6 +18,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import fit
 	_ "github.com/flatcar/oem-sysext/magefiles/fit"
+	//mage:import payload
+	_ "github.com/flatcar/oem-sysext/magefiles/payload"
 	//mage:import platform
 	_ "github.com/flatcar/oem-sysext/magefiles/platform"
 	//mage:import recipe

@@ -22,6 +22,7 @@ var packages = []string{
 	"cryptsetup-bin", // veritysetup, as a judge
 	"erofs-utils",    // mkfs.erofs, fsck.erofs
 	"fdisk",          // sfdisk
+	"lbzip2",         // the data of payloads
 	"squashfs-tools", // sqfstar (mksquashfs), unsquashfs
 }
 

@@ -1,0 +1,18 @@
+// Package payload holds the targets in the namespace payload.
+package payload
+
+import (
+	"context"
+	"os"
+
+	"github.com/flatcar/oem-sysext/release"
+)
+
+// Verify checks everything in an update payload.
+//
+// The argument is a payload, such as flatcar_production_update.gz or oem-azure.gz, of this project or another one.
+// KEY is a PEM file with the public key that it must be signed with; without one the signature is not checked.
+// OUT is a directory for what the payload installs: NAME.bin and NAME.vmlinuz, or NAME.raw.
+func Verify(ctx context.Context, file string) error {
+	return release.VerifyPayload(ctx, file, os.Getenv("KEY"), os.Getenv("OUT"), os.Stdout)
+}
