@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/digest"
 )
 
 // development returns the key that the cache keeps, and makes it first when there is none.
@@ -47,8 +48,14 @@ func development(cache string) (*Signer, error) {
 // selfSigned makes a certificate that depends on the key and the name alone. systemd trusts the certificates in
 // verity.d as they are and looks at no date, so the dates are as wide as can be.
 func selfSigned(private *rsa.PrivateKey, name string) (*x509.Certificate, error) {
+	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	// Signatures name their certificate by issuer and number, so two keys must not share both.
+	serial := digest.Of(der)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
+		SerialNumber: new(big.Int).SetBytes(serial[:16]),
 		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    time.Unix(0, 0).UTC(),
 		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // "no expiry" (RFC 5280, 4.1.2.5)
@@ -56,7 +63,7 @@ func selfSigned(private *rsa.PrivateKey, name string) (*x509.Certificate, error)
 		// What the kernel's keyring and sbsign ask of a certificate.
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	der, err = x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
 		return nil, err
 	}

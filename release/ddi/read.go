@@ -1,0 +1,163 @@
+package ddi
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/release/verity"
+)
+
+// Disk is a signed image that was read, and not yet verified.
+type Disk struct {
+	Arch     arch.Arch
+	RootHash digest.SHA256 // what the image says of itself
+
+	disk   io.ReaderAt
+	parts  []gpt.Partition // data, hashes, signature
+	record record
+}
+
+// Read reads what an image of so many bytes says about itself. It holds all that says so to the specification:
+// the partition table (both copies), the partitions' kinds, identifiers and flags, and the signature's shape.
+func Read(disk io.ReaderAt, length int64) (*Disk, error) {
+	table, err := gpt.Read(disk, length)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(table.Damage(), checkMBR(disk, table)); err != nil {
+		return nil, err
+	}
+	d := &Disk{disk: disk}
+	if err := d.sort(table.Partitions()); err != nil {
+		return nil, err
+	}
+	content := make([]byte, d.parts[2].Size())
+	if _, err := disk.ReadAt(content, d.parts[2].Offset()); err != nil {
+		return nil, fmt.Errorf("signature partition: %w", err)
+	}
+	if d.record, err = parseRecord(content); err != nil {
+		return nil, fmt.Errorf("signature partition: %w", err)
+	}
+	d.RootHash = d.record.RootHash
+	return d, d.checkIDs()
+}
+
+func checkMBR(disk io.ReaderAt, table *gpt.Table) error {
+	want := table.ProtectiveMBR()
+	got := make([]byte, len(want))
+	if _, err := disk.ReadAt(got, 0); err != nil {
+		return fmt.Errorf("protective MBR: %w", err)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			return fmt.Errorf("protective MBR: byte %d is 0x%02x; wanted 0x%02x", i, got[i], want[i])
+		}
+	}
+	return nil
+}
+
+// sort finds the three partitions of one architecture and refuses any other ones.
+func (d *Disk) sort(partitions []gpt.Partition) error {
+	if len(partitions) != len(types{}) {
+		return fmt.Errorf("%d partitions; wanted one of each: root, root-verity, root-verity-sig", len(partitions))
+	}
+	for a, kinds := range rootTypes {
+		if partitions[0].Type == kinds[0] && partitions[1].Type == kinds[1] && partitions[2].Type == kinds[2] {
+			d.Arch, d.parts = a, partitions
+		}
+	}
+	if d.parts == nil {
+		return fmt.Errorf("partitions of the types %v, %v and %v; wanted root, root-verity and root-verity-sig of one architecture", partitions[0].Type, partitions[1].Type, partitions[2].Type)
+	}
+	for _, p := range d.parts[:2] {
+		if p.Attributes&readOnly == 0 {
+			return fmt.Errorf("partition %d (%s) is not marked as read-only (bit 60 of its attributes %#x)", p.Number, p.Name, p.Attributes)
+		}
+	}
+	if s := d.parts[2]; s.Size() > int64(maxSignature) {
+		return fmt.Errorf("partition %d (%s) has %d B; wanted at most %d B", s.Number, s.Name, s.Size(), maxSignature)
+	}
+	return nil
+}
+
+// checkIDs holds the identifiers to the root hash, which newer versions of systemd take from them.
+func (d *Disk) checkIDs() error {
+	for i, want := range []gpt.GUID{gpt.GUID(d.RootHash[:16]), gpt.GUID(d.RootHash[16:])} {
+		if p := d.parts[i]; p.ID != want {
+			return fmt.Errorf("partition %d (%s) has the identifier %v; wanted %v, which is half of the root hash in the signature partition", p.Number, p.Name, p.ID, want)
+		}
+	}
+	return nil
+}
+
+// Data returns the file system and its length. It must be verified first.
+func (d *Disk) Data() *io.SectionReader {
+	return io.NewSectionReader(d.disk, d.parts[0].Offset(), d.parts[0].Size())
+}
+
+// Verify checks the signature by one of the certificates, and then by the root hash every block of hashes and data.
+// Only the identifier in the superblock of the hashes is vouched for by nothing.
+func (d *Disk) Verify(ctx context.Context, trusted []*x509.Certificate) error {
+	if err := d.record.verify(trusted); err != nil {
+		return fmt.Errorf("signature partition: the signature %w", err)
+	}
+	hashes := io.NewSectionReader(d.disk, d.parts[1].Offset(), d.parts[1].Size())
+	hashed, err := checkSuperblock(hashes, d.parts[0].Size())
+	if err != nil {
+		return fmt.Errorf("hash partition: %w", err)
+	}
+	// systemd-repart may make the partition larger than the file system.
+	if err := checkZeros(d.Data(), hashed); err != nil {
+		return fmt.Errorf("data partition: %w", err)
+	}
+	err = verity.Verify(ctx, d.Data(), hashes, 0, d.RootHash)
+	var corrupt *verity.CorruptError
+	switch {
+	case errors.As(err, &corrupt) && corrupt.Level == verity.DataLevel:
+		return fmt.Errorf("data partition: %w", err)
+	case err != nil:
+		return fmt.Errorf("hash partition: %w", err)
+	}
+	return nil
+}
+
+// checkSuperblock holds the first block of hashes to what verity.Verify does not look at, and returns how many bytes
+// of data are hashed.
+func checkSuperblock(hashes io.ReaderAt, dataSize int64) (int64, error) {
+	block := make([]byte, verity.BlockSize)
+	if _, err := hashes.ReadAt(block, 0); err != nil {
+		return 0, err
+	}
+	p, err := verity.ParseSuperblock(block)
+	if err != nil {
+		return 0, err
+	}
+	if room := uint64(dataSize) / verity.BlockSize; p.DataBlocks > room {
+		return 0, fmt.Errorf("superblock byte 72: %d data blocks; the data partition has room for %d", p.DataBlocks, room)
+	}
+	const superblock = 512
+	return int64(p.DataBlocks) * verity.BlockSize, checkZeros(io.NewSectionReader(hashes, 0, verity.BlockSize), superblock)
+}
+
+// checkZeros refuses anything else than zeros from an offset on.
+func checkZeros(r *io.SectionReader, from int64) error {
+	buffer, zeros := make([]byte, size.MiB), make([]byte, size.MiB)
+	for at := from; at < r.Size(); {
+		n, err := r.ReadAt(buffer[:min(int64(len(buffer)), r.Size()-at)], at)
+		if !bytes.Equal(buffer[:n], zeros[:n]) {
+			return fmt.Errorf("not all of bytes %d to %d is zero, and no hash covers them", at, at+int64(n)-1)
+		}
+		if at += int64(n); err != nil && at < r.Size() {
+			return err
+		}
+	}
+	return nil
+}

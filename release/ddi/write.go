@@ -1,0 +1,106 @@
+package ddi
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/release/verity"
+)
+
+// Signer signs with the key of a certificate: RSA PKCS #1 v1.5.
+type Signer interface {
+	Certificate() *x509.Certificate
+	Sign(ctx context.Context, name string, d digest.SHA256) ([]byte, error)
+}
+
+// Image is what becomes a signed image.
+type Image struct {
+	Name   string      // for whoever signs, such as oem-azure.raw
+	Data   io.ReaderAt // a file system
+	Size   int64       // a multiple of 4096 B
+	SHA256 digest.SHA256
+	Arch   arch.Arch
+}
+
+// Write makes a signed image at a path and returns its root hash. Without a signature, as when it must be made
+// elsewhere first, nothing is written and the signer's error comes back.
+func Write(ctx context.Context, path string, image Image, signer Signer) (root digest.SHA256, err error) {
+	if signer.Certificate() == nil {
+		return root, fmt.Errorf("%s: a signed image needs the certificate of its key; name one", image.Name)
+	}
+	if image.Size <= 0 || image.Size%verity.BlockSize != 0 {
+		return root, fmt.Errorf("%s has %d B; wanted a multiple of %d B", image.Name, image.Size, verity.BlockSize)
+	}
+	err = atomicfile.Create(path, 0o644, func(f *os.File) error {
+		root, err = write(ctx, f, image, signer)
+		return err
+	})
+	return root, err
+}
+
+func write(ctx context.Context, disk *os.File, image Image, signer Signer) (root digest.SHA256, err error) {
+	blocks := uint64(image.Size / verity.BlockSize)
+	// The root hash decides identifiers only, so the layout without it says where everything goes.
+	table, sectors, err := layout(image.SHA256, image.SHA256, image.Arch, blocks)
+	if err != nil {
+		return root, err
+	}
+	if err := disk.Truncate(int64(sectors) * gpt.SectorSize); err != nil {
+		return root, err
+	}
+	parts := table.Partitions()
+	if err := copyData(ctx, io.NewOffsetWriter(disk, parts[0].Offset()), image); err != nil {
+		return root, err
+	}
+	salt := digest.Of(append([]byte("salt"), image.SHA256[:]...))
+	root, err = verity.Format(ctx, image.Data, disk, parts[1].Offset(), verity.Params{
+		DataBlocks: blocks, Salt: salt[:], UUID: derived(image.SHA256, "verity"),
+	})
+	if err != nil {
+		return root, err
+	}
+	signed, err := makeRecord(ctx, image.Name, root, signer)
+	if err != nil {
+		return root, err
+	}
+	if _, err := disk.WriteAt(signed, parts[2].Offset()); err != nil {
+		return root, err
+	}
+	if table, _, err = layout(root, image.SHA256, image.Arch, blocks); err != nil {
+		return root, err
+	}
+	if _, err := disk.WriteAt(table.ProtectiveMBR(), 0); err != nil {
+		return root, err
+	}
+	return root, table.Write(disk)
+}
+
+// copyData copies in pieces, between which it may be stopped, and refuses data that is not what its digest says:
+// salt and identifiers follow from that.
+func copyData(ctx context.Context, to io.Writer, image Image) error {
+	from := io.NewSectionReader(image.Data, 0, image.Size)
+	got, _, err := digest.OfReader(io.TeeReader(from, contextWriter{ctx, to}))
+	if err == nil && got != image.SHA256 {
+		err = fmt.Errorf("%s has the sha256 %v; wanted %v", image.Name, got, image.SHA256)
+	}
+	return err
+}
+
+type contextWriter struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (w contextWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(p)
+}
