@@ -52,6 +52,7 @@ type Cmd struct {
 	Args    []string  // without the program's own name
 	Read    []string  // absolute paths it may read
 	Write   []string  // absolute paths it may write
+	Owners  bool      // it may give what it writes to any owner, as only real root can
 	Env     []string  // NAME=value, beyond PATH, LANG=C.UTF-8 and TZ=UTC
 	Stdin   io.Reader // nothing when nil
 	Stdout  io.Writer // dropped when nil
@@ -59,13 +60,20 @@ type Cmd struct {
 
 // Run runs a program of the tool root. A failure is a *run.Error with the end of standard error.
 func (r *Root) Run(ctx context.Context, c Cmd) error {
-	args := []string{
-		"--unshare-all", "--die-with-parent", "--new-session",
+	alone := []string{"--unshare-all"}
+	if c.Owners {
+		alone = []string{"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"}
+		for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP"} {
+			alone = append(alone, "--cap-add", "CAP_"+capability)
+		}
+	}
+	args := append(alone,
+		"--die-with-parent", "--new-session",
 		"--ro-bind", r.Path("usr"), "/usr", "--ro-bind", r.Path("etc"), "/etc",
 		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
 		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
 		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var",
-	}
+	)
 	for _, path := range c.Read {
 		args = append(args, "--ro-bind", path, path)
 	}

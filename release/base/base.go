@@ -20,18 +20,28 @@ import (
 	"github.com/flatcar/oem-sysext/oem/run"
 )
 
-// Base is a finished reference base. Its files belong to the cache: read them, never write them.
+// Base is an OS release that images are built for and embedded in: a reference base, or one of Flatcar's own.
+// Its files belong to the cache: read them, never write them. A file that it has not is an empty string.
 type Base struct {
-	ID        string // of its definition, such as trixie
+	ID        string // a reference base's, such as trixie; flatcar for all of Flatcar's own
 	Version   string // VERSION in os-release, such as 9999.0.0 or 9999.0.0+nightly
 	VersionID string // VERSION_ID in os-release: the version without what follows a plus sign
+	Build     string // BUILD_ID in os-release
 	Arch      string // as Debian names it
-	Systemd   string // its version, such as 257.13
+	Systemd   string // its version, such as 257.13; of some bases only the first number is known
+	Release   string // the kernel's, as uname -r prints it
 	Usr       string // the directory that becomes /usr
 	Kernel    string
 	Config    string // what the kernel was built with, its .config
-	Initrd    string
+	Initrd    string // none where the kernel holds it
 	Status    string // Debian's package database, of what is really there
+
+	Image    string        // the USR partition that it came as; without one it is made of Usr
+	Disk     string        // the disk image that the partition came in
+	Source   digest.SHA256 // of the file that all this came in; zero for a reference base
+	RootHash digest.SHA256 // of the partition as it came
+	Embeds   []string      // names of images that the partition has already
+	Epoch    time.Time     // when it was made; zero for a reference base
 }
 
 // Options say where a base comes from and where it is kept.
@@ -84,9 +94,14 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	if err != nil {
 		return Base{}, err
 	}
+	release, err := kernelRelease(usr)
+	if err != nil {
+		return Base{}, err
+	}
 	return Base{
 		ID: def.ID, Version: opts.Version, VersionID: id, Arch: opts.Arch,
 		Systemd: upstreamVersion(pkgs, "systemd"),
+		Release: release,
 		Usr:     filepath.Join(usr, "usr"),
 		Kernel:  filepath.Join(core, "vmlinuz"),
 		Config:  filepath.Join(core, "kernel.config"),
