@@ -184,6 +184,9 @@ func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
 func (w *workshop) bootBudget() (fit.Budget, error) {
 	b := fit.Budget{Name: "kernel and initramfs", Limit: w.layout.Boot.Bytes}
 	for _, file := range []string{w.base.Kernel, w.base.Initrd} {
+		if file == "" {
+			continue // the kernel holds the initramfs
+		}
 		info, err := os.Stat(file)
 		if err != nil {
 			return b, err

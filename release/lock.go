@@ -48,7 +48,20 @@ func (c *clerk) builder(ctx context.Context, a arch.Arch) (*build.Builder, error
 	if b := c.builders[a]; b != nil {
 		return b, nil
 	}
-	definition, err := base.Load(c.w.BaseID)
+	status, err := c.status(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	c.builders[a], err = c.w.builder(ctx, &target.Base{Name: c.w.named.id, Arch: a, Status: status})
+	return c.builders[a], err
+}
+
+// status is the base's package database. Flatcar has none of Debian's kind.
+func (c *clerk) status(ctx context.Context, a arch.Arch) ([]byte, error) {
+	if !c.w.named.isReference() {
+		return nil, nil
+	}
+	definition, err := base.Load(c.w.named.id)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +69,7 @@ func (c *clerk) builder(ctx context.Context, a arch.Arch) (*build.Builder, error
 	if err != nil {
 		return nil, err
 	}
-	status, err := definition.Status(ctx, suite)
-	if err != nil {
-		return nil, err
-	}
-	c.builders[a], err = c.w.builder(ctx, &target.Base{Name: c.w.BaseID, Arch: a, Status: status})
-	return c.builders[a], err
+	return definition.Status(ctx, suite)
 }
 
 // Lock looks up what recipes stand for, the named ones or all, on each of their architectures, and writes their lock files.
@@ -151,7 +159,7 @@ func (c *clerk) answer(ctx context.Context, r *recipe.Recipe, source recipe.Sour
 		}
 		basis := ""
 		if source.DependsOnBase() {
-			basis = c.w.BaseID
+			basis = c.w.named.id
 		}
 		into.Set(question, basis, a, pins)
 	}

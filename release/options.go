@@ -18,8 +18,8 @@ type Options struct {
 	Checkout  string    // the directory with recipes/ and platforms/
 	Output    string    // where releases go
 	Cache     string    // what later runs need not make again
-	BaseID    string    // the reference base's
-	Version   string    // of the release
+	BaseID    string    // a reference base, or one of Flatcar's releases: a version, a channel, an address, a file
+	Version   string    // of the release; one of Flatcar's keeps its own
 	Arch      arch.Arch //
 	Profile   string    // in release/budgets.yaml
 	Previous  []string  // manifests of earlier releases or their directories, the oldest first
@@ -51,7 +51,7 @@ func FromEnvironment(checkout string) (Options, error) {
 		Profile:  orElse(os.Getenv("PROFILE"), DefaultProfile),
 		Previous: filepath.SplitList(os.Getenv("PREVIOUS")),
 		BaseID:   orElse(os.Getenv("BASE"), DefaultBase),
-		Version:  orElse(os.Getenv("VERSION"), DefaultVersion),
+		Version:  os.Getenv("VERSION"),
 		Arch:     arch.AMD64,
 		Jobs:     runtime.NumCPU(),
 		Progress: display,

@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/sparse"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/btrfs"
@@ -36,6 +37,7 @@ const (
 	rootHashFile  = "usr.roothash"
 	kernelFile    = "vmlinuz"
 	initrdFile    = "initrd"
+	diskFile      = "flatcar_production_image.bin"
 	sumsFile      = "SHA256SUMS"
 
 	reportFile         = "report.html"
@@ -43,7 +45,7 @@ const (
 )
 
 // describe keeps all files of the release as blobs and writes down what they are.
-func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitted, empty, full partition) (*manifest.Manifest, error) {
+func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitted, empty, full partition, kernel bootable) (*manifest.Manifest, error) {
 	golang, err := build.FindGo(ctx)
 	if err != nil {
 		return nil, err
@@ -53,8 +55,8 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 	m := &manifest.Manifest{
 		Schema: manifest.Schema, Version: w.Version, Arch: string(w.Arch), Epoch: w.Epoch.Unix(),
 		Base: manifest.Base{
-			ID: w.base.ID, VersionID: w.base.VersionID,
-			Archive: w.suite.Fingerprint, Usr: digest.Of([]byte(w.target.Usr.Listing())),
+			ID: w.base.ID, VersionID: w.base.VersionID, Build: w.base.Build, Systemd: w.base.Systemd, Kernel: w.base.Release,
+			Source: w.base.Source, Usr: digest.Of([]byte(w.target.Usr.Listing())),
 		},
 		Tools: tools,
 		Go:    golang.Version,
@@ -65,8 +67,20 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 			FreeBefore: empty.Free, FreeAfter: full.Free,
 		},
 	}
+	if w.suite != nil {
+		m.Base.Archive = w.suite.Fingerprint
+	}
 	describePlan(m, staged, plan)
+	m.Kernel = kernel.Told
 	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
+	m.Files = append(m.Files, manifest.File{Name: kernelFile, Size: size.Bytes(kernel.Size), SHA256: kernel.SHA256})
+	if w.base.Disk != "" {
+		disk, err := w.diskImage(ctx, full, kernel)
+		if err != nil {
+			return nil, err
+		}
+		m.Files = append(m.Files, disk)
+	}
 	return m, w.describeRest(m)
 }
 
@@ -138,12 +152,12 @@ func (w *workshop) describeRest(m *manifest.Manifest) error {
 		m.Files = append(m.Files, manifest.File{Name: name, Size: size.Bytes(n), SHA256: d})
 		return err
 	}
-	for name, file := range map[string]string{kernelFile: w.base.Kernel, initrdFile: w.base.Initrd} {
-		content, err := os.Open(file)
+	if w.base.Initrd != "" { // else the kernel holds it
+		content, err := os.Open(w.base.Initrd)
 		if err != nil {
 			return err
 		}
-		err = add(name, content)
+		err = add(initrdFile, content)
 		content.Close()
 		if err != nil {
 			return err
@@ -157,7 +171,9 @@ func (w *workshop) describeRest(m *manifest.Manifest) error {
 }
 
 // Dir returns where a release lies.
-func (o Options) Dir() string { return filepath.Join(o.Output, o.Version, string(o.Arch)) }
+func (o Options) Dir() string {
+	return filepath.Join(o.Output, orElse(o.Version, DefaultVersion), string(o.Arch))
+}
 
 // write makes the release directory. A directory that is right already is left alone;
 // any other one is replaced as a whole, after the new one is complete.
@@ -258,7 +274,10 @@ func (w *workshop) fill(ctx context.Context, dir string, m *manifest.Manifest, e
 }
 
 func (w *workshop) writeBlob(path string, d digest.SHA256) error {
-	return atomicfile.Write(path, 0o644, func(out io.Writer) error { return w.blobs.CopyTo(out, d) })
+	return atomicfile.Create(path, 0o644, func(f *os.File) error {
+		out := sparse.NewWriter(f)
+		return errors.Join(w.blobs.CopyTo(out, d), out.Close())
+	})
 }
 
 // swap puts a new directory in the place of an old one, in one step when there is an old one.

@@ -55,6 +55,9 @@ func compressorVersion() string {
 
 // format makes the partition of the base, without images.
 func (w *workshop) format(ctx context.Context) (partition, error) {
+	if w.base.Image != "" {
+		return w.strip(ctx)
+	}
 	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...), compressorVersion()}
 	return store.Memo(w.results, "format", inputs, w.there, func() (partition, error) {
 		id := digest.Of([]byte("file system of " + w.base.ID + " " + w.base.Version + " " + w.base.Arch))
@@ -68,6 +71,21 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 					Epoch:      w.Epoch,
 				})
 			})
+		})
+	})
+}
+
+// strip makes the partition that the base came as what it is without images of ours.
+func (w *workshop) strip(ctx context.Context) (partition, error) {
+	// The directory's name has the digest of the file that the base came in.
+	var paths []string
+	for _, file := range activate.System(nil) {
+		paths = append(paths, file.Path)
+	}
+	inputs := []any{w.base.Image, paths, w.Epoch.Unix(), compressorVersion()}
+	return store.Memo(w.results, "pristine", inputs, w.there, func() (partition, error) {
+		return w.makePartition(ctx, func(path string) error {
+			return w.timed("partition of the base", func() error { return embed.Strip(ctx, w.base.Image, path, paths, w.Epoch) })
 		})
 	})
 }

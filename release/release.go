@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/release/flatcar"
 	"github.com/flatcar/oem-sysext/release/manifest"
 )
 
@@ -44,7 +45,11 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := w.describe(ctx, staged, plan, empty, partition)
+	kernel, err := w.kernelFor(partition)
+	if err != nil {
+		return nil, err
+	}
+	m, err := w.describe(ctx, staged, plan, empty, partition, kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +87,13 @@ func (w *workshop) plan(ctx context.Context) (staged []oem.Staged, empty partiti
 
 // stage makes the platforms' trees, for a base that is all there.
 func (w *workshop) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
-	if w.isForeign() {
+	switch {
+	case w.base.Kernel != "":
+	case w.named.isReference():
 		return nil, nil, fmt.Errorf("a release for %s needs a host of that architecture, to make its initramfs; scripts/mage build makes its images here", w.Arch)
+	default:
+		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s, or name it in %s; scripts/mage build makes images without it",
+			flatcar.KernelName, flatcar.EnvKernel)
 	}
 	factory, err := w.factory(ctx)
 	if err != nil {

@@ -418,11 +418,11 @@ func TestNothingIsMadeOfWrongOptions(t *testing.T) {
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go")...)
 	for want, spoil := range map[string]func(*Options){
-		`no reference base "nope"`: func(o *Options) { o.BaseID = "nope" },
-		`no platform "azrue"`:      func(o *Options) { o.Platforms = []string{"azrue"} },
-		`no profile "tiny"`:        func(o *Options) { o.Profile = "tiny" },
-		"PREVIOUS: open /nowhere":  func(o *Options) { o.Previous = []string{"/nowhere"} },
-		"../../evil":               func(o *Options) { o.Version = "../../evil" },
+		`no base "nope"`:          func(o *Options) { o.BaseID = "nope" },
+		`no platform "azrue"`:     func(o *Options) { o.Platforms = []string{"azrue"} },
+		`no profile "tiny"`:       func(o *Options) { o.Profile = "tiny" },
+		"PREVIOUS: open /nowhere": func(o *Options) { o.Previous = []string{"/nowhere"} },
+		"../../evil":              func(o *Options) { o.Version = "../../evil" },
 	} {
 		o := options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
 		spoil(&o)

@@ -13,7 +13,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/debian"
-	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/fetch"
 	"github.com/flatcar/oem-sysext/oem/github"
 	"github.com/flatcar/oem-sysext/oem/pack"
@@ -22,7 +21,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/manifest"
 )
@@ -37,7 +35,8 @@ type workshop struct {
 	downloads *progress.Downloads
 	store     *fetch.Store
 	archive   *debian.Archive
-	suite     *debian.Release // that the base is made from
+	named     named           // what BASE means
+	suite     *debian.Release // that a reference base is made from
 	tools     *toolroot.Root
 	base      base.Base
 	target    *target.Base
@@ -61,7 +60,11 @@ func open(ctx context.Context, o Options) (*workshop, error) {
 // openCached is open without platforms, tools and a base: what looking things up takes.
 func openCached(ctx context.Context, o Options) (*workshop, error) {
 	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
-	err := w.openCache()
+	var err error
+	if w.named, err = nameBase(o.BaseID); err != nil {
+		return nil, err
+	}
+	err = w.openCache()
 	if err == nil {
 		err = w.openArchive(ctx)
 	}
@@ -76,13 +79,16 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	if err := w.choosePlatforms(); err != nil {
 		return err
 	}
-	if _, err := base.VersionID(w.Version); err != nil {
+	if w.named, err = nameBase(w.BaseID); err != nil {
 		return err
 	}
-	if _, err := base.Load(w.BaseID); err != nil {
+	if w.named.isReference() {
+		w.Version = orElse(w.Version, DefaultVersion)
+	}
+	if _, err := base.VersionID(w.Version); w.Version != "" && err != nil {
 		return err
 	}
-	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.BaseID, platformIDs(w.catalogue)); err != nil {
+	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.named.id, platformIDs(w.catalogue)); err != nil {
 		return err
 	}
 	if _, err := w.previousReleases(); err != nil {
@@ -171,7 +177,10 @@ func (w *workshop) openArchive(ctx context.Context) error {
 		Log:      w.Log,
 		CacheDir: filepath.Join(w.Cache, "downloads"),
 	}
-	definition, err := base.Load(w.BaseID)
+	if !w.named.isReference() {
+		return nil
+	}
+	definition, err := base.Load(w.named.id)
 	if err != nil {
 		return err
 	}
@@ -202,61 +211,6 @@ func (w *workshop) scriptTools(ctx context.Context, suite string, packages []str
 	return toolroot.Open(ctx, toolroot.Options{
 		CacheDir: w.Cache, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: w.Log,
 	})
-}
-
-func (w *workshop) openBase(ctx context.Context) error {
-	definition, err := base.Load(w.BaseID)
-	if err != nil {
-		return err
-	}
-	options := base.Options{
-		CacheDir:    w.Cache,
-		Arch:        string(w.Arch),
-		Version:     w.Version,
-		Sources:     w.suite.SourceLines(),
-		Fingerprint: w.suite.Fingerprint.String(),
-		Epoch:       w.Epoch,
-		Log:         w.Log,
-	}
-	if w.isForeign() {
-		w.base, err = base.Foreign(ctx, definition, w.archive, w.suite, options)
-	} else {
-		w.base, err = base.Make(ctx, definition, options)
-	}
-	if err != nil {
-		return err
-	}
-	w.target, err = w.describeBase()
-	return err
-}
-
-// isForeign tells whether this host cannot run the base's programs.
-func (w *workshop) isForeign() bool { return string(w.Arch) != runtime.GOARCH }
-
-// describeBase reads what building needs to know of the base.
-func (w *workshop) describeBase() (*target.Base, error) {
-	always := func(tree.Tree) bool { return true }
-	// The directory's name has the digest of all that the base was made from.
-	usr, err := store.Memo(w.results, "base-tree", w.base.Usr, always, func() (tree.Tree, error) {
-		scanned, err := tree.Scan(w.base.Usr, digest.OfReader)
-		return scanned.Below("/usr"), err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var kernel target.KernelConfig
-	if !w.isForeign() { // images for another architecture are packed without a plan
-		config, err := os.ReadFile(w.base.Config)
-		if err != nil {
-			return nil, err
-		}
-		kernel = target.ParseKernelConfig(string(config))
-	}
-	status, err := os.ReadFile(w.base.Status)
-	return &target.Base{
-		Name: w.BaseID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch,
-		Usr: usr, Dir: w.base.Usr, Kernel: kernel, Status: status,
-	}, err
 }
 
 // factory returns what builds the images.

@@ -43,6 +43,10 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 		if question == "" {
 			continue
 		}
+		if source.Deb != nil && !source.Deb.Private && len(b.Base.Status) == 0 {
+			return nil, fmt.Errorf("%s:%d: packages of Debian need a base of Debian, and %s is none; wanted private: true, by which they bring all their libraries",
+				r.File, source.Line, b.Base.Name)
+		}
 		pins, answered := locked.Find(question, b.Base.Name, a)
 		if answered = answered && agrees(source, a, pins); answered {
 			resolved.Pins[i], resolved.Locked = pins, true

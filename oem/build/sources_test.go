@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"crypto/rand"
 	"fmt"
+	"github.com/flatcar/oem-sysext/oem/target"
 	"io"
 	"log/slog"
 	"net/http"
@@ -507,6 +508,7 @@ func TestSupersededDeb(t *testing.T) {
 	m := newMirror(t)
 	over := func(dir string) (*Builder, *bytes.Buffer) {
 		b, log := m.over(t, dir)
+		b.Base.Status = []byte("Package: base-files\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n\n")
 		b.Archive = &debian.Archive{
 			Sources: debian.Sources{Main: m.address + "/debian", Security: m.address + "/security", Keyring: keyring}, Store: b.Store, Log: b.Log,
 		}
@@ -528,6 +530,11 @@ func TestSupersededDeb(t *testing.T) {
 	}
 	if got := version(b); got != "1.0" {
 		t.Errorf("as locked: %s", got)
+	}
+	foreign := *b
+	foreign.Base = &target.Base{Name: "flatcar"}
+	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "flatcar is none; wanted private: true") {
+		t.Errorf("a base that is not of Debian: %v", err)
 	}
 
 	m.publish(t, key, "1.1", debOf(t, "tool", "1.1"))

@@ -93,6 +93,44 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 	return err
 }
 
+// Strip writes at the path to the partition image from without what an earlier embedding put there: the directory of
+// images, the files at the paths, directories that are empty without them, and the dm-verity data, which fits no more.
+// Where there is nothing of it, the times of the directories above become those that they have afterwards.
+//
+// Since numbers of inodes follow the highest in use, and times end at the epoch, content that is put into the result
+// gives the same bytes as content that is put into what the partition was before it had any.
+func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time) error {
+	err := btrfs.Edit(ctx, from, to, epoch, func(mounted string) error {
+		root, err := os.OpenRoot(mounted)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		above := map[string]bool{}
+		for _, name := range append([]string{Dir}, paths...) {
+			if err := root.RemoveAll(name); err != nil {
+				return err
+			}
+			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+				info, err := root.Lstat(dir)
+				if err == nil && (!info.IsDir() || root.Remove(dir) != nil) { // a link to a directory, or not empty
+					above[dir] = true
+				}
+			}
+		}
+		for dir := range above {
+			if err := root.Chtimes(dir, epoch, epoch); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Truncate(to, int64(btrfs.FlatcarFilesystem)), os.Truncate(to, int64(btrfs.FlatcarPartition)))
+}
+
 // writeImages replaces what is in the images' directory.
 func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *store.Blobs) error {
 	if err := root.RemoveAll(Dir); err != nil {

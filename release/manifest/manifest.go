@@ -36,15 +36,20 @@ type Manifest struct {
 	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
 	Plan      Plan              `json:"plan"`
 	Partition Partition         `json:"partition"`
+	Kernel    Kernel            `json:"kernel"`
 	Files     []File            `json:"files"` // everything in the release directory but what is made from this file
 }
 
 // Base is the OS release that the images are for.
 type Base struct {
-	ID        string        `json:"id"`         // of the reference base's definition
-	VersionID string        `json:"version_id"` // os-release VERSION_ID=
-	Archive   digest.SHA256 `json:"archive"`    // fingerprint of the package indexes it was assembled from
-	Usr       digest.SHA256 `json:"usr"`        // of the listing of its /usr
+	ID        string        `json:"id"`               // of the reference base's definition; flatcar for all of Flatcar's releases
+	VersionID string        `json:"version_id"`       // os-release VERSION_ID=
+	Build     string        `json:"build,omitempty"`  // os-release BUILD_ID=
+	Systemd   string        `json:"systemd"`          // its version
+	Kernel    string        `json:"kernel,omitempty"` // its release, as uname -r prints it
+	Archive   digest.SHA256 `json:"archive,omitzero"` // fingerprint of the package indexes that a reference base was assembled from
+	Source    digest.SHA256 `json:"source,omitzero"`  // of the file that one of Flatcar's releases came in
+	Usr       digest.SHA256 `json:"usr"`              // of the listing of its /usr
 }
 
 // Recipe is what one tool was made from.
@@ -106,6 +111,18 @@ type Partition struct {
 	UUID       string        `json:"uuid"` // of the dm-verity superblock
 	FreeBefore size.Bytes    `json:"free_before"`
 	FreeAfter  size.Bytes    `json:"free_after"`
+}
+
+// Where machines get the root hash of the partition from.
+const (
+	InKernel      = "kernel"       // Flatcar's boot loader reads it there
+	OnCommandLine = "command line" // of the kernel, by other means
+)
+
+// Kernel is the kernel that boots the partition.
+type Kernel struct {
+	RootHash string `json:"root_hash"`                    // InKernel or OnCommandLine
+	Stripped bool   `json:"signature_stripped,omitempty"` // the base's had a Secure Boot signature, which is off
 }
 
 // File is one file of the release directory.

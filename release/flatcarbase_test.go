@@ -1,0 +1,253 @@
+package release
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/activate"
+	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/esp"
+	"github.com/flatcar/oem-sysext/release/flatcar"
+	"github.com/flatcar/oem-sysext/release/flatcar/flatcartest"
+	"github.com/flatcar/oem-sysext/release/kernel"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// likeFlatcar makes a disk image as Flatcar publishes them: the reference base's files with another os-release,
+// Flatcar's layout of the disk, and a kernel with a place for the root hash.
+func likeFlatcar(t *testing.T, tools, judges *toolroot.Root) string {
+	t.Helper()
+	w, err := open(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	usr := filepath.Join(t.TempDir(), "usr")
+	err = run.Run(t.Context(), run.Cmd{
+		Program: "cp", Args: []string{"--archive", "--link", w.base.Usr, usr}, Env: run.HostEnv("PATH"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := filepath.Join(usr, "lib/os-release")
+	if err := os.Remove(release); err != nil { // the link, not what it shares with the base
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(release, []byte(flatcartest.OSRelease(flatcartest.Version)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(release, flatcartest.Epoch, flatcartest.Epoch); err != nil {
+		t.Fatal(err)
+	}
+	partition, root := flatcartest.Partition(t, tools, usr)
+	return flatcartest.Disk(t, judges, partition, flatcartest.Kernel(t, root))
+}
+
+// smallCheckout has one platform with one tool, which needs no packages.
+func smallCheckout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"recipes/tool/recipe.yaml": "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\n" +
+			"files: files/\nmax_size: 64 KiB\nunits: {upholds: {multi-user.target: [tool.service]}}\n",
+		"recipes/tool/files/usr/lib/systemd/system/tool.service": "[Unit]\nDescription=tool\n[Service]\nExecStart=/usr/bin/tool\n",
+		"recipes/tool/files/usr/bin/tool":                        "#!/bin/sh\nexec sleep infinity\n",
+		"platforms/vagrant.yaml": "id: vagrant\nname: Vagrant\nhomepage: https://example.org\nkernel_id: vagrant\narches: [amd64]\n" +
+			"recipes: [tool]\nactive_units: [tool.service]\ndetect: [{dmi: {sys_vendor: Test}}]\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(content, "#!") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestFlatcarDiskBecomesARelease embeds images in a disk image like Flatcar's, lets the real tools judge what comes out,
+// and then takes that for the base: it must give the same once more.
+func TestFlatcarDiskBecomesARelease(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), "go")...)
+	tools, judges := toolroottest.Open(t), toolroottest.Judges(t)
+	disk := likeFlatcar(t, tools, judges)
+	before, _, err := digest.OfFile(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, toolroottest.Cache(t), t.TempDir())
+	o.Checkout, o.BaseID, o.Version = smallCheckout(t), disk, ""
+	m, err := Assemble(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, _, err := digest.OfFile(disk); err != nil || after != before {
+		t.Errorf("the disk image that was given is another one now: %v", err)
+	}
+	want := manifest.Base{
+		ID: "flatcar", VersionID: flatcartest.Version, Build: "2026-05-12-1821", Systemd: "257", Kernel: m.Base.Kernel, Source: before, Usr: m.Base.Usr,
+	}
+	if diff := cmp.Diff(want, m.Base); diff != "" || m.Version != flatcartest.Version || m.Epoch != flatcartest.Epoch.Unix() {
+		t.Errorf("version %s, epoch %d, base %s", m.Version, m.Epoch, diff)
+	}
+	o.Version = m.Version
+	judgeFlatcarRelease(t, o, m, disk, tools, judges)
+
+	again := o
+	again.BaseID, again.Output = filepath.Join(o.Dir(), diskFile), t.TempDir()
+	second, err := Assemble(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range m.Files {
+		if got := fileOf(second, f.Name); got != f {
+			t.Errorf("embedded twice: %+v; once: %+v", got, f)
+		}
+	}
+}
+
+func fileOf(m *manifest.Manifest, name string) manifest.File {
+	for _, f := range m.Files {
+		if f.Name == name {
+			return f
+		}
+	}
+	return manifest.File{}
+}
+
+func judgeFlatcarRelease(t *testing.T, o Options, m *manifest.Manifest, original string, tools, judges *toolroot.Root) {
+	t.Helper()
+	file := func(name string) string { return filepath.Join(o.Dir(), name) }
+	usr, made := file(partitionFile), file(diskFile)
+	system := filepath.Join(t.TempDir(), "esp")
+	f, err := os.Open(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	places, err := flatcar.FindPlaces(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut(t, made, system, places.ESP, 64<<20)
+	for _, c := range []toolroot.Cmd{
+		{Program: "btrfs", Args: []string{"check", "--readonly", "--check-data-csum", usr}, Read: []string{usr}},
+		{Program: "veritysetup", Args: []string{"verify", usr, usr, m.Partition.RootHash.String(), fmt.Sprintf("--hash-offset=%d", btrfs.FlatcarFilesystem)}, Read: []string{usr}},
+	} {
+		if err := tools.Run(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range []toolroot.Cmd{
+		{Program: "sgdisk", Args: []string{"-v", made}, Read: []string{made}},
+		{Program: "sfdisk", Args: []string{"--verify", made}, Read: []string{made}},
+		{Program: "fsck.fat", Args: []string{"-n", system}, Read: []string{system}},
+	} {
+		var out strings.Builder
+		c.Stdout = &out
+		if err := judges.Run(t.Context(), c); err != nil || strings.Contains(out.String(), "Problem") || strings.Contains(out.String(), "Dirty") {
+			t.Errorf("%s: %v\n%s", c.Program, err, out.String())
+		}
+	}
+	slot := filepath.Join(t.TempDir(), "slot")
+	cut(t, made, slot, places.UsrA, int64(btrfs.FlatcarPartition))
+	booted := filepath.Join(t.TempDir(), "vmlinuz-a")
+	if err := (esp.Partition{Tools: judges, Disk: made, Offset: places.ESP}).Read(t.Context(), esp.SlotA, booted); err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]string{{slot, usr}, {booted, file(kernelFile)}} {
+		if err := run.Run(t.Context(), run.Cmd{Program: "cmp", Args: pair[:], Env: run.HostEnv("PATH")}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, part := range []struct{ from, length int64 }{{0, places.ESP}, {places.UsrA + int64(btrfs.FlatcarPartition), 2 << 20}} {
+		a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
+		cut(t, made, a, part.from, part.length)
+		cut(t, original, b, part.from, part.length)
+		if err := run.Run(t.Context(), run.Cmd{Program: "cmp", Args: []string{a, b}, Env: run.HostEnv("PATH")}); err != nil {
+			t.Errorf("outside of slot and kernel: %v", err)
+		}
+	}
+	k, err := os.Open(booted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if root, err := kernel.RootHash(k, arch.AMD64); err != nil || root != m.Partition.RootHash || m.Kernel.RootHash != manifest.InKernel {
+		t.Errorf("the kernel has the root hash %v, %v (%+v); want %v", root, err, m.Kernel, m.Partition.RootHash)
+	}
+	originalUsr := filepath.Join(t.TempDir(), "original")
+	cut(t, original, originalUsr, places.UsrA, int64(btrfs.FlatcarPartition))
+	compareUsr(t, originalUsr, usr)
+}
+
+// cut copies a part of a file.
+func cut(t *testing.T, from, to string, offset, length int64) {
+	t.Helper()
+	err := run.Run(t.Context(), run.Cmd{
+		Program: "dd", Env: run.HostEnv("PATH"),
+		Args: []string{"if=" + from, "of=" + to, "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse", "status=none",
+			fmt.Sprintf("skip=%d", offset), fmt.Sprintf("count=%d", length)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const unitDir = "lib/systemd/system"
+
+// compareUsr compares a partition with what it was before images were embedded. New files must be compressed as the
+// directory says, and the default subvolume read-only.
+func compareUsr(t *testing.T, original, usr string) {
+	t.Helper()
+	extracted := filepath.Join(t.TempDir(), "usr")
+	if err := btrfs.Extract(t.Context(), original, extracted); err != nil {
+		t.Fatal(err)
+	}
+	err := btrfs.View(t.Context(), usr, func(root string) error {
+		out, err := run.Output(t.Context(), run.Cmd{
+			Program: "sh", Args: []string{"-c", `diff -r --no-dereference "$0" "$1" || test $? = 1`, extracted, root}, Env: run.HostEnv("PATH"),
+		})
+		if err != nil {
+			return err
+		}
+		var more []string // the paths that only the release has
+		for line := range strings.Lines(string(out)) {
+			dir, name, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "Only in "+root), ": ")
+			more = append(more, strings.TrimPrefix(dir+"/"+name, "/"))
+		}
+		if diff := cmp.Diff([]string{path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir}, more); diff != "" {
+			t.Errorf("the partition differs from the base's: %s", diff)
+		}
+		property := make([]byte, 16)
+		n, err := unix.Getxattr(filepath.Join(root, embed.Dir, "oem-vagrant.raw"), "btrfs.compression", property)
+		if err != nil || string(property[:n]) != "zstd" {
+			t.Errorf("an image has the property %q, %v", property[:n], err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
