@@ -24,6 +24,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/platform"
 	//mage:import recipe
 	_ "github.com/flatcar/oem-sysext/magefiles/recipe"
+	//mage:import release
+	_ "github.com/flatcar/oem-sysext/magefiles/release"
 )
 
 // Build builds the images of all platforms.

@@ -20,6 +20,7 @@ const Suite = "trixie"
 var packages = []string{
 	"btrfs-progs",    // mkfs.btrfs, btrfs
 	"cryptsetup-bin", // veritysetup, as a judge
+	"dosfstools",     // fsck.fat
 	"erofs-utils",    // mkfs.erofs, fsck.erofs
 	"fdisk",          // sfdisk
 	"lbzip2",         // the data of payloads

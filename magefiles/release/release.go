@@ -1,0 +1,31 @@
+// Package release holds the targets in the namespace release.
+package release
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/flatcar/oem-sysext/release"
+)
+
+// Install puts a release into the slot of a disk that does not run, as Flatcar's updater does.
+//
+// The argument is a disk image, or the disk of a machine. VERSION, ARCH and OUTPUT choose the release,
+// which scripts/mage release has made. It boots next, for one try; until then nothing changes for the slot that runs.
+func Install(ctx context.Context, disk string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	slot, err := release.Install(ctx, o, disk)
+	if err == nil {
+		fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Version, slot.Name)
+	}
+	return err
+}
+
+// Slots shows the slots of a disk, and which of them boots next.
+//
+// The argument is a disk image, or the disk of a machine. It is only read.
+func Slots(disk string) error { return release.PrintSlots(disk, os.Stdout) }
