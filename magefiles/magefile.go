@@ -14,6 +14,8 @@ import (
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/manifest"
 
+	//mage:import base
+	_ "github.com/flatcar/oem-sysext/magefiles/base"
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import fit
@@ -30,7 +32,8 @@ import (
 
 // Build builds the images of all platforms.
 //
-// ARCH is their architecture, VERSION the OS release they are for, BASE the reference base.
+// ARCH is their architecture, BASE the OS release they are for: a reference base, made as VERSION, or one of Flatcar's
+// releases (a version, a channel, an address or a file).
 // They go to _output/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context) error {
 	o, err := release.FromEnvironment(".")
@@ -46,14 +49,15 @@ func Build(ctx context.Context) error {
 
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
-// VERSION is the release's version, BASE the reference base, PROFILE what it must fit (release/budgets.yaml),
+// BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
+// a version, a channel, an address or a file (README.md). PROFILE is what it must fit (release/budgets.yaml),
 // PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
 
 // Fit prints how each image would be packed so that all of them fit.
 //
-// PROFILE chooses what it must fit (release/budgets.yaml), BASE the reference base. PREVIOUS are the manifests
+// PROFILE chooses what it must fit (release/budgets.yaml), BASE the base as for release. PREVIOUS are the manifests
 // of earlier releases, for what grew. Exit code 3 says that the images do not fit.
 func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, release.PrintPlan) }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/esp"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/report"
 )
@@ -51,6 +52,9 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 		return nil, err
 	}
 	tools := w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...)
+	if w.base.Disk != "" {
+		maps.Copy(tools, w.tools.Versions(esp.Tools...))
+	}
 	tools[compressor] = compressorVersion()
 	m := &manifest.Manifest{
 		Schema: manifest.Schema, Version: w.Version, Arch: string(w.Arch), Epoch: w.Epoch.Unix(),

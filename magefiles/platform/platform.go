@@ -34,7 +34,7 @@ func New(id string) error {
 
 // Boot boots a virtual machine with one platform's image merged and prints what became of its units.
 //
-// The argument is the platform's id, such as azure. VERSION is the OS release that the image is for, BASE the reference base.
+// The argument is the platform's id, such as azure. BASE is the OS release that the image is for, VERSION that of a reference base.
 func Boot(ctx context.Context, id string) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {

@@ -38,7 +38,7 @@ func New(name string) error {
 
 // Show makes one recipe's tree and prints its inputs, files and sizes, and what was pruned by which pattern.
 //
-// The argument is its name, such as chrony. VERSION is the OS release it is made for, BASE the reference base.
+// The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
 func Show(ctx context.Context, name string) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {

@@ -20,7 +20,7 @@ func Install(ctx context.Context, disk string) error {
 	}
 	slot, err := release.Install(ctx, o, disk)
 	if err == nil {
-		fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Version, slot.Name)
+		fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Dir(), slot.Name)
 	}
 	return err
 }

@@ -2,12 +2,16 @@ package flatcar
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,6 +78,13 @@ func publish(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
+	if work := os.Getenv("FLATCAR_TEST_OPENS"); work != "" {
+		if err := openInChild(strings.Split(work, ":")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	os.RemoveAll(published.dir)
 	os.Exit(code)
@@ -83,14 +94,80 @@ func TestMain(m *testing.M) {
 func newOptions(t *testing.T, keys openpgp.EntityList) Options {
 	t.Helper()
 	publish(t)
-	dir, log := t.TempDir(), slog.New(slog.NewTextHandler(t.Output(), nil))
-	results, err := store.OpenResults(filepath.Join(dir, "results"))
+	o, err := optionsIn(t.TempDir(), published.tools, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Keys = keys
+	return o
+}
+
+func optionsIn(dir string, tools *toolroot.Root, log *slog.Logger) (Options, error) {
+	results, err := store.OpenResults(filepath.Join(dir, "results"))
 	return Options{
-		CacheDir: dir, Arch: arch.AMD64, Keys: keys, Store: fetch.New(filepath.Join(dir, "downloads"), log, nil),
-		Results: results, Tools: published.tools, Log: log,
+		CacheDir: dir, Arch: arch.AMD64, Store: fetch.New(filepath.Join(dir, "downloads"), log, nil),
+		Results: results, Tools: tools, Log: log,
+	}, err
+}
+
+// openInChild opens a file with a cache and a tool root, all three named.
+func openInChild(paths []string) error {
+	tools, err := toolroot.At(paths[2])
+	if err != nil {
+		return err
+	}
+	o, err := optionsIn(paths[1], tools, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	_, err = Open(context.Background(), Reference{File: paths[0]}, o)
+	return err
+}
+
+// TestKilled kills a process that opens a disk image, at one moment after the other. Nothing half done may pass for a base,
+// no device may stay, and a later run makes what the killed ones did not.
+func TestKilled(t *testing.T) {
+	o := newOptions(t, nil)
+	for delay := 20 * time.Millisecond; delay < 6*time.Second; delay *= 3 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), "FLATCAR_TEST_OPENS="+strings.Join([]string{published.disk, o.CacheDir, published.tools.Path("")}, ":"))
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		if err := child.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		ended := child.Wait()
+		bases, err := filepath.Glob(filepath.Join(o.CacheDir, "base-*[0-9a-f]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range bases {
+			if _, err := load(dir); err != nil {
+				t.Errorf("killed after %v: %v", delay, err)
+			}
+		}
+		if len(bases) > 0 || ended == nil {
+			break // it was faster
+		}
+	}
+	b, err := open(t, o, published.disk)
+	if err != nil || b.RootHash != published.root {
+		t.Fatalf("after all: %+v, %v", b, err)
+	}
+	left, err := filepath.Glob(filepath.Join(o.CacheDir, ".base-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, device := range devices {
+		if file, err := os.ReadFile(device); err == nil && strings.Contains(string(file), o.CacheDir) {
+			t.Errorf("%s is still attached to %s", device, file)
+		}
 	}
 }
 

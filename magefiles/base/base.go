@@ -1,0 +1,20 @@
+// Package base holds the targets in the namespace base.
+package base
+
+import (
+	"context"
+	"os"
+
+	"github.com/flatcar/oem-sysext/release"
+)
+
+// Show prints what a base is and what room its partition has.
+//
+// BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
+func Show(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.ShowBase(ctx, o, os.Stdout)
+}
