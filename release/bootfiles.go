@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/flatcar"
 	"github.com/flatcar/oem-sysext/release/kernel"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/sign"
 )
 
 // bootable is the kernel of a release, in the blob store.
@@ -27,14 +29,14 @@ type bootable struct {
 }
 
 // kernelFor makes the kernel that boots a partition: the base's, with the root hash where Flatcar's boot loader looks for it.
-// A Secure Boot signature would not fit that kernel any more and is taken off. A kernel without a place for the root hash,
+// A Secure Boot signature would not fit that kernel any more and is taken off, and made anew where there is a key. A kernel without a place for the root hash,
 // as a reference base's is, stays what it was: there the root hash goes on the command line.
-func (w *workshop) kernelFor(p partition) (bootable, error) {
+func (w *workshop) kernelFor(ctx context.Context, p partition) (bootable, error) {
 	path := filepath.Join(w.scratch.Dir, "kernel")
 	if err := copyWhole(w.base.Kernel, path); err != nil {
 		return bootable{}, err
 	}
-	told, err := w.seeKernel(path, p.Verity.RootHash)
+	told, err := w.fillKernel(ctx, path, p.Verity.RootHash)
 	if err != nil {
 		return bootable{}, err
 	}
@@ -42,7 +44,8 @@ func (w *workshop) kernelFor(p partition) (bootable, error) {
 	return bootable{d, n, told}, err
 }
 
-func (w *workshop) seeKernel(path string, root digest.SHA256) (told manifest.Kernel, err error) {
+// fillKernel changes a copy of the base's kernel and says what it did.
+func (w *workshop) fillKernel(ctx context.Context, path string, root digest.SHA256) (told manifest.Kernel, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return told, err
@@ -62,10 +65,33 @@ func (w *workshop) seeKernel(path string, root digest.SHA256) (told manifest.Ker
 		return told, err
 	}
 	told.Stripped, err = kernel.StripSignature(f, size.Bytes(info.Size()))
-	if told.Stripped {
-		w.Log.Warn("the kernel has a new root hash, so its Secure Boot signature is taken off: sign it again for machines that ask for one")
+	if err != nil {
+		return told, err
 	}
+	if w.bootKey == nil {
+		if told.Stripped {
+			w.Log.Warn("the kernel has a new root hash, so its Secure Boot signature is taken off; SECURE_BOOT_KEY names a key to sign it again")
+		}
+		return told, nil
+	}
+	told.SignedBy, err = w.signKernel(ctx, f)
 	return told, err
+}
+
+// signKernel returns the digest of the certificate that a kernel's new signature is of.
+func (w *workshop) signKernel(ctx context.Context, f *os.File) (digest.SHA256, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	err = kernel.Sign(ctx, f, size.Bytes(info.Size()), kernelFile, w.bootKey)
+	if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
+		err = w.bootKey.Finish()
+	}
+	if err != nil {
+		return digest.SHA256{}, fmt.Errorf("Secure Boot: %w", err)
+	}
+	return digest.Of(w.bootKey.Certificate().Raw), nil
 }
 
 func copyWhole(from, to string) (err error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/release/sign"
 )
 
 // Options are what a release engineer chooses. The zero value of a field means its default.
@@ -28,7 +29,9 @@ type Options struct {
 	Locked    bool      // take everything from lock files, and never look anything up
 	Jobs      int       // how much is done at a time
 	Progress  *progress.Display
-	Log       *slog.Logger
+	// What the kernel is signed with for Secure Boot. Without a key it has no signature.
+	SecureBoot sign.Files
+	Log        *slog.Logger
 }
 
 // The defaults of a run without configuration.
@@ -41,7 +44,8 @@ const (
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED and SOURCE_DATE_EPOCH.
+// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
+// SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
@@ -56,6 +60,11 @@ func FromEnvironment(checkout string) (Options, error) {
 		Jobs:     runtime.NumCPU(),
 		Progress: display,
 		Log:      display.Logger(slog.LevelInfo),
+	}
+	o.SecureBoot = sign.Files{
+		Key:         os.Getenv("SECURE_BOOT_KEY"),
+		Certificate: os.Getenv("SECURE_BOOT_CERTIFICATE"),
+		Signatures:  os.Getenv("SECURE_BOOT_SIGNATURES"),
 	}
 	if text := os.Getenv("ARCH"); text != "" {
 		if err := o.Arch.UnmarshalText([]byte(text)); err != nil {

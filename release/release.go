@@ -45,7 +45,7 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := w.kernelFor(partition)
+	kernel, err := w.kernelFor(ctx, partition)
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,9 @@ func Try(ctx context.Context, o Options, id string) (*Trial, error) {
 
 // trialMachine makes a machine with the base and the chosen platform's image in its first slot, and the platform's OEM partition.
 func (w *workshop) trialMachine(ctx context.Context) (vm.Machine, error) {
+	if w.base.Initrd == "" {
+		return vm.Machine{}, fmt.Errorf("a trial boots an initramfs beside the kernel, which base %s has not; choose a reference base", w.base.ID)
+	}
 	factory, err := w.factory(ctx)
 	if err != nil {
 		return vm.Machine{}, err

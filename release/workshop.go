@@ -23,6 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/sign"
 )
 
 // workshop is what a run works with, all of it found or made before the work begins.
@@ -37,6 +38,7 @@ type workshop struct {
 	archive   *debian.Archive
 	named     named           // what BASE means
 	suite     *debian.Release // that a reference base is made from
+	bootKey   *sign.Signer    // for Secure Boot; nil when kernels are not signed
 	tools     *toolroot.Root
 	base      base.Base
 	target    *target.Base
@@ -93,6 +95,11 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	}
 	if _, err := w.previousReleases(); err != nil {
 		return err
+	}
+	if w.SecureBoot.Key != "" {
+		if w.bootKey, err = sign.Open(w.SecureBoot); err != nil {
+			return fmt.Errorf("SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE, SECURE_BOOT_SIGNATURES: %w", err)
+		}
 	}
 	if err := checkHost(); err != nil {
 		return err

@@ -35,6 +35,9 @@ func Sign(ctx context.Context, f File, length size.Bytes, name string, signer Si
 	if err != nil {
 		return err
 	}
+	if table.optional > 0 && !table.hasEntry {
+		return fmt.Errorf("%s: its PE header has no directory of signatures; wanted 5 directories or more", name)
+	}
 	if table.length > 0 || table.optional == 0 {
 		return fmt.Errorf("%s: wanted a PE file without a Secure Boot signature; strip the one that it has", name)
 	}

@@ -22,6 +22,7 @@ const (
 // certificates is where a PE file has its table of signatures, which is the last thing in it.
 type certificates struct {
 	optional       int64 // where the optional header begins
+	hasEntry       bool  // the header has room to say where they are
 	offset, length int64 // length 0: there are none
 }
 
@@ -68,6 +69,7 @@ func findCertificates(f io.ReaderAt, length size.Bytes) (certificates, error) {
 	if binary.LittleEndian.Uint32(optional[optionalDirectories:]) <= 4 {
 		return t, nil // there is no directory for signatures
 	}
+	t.hasEntry = true
 	t.offset = int64(binary.LittleEndian.Uint32(optional[optionalCertificate:]))
 	t.length = int64(binary.LittleEndian.Uint32(optional[optionalCertificate+4:]))
 	if t.length > 0 && (t.offset < t.optional+optionalLength || t.offset+t.length != int64(length)) {

@@ -121,8 +121,9 @@ const (
 
 // Kernel is the kernel that boots the partition.
 type Kernel struct {
-	RootHash string `json:"root_hash"`                    // InKernel or OnCommandLine
-	Stripped bool   `json:"signature_stripped,omitempty"` // the base's had a Secure Boot signature, which is off
+	RootHash string        `json:"root_hash"`                    // InKernel or OnCommandLine
+	Stripped bool          `json:"signature_stripped,omitempty"` // the base's had a Secure Boot signature, which is off
+	SignedBy digest.SHA256 `json:"signed_by,omitzero"`           // of the certificate of its new Secure Boot signature
 }
 
 // File is one file of the release directory.

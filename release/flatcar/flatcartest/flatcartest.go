@@ -98,6 +98,7 @@ func Kernel(t testing.TB, root digest.SHA256) string {
 	binary.LittleEndian.PutUint32(k[0x3c:], 130)
 	copy(k[130:], "PE\x00\x00")
 	binary.LittleEndian.PutUint16(k[130+24:], 0x20b)
+	binary.LittleEndian.PutUint32(k[130+24+108:], 6) // directories, of which the fifth is for signatures
 	copy(k[0x202:], "HdrS")
 	path := filepath.Join(t.TempDir(), "vmlinuz")
 	write(t, path, k, 0o644)

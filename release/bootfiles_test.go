@@ -1,0 +1,63 @@
+package release
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/flatcar/flatcartest"
+	"github.com/flatcar/oem-sysext/release/kernel"
+	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/sign"
+)
+
+// TestKernelIsSignedAgain signs with a key, then with one that is elsewhere and has not signed yet.
+func TestKernelIsSignedAgain(t *testing.T) {
+	root := digest.Of([]byte("a partition"))
+	key, err := sign.Open(sign.Files{Cache: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &workshop{Options: Options{Arch: arch.AMD64, Log: slog.New(slog.DiscardHandler)}, bootKey: key}
+	path := flatcartest.Kernel(t, digest.Of([]byte("another partition")))
+	for range 2 { // the second time the signature of the first one is there
+		told, err := w.fillKernel(t.Context(), path, root)
+		if err != nil || told.RootHash != manifest.InKernel || told.SignedBy != digest.Of(key.Certificate().Raw) {
+			t.Fatalf("%+v, %v", told, err)
+		}
+		content, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer content.Close()
+		info, err := content.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := kernel.Signed(content, size.Bytes(info.Size()))
+		got, hashErr := kernel.RootHash(content, arch.AMD64)
+		if err := errors.Join(err, hashErr); err != nil || !signed || got != root {
+			t.Errorf("signed is %v, root hash %v, %v", signed, got, err)
+		}
+	}
+	certificate := filepath.Join(t.TempDir(), "certificate")
+	if err := os.WriteFile(certificate, sign.EncodeCertificate(key.Certificate()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if w.bootKey, err = sign.Open(sign.Files{Key: certificate, Certificate: certificate, Signatures: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.fillKernel(t.Context(), path, digest.Of([]byte("a third one")))
+	if request := (*sign.RequestError)(nil); !errors.As(err, &request) {
+		t.Errorf("error is %v; want a request for the signature", err)
+	}
+	w.bootKey = nil
+	if told, err := w.fillKernel(t.Context(), path, root); err != nil || !told.SignedBy.IsZero() {
+		t.Errorf("without a key: %+v, %v", told, err)
+	}
+}
