@@ -89,7 +89,7 @@ func (w *workshop) signKernel(ctx context.Context, f *os.File) (digest.SHA256, e
 		err = w.bootKey.Finish()
 	}
 	if err != nil {
-		return digest.SHA256{}, fmt.Errorf("Secure Boot: %w", err)
+		return digest.SHA256{}, fmt.Errorf("sign the kernel for Secure Boot: %w", err)
 	}
 	return digest.Of(w.bootKey.Certificate().Raw), nil
 }
