@@ -24,6 +24,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/payload"
 	//mage:import platform
 	_ "github.com/flatcar/oem-sysext/magefiles/platform"
+	//mage:import prove
+	_ "github.com/flatcar/oem-sysext/magefiles/prove"
 	//mage:import recipe
 	_ "github.com/flatcar/oem-sysext/magefiles/recipe"
 	//mage:import release
@@ -54,6 +56,22 @@ func Build(ctx context.Context) error {
 // PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
+
+// Prove boots the release in a virtual machine of every cloud and asserts what it promises.
+//
+// VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH, where proof.json is written.
+// The consoles of machines that failed go to _output/consoles/VERSION.
+func Prove(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	proof, err := release.Prove(ctx, o)
+	if err != nil {
+		return err
+	}
+	return release.PrintProof(os.Stdout, proof)
+}
 
 // Fit prints how each image would be packed so that all of them fit.
 //

@@ -7,43 +7,49 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
-// TestReleaseBoots boots what was written to the release directory. QEMU's own markers make it QEMU's images that are activated.
-func TestReleaseBoots(t *testing.T) {
+// prover boots what was written to the release directory.
+func prover(t *testing.T) *prove.Prover {
+	t.Helper()
 	theRelease(t)
 	needs.Programs(t, vm.Programs()...)
 	accel, err := vm.Probe(t.Context(), file(kernelFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk := filepath.Join(t.TempDir(), "disk.img")
-	if err := vm.MakeDisk(t.Context(), made.workshop.tools, disk, []vm.Partition{vm.UsrA(file(partitionFile))}); err != nil {
-		t.Fatal(err)
-	}
-	report, err := vm.Boot(t.Context(), vm.Machine{
-		Accel: accel, Kernel: file(kernelFile), Initrd: file(initrdFile), Disk: disk,
-		Arguments: base.KernelArguments(vm.UsrAUUID, made.manifest.Partition.RootHash),
-		Dir:       t.TempDir(), Timeout: 5 * time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s: %+v", accel.Name, report)
-	slices.Sort(report.Merged) // systemd's order counts numbers in names
-	if err := report.Check(made.manifest.Base.VersionID, activates("qemu")); err != nil {
-		t.Error(err)
+	return &prove.Prover{
+		Tools: made.workshop.tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: 5 * time.Minute, Jobs: 1,
 	}
 }
 
-// activates returns the images that make up a platform, in the order of their names.
-func activates(id string) []string {
-	for _, p := range made.manifest.Platforms {
-		if p.ID == id {
-			return slices.Sorted(slices.Values(p.Activates))
+func thePlatform(t *testing.T, id string) *platform.Platform {
+	t.Helper()
+	at := slices.IndexFunc(made.workshop.catalogue, func(p *platform.Platform) bool { return p.ID.Value == id })
+	if at < 0 {
+		t.Fatalf("no platform %s", id)
+	}
+	return made.workshop.catalogue[at]
+}
+
+// TestProof boots the release in Azure, whose tools are in several images.
+func TestProof(t *testing.T) {
+	p := prover(t)
+	r, err := prove.Open(filepath.Dir(file(kernelFile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := p.Platforms(t.Context(), r, []*platform.Platform{thePlatform(t, "azure")}, func(prove.Machine) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range proof.Machines {
+		t.Logf("%+v", m)
+		if m.Failed() || len(m.Images) < 2 {
+			t.Errorf("%s failed", m.Platform)
 		}
 	}
-	return nil
 }

@@ -50,7 +50,7 @@ func TestBoot(t *testing.T) {
 	}
 
 	t.Run("sound", func(t *testing.T) {
-		report, err := vm.Boot(t.Context(), machine(t, hash))
+		report, err := vm.Boot(t.Context(), machine(t, hash), vm.Question{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func flipBit(t *testing.T, path string, at int64) {
 // mustNotBoot wants verity to end the boot, as soon as it sees what is wrong.
 func mustNotBoot(t *testing.T, m vm.Machine) {
 	started := time.Now()
-	report, err := vm.Boot(t.Context(), m)
+	report, err := vm.Boot(t.Context(), m, vm.Question{})
 	if err == nil {
 		t.Fatalf("it booted: %+v", report)
 	}

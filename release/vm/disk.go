@@ -40,6 +40,11 @@ func UsrA(image string) Partition {
 	return Partition{Number: 3, Name: "USR-A", Type: UsrType, UUID: UsrAUUID, Attributes: []int{48, 56}, Content: image}
 }
 
+// UsrB is the second slot as it is after an update and a good boot: of a higher priority than the first.
+func UsrB(image string) Partition {
+	return Partition{Number: 4, Name: "USR-B", Type: UsrType, UUID: UsrBUUID, Attributes: []int{49, 56}, Content: image}
+}
+
 // oemSize is that of the OEM partition on Flatcar's disks before release 4487 (build_library/disk_layout.json).
 const oemSize = 128 * size.MiB
 

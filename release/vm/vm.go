@@ -1,10 +1,13 @@
 // Package vm boots a release in QEMU and asks the running system about itself.
 //
 // The image under test is not changed for that: a unit and its script travel as systemd credentials (systemd 256 or newer),
-// and the answer comes back over a second serial port. There is no network, and what the guest writes is thrown away.
+// files on a disk of their own, and the answer comes back over a second serial port. There is no network,
+// and what the guest writes is thrown away unless it is to be kept.
 package vm
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -26,15 +29,19 @@ import (
 type Machine struct {
 	Accel     Accel
 	Kernel    string
-	Initrd    string
-	Disk      string            // a raw disk image; only read
+	Initrd    string            // none when empty
+	Disk      string            // a raw disk image; only read, unless Keep is set
+	Keep      bool              // what the guest writes to the disk
 	Arguments []string          // of the kernel, beyond console and harness
 	SMBIOS    []string          // further values of QEMU's -smbios, such as type=1,manufacturer=Hetzner
-	Files     map[string]string // contents by name; the script finds them as $CREDENTIALS_DIRECTORY/vm.NAME, some 40 KiB in all
+	Files     map[string]string // contents by name; the script finds them as /run/vm/NAME
 	Script    string            // a POSIX shell script that runs once all is up; it prints one JSON document
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
 }
+
+// ConsoleFile is where the console of a machine is kept, in its directory.
+const ConsoleFile = "console.log"
 
 // What every machine has. It is what a small cloud machine offers.
 const (
@@ -50,6 +57,7 @@ After=multi-user.target
 [Service]
 Type=exec
 ImportCredential=vm.*
+ExecStartPre=-/bin/sh -c 'mkdir -p /run/vm && tar --extract --directory=/run/vm --file=/dev/disk/by-id/virtio-vm-files'
 ExecStart=/bin/sh -c '/bin/sh ${CREDENTIALS_DIRECTORY}/vm.script | cat'
 ExecStopPost=/usr/bin/systemctl poweroff --force --force
 StandardOutput=file:/dev/ttyS1
@@ -69,7 +77,10 @@ func Programs() []string { return []string{"qemu-system-x86_64"} }
 // Run boots the machine and returns what its script printed. A machine that ends without that, or not in time,
 // is an error that says how far it got and where its console is kept.
 func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
-	console, report := filepath.Join(m.Dir, "console.log"), filepath.Join(m.Dir, "report.json")
+	console, report := filepath.Join(m.Dir, ConsoleFile), filepath.Join(m.Dir, "report.json")
+	if err := m.writeFiles(); err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
@@ -95,25 +106,51 @@ func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
 	return content, nil
 }
 
+func (m Machine) filesDisk() string { return filepath.Join(m.Dir, "files.tar") }
+
+// writeFiles makes the disk with the machine's files: a tar archive.
+func (m Machine) writeFiles() error {
+	var content bytes.Buffer
+	archive := tar.NewWriter(&content)
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(m.Files[name]))}); err != nil {
+			return err
+		}
+		if _, err := archive.Write([]byte(m.Files[name])); err != nil {
+			return err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(m.filesDisk(), content.Bytes(), 0o600)
+}
+
 func (m Machine) hardware() []string {
+	boot := []string{"-kernel", m.Kernel}
+	if m.Initrd != "" {
+		boot = append(boot, "-initrd", m.Initrd)
+	}
+	snapshot := "on"
+	if m.Keep {
+		snapshot = "off"
+	}
 	args := slices.Concat(m.Accel.args, []string{
 		"-machine", "q35", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(int(memory / size.MiB)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-no-reboot", // a machine that restarts has failed
-		"-kernel", m.Kernel, "-initrd", m.Initrd,
 		"-append", strings.Join(slices.Concat(m.Arguments, harnessArguments, m.Accel.kernelArguments), " "),
-		"-drive", "if=virtio,format=raw,snapshot=on,file=" + strings.ReplaceAll(m.Disk, ",", ",,"),
+		"-drive", "if=virtio,format=raw,snapshot=" + snapshot + ",file=" + strings.ReplaceAll(m.Disk, ",", ",,"),
+		"-drive", "if=none,id=files,format=raw,readonly=on,file=" + strings.ReplaceAll(m.filesDisk(), ",", ",,"),
+		"-device", "virtio-blk-pci,drive=files,serial=vm-files",
 		"-device", "virtio-rng-pci",
-	})
+	}, boot)
 	for _, value := range m.SMBIOS {
 		args = append(args, "-smbios", value)
 	}
 	args = append(args,
 		"-smbios", Credential("systemd.extra-unit.vm-report.service", reportUnit),
 		"-smbios", Credential("vm.script", m.Script))
-	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
-		args = append(args, "-smbios", Credential("vm."+name, m.Files[name]))
-	}
 	return args
 }
 

@@ -1,0 +1,154 @@
+package prove
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+// Expectation is what a release promises of a machine in one cloud.
+type Expectation struct {
+	VersionID string
+	Reason    string   // for which the platform is chosen, in the words of the release
+	Images    []string // that are merged, and no other ones
+	Units     []string // that are active
+	Requires  []string // absolute paths that are there
+	Files     []string // absolute paths of the images' files
+	Foreign   []string // absolute paths that only other platforms' images have
+}
+
+func (e Expectation) question() vm.Question {
+	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), someProgram)}
+}
+
+// someProgram is one that every base has: where it is not found among the programs, looking for programs does not work.
+const someProgram = "/usr/lib/systemd/systemd"
+
+// Outcome is one assertion and what spoke against it.
+type Outcome struct {
+	Assertion string `json:"assertion"`
+	Error     string `json:"error,omitempty"`
+}
+
+// assertions are all that is asserted of a machine. That a service succeeded is none: systemd-sysext does so
+// when it has skipped an image. What is merged, from which file, and what it brings says more.
+var assertions = []struct {
+	name  string
+	check func(Expectation, vm.Report) error
+}{
+	{"the system is up", func(_ Expectation, r vm.Report) error {
+		return errors(differ("the system", r.State, "running"), differ("multi-user.target", r.MultiUser, "active"))
+	}},
+	{"no unit failed", func(_ Expectation, r vm.Report) error { return sameSet("failed units", r.Failed, nil) }},
+	{"/usr is verified", func(_ Expectation, r vm.Report) error {
+		return errors(differ("the device of /usr", r.Usr, "/dev/mapper/usr"), differ("dm-verity", r.Verity, "verified"))
+	}},
+	{"the release is the one that was installed", func(e Expectation, r vm.Report) error {
+		return errors(differ("ID", r.OSRelease["ID"], "flatcar"), differ("VERSION_ID", r.OSRelease["VERSION_ID"], e.VersionID))
+	}},
+	{"the platform is chosen for the right reason", func(e Expectation, r vm.Report) error {
+		if !strings.Contains(r.Linked, e.Reason) {
+			return fmt.Errorf("the release says %q; wanted something with %q", r.Linked, e.Reason)
+		}
+		return nil
+	}},
+	{"exactly the platform's images are merged", func(e Expectation, r vm.Report) error {
+		return errors(sameSet("merged images", r.Merged, e.Images), sameSet("extension-release files", r.Extensions, prefixed("extension-release.", e.Images)))
+	}},
+	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
+		var files, backing []string
+		for _, image := range e.Images {
+			files = append(files, "/"+embed.Dir+"/"+image+".raw")
+		}
+		for _, file := range r.Backing { // the kernel names them from the root of a mount that the merged /usr hides
+			backing = append(backing, strings.TrimPrefix(file, "/usr"))
+		}
+		return sameSet("files behind loop devices", backing, files)
+	}},
+	{"required paths are there", func(e Expectation, r vm.Report) error {
+		return sameSet("required paths that are missing", without(e.Requires, r.There), nil)
+	}},
+	{"no other platform's files are there", func(e Expectation, r vm.Report) error {
+		return sameSet("files of other platforms", without(e.Foreign, without(e.Foreign, r.There)), nil)
+	}},
+	{"the platform's units are active", func(e Expectation, r vm.Report) error {
+		var errs []error
+		for _, unit := range e.Units {
+			errs = append(errs, differ(unit, r.Units[unit], "active"))
+		}
+		return errors(errs...)
+	}},
+	{"programs find their libraries", func(_ Expectation, r vm.Report) error {
+		if r.Programs == 0 {
+			return fmt.Errorf("no program was looked at, not even %s", someProgram)
+		}
+		return sameSet("unresolved libraries", r.Unresolved, nil)
+	}},
+}
+
+// Check compares a machine with what is promised of it. The outcomes are in the same order always.
+func (e Expectation) Check(r vm.Report) []Outcome {
+	outcomes := make([]Outcome, len(assertions))
+	for i, assertion := range assertions {
+		outcomes[i].Assertion = assertion.name
+		if err := assertion.check(e, r); err != nil {
+			outcomes[i].Error = err.Error()
+		}
+	}
+	return outcomes
+}
+
+// errors joins what there is, in one line.
+func errors(errs ...error) error {
+	var texts []string
+	for _, err := range errs {
+		if err != nil {
+			texts = append(texts, err.Error())
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return fmt.Errorf("%s", strings.Join(texts, "; "))
+}
+
+func differ(what, got, want string) error {
+	if got == want {
+		return nil
+	}
+	return fmt.Errorf("%s is %q; wanted %q", what, got, want)
+}
+
+// sameSet compares without regard to order.
+func sameSet(what string, got, want []string) error {
+	if extra, missing := without(got, want), without(want, got); len(extra)+len(missing) > 0 {
+		return fmt.Errorf("%s: %s", what, strings.Join(slices.Concat(prefixed("not wanted: ", extra), prefixed("missing: ", missing)), ", "))
+	}
+	return nil
+}
+
+// without returns those that are not among the others.
+func without(list, others []string) []string {
+	known := map[string]bool{}
+	for _, other := range others {
+		known[other] = true
+	}
+	var rest []string
+	for _, entry := range list {
+		if !known[entry] {
+			rest = append(rest, entry)
+		}
+	}
+	return rest
+}
+
+func prefixed(prefix string, list []string) []string {
+	all := make([]string, len(list))
+	for i, entry := range list {
+		all[i] = prefix + entry
+	}
+	return all
+}

@@ -1,0 +1,85 @@
+package vm
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+//go:embed ask.sh
+var askScript string
+
+// Question is what a booted system is asked beyond what it always says.
+type Question struct {
+	Units []string // that it has, maybe
+	Paths []string // absolute ones, of which it may have some
+	Files []string // absolute paths; those that are ELF files are to be resolved by the dynamic linker
+}
+
+// Report is what a booted system says about itself.
+type Report struct {
+	State      string            `json:"state"`      // of the service manager: running, degraded
+	MultiUser  string            `json:"multi_user"` // whether multi-user.target is active
+	Failed     []string          `json:"failed"`     // units
+	Usr        string            `json:"usr"`        // the device that /usr is on
+	Verity     string            `json:"verity"`     // verified, corrupted
+	Merged     []string          `json:"merged"`     // extension images, in the order of their names
+	Extensions []string          `json:"extensions"` // files in /usr/lib/extension-release.d
+	Backing    []string          `json:"backing"`    // files that loop devices show
+	Linked     string            `json:"linked"`     // what the release says of its choice of images
+	Virt       string            `json:"virt"`       // what systemd-detect-virt prints
+	DMI        map[string]string `json:"dmi"`        // files of /sys/class/dmi/id
+	OSRelease  map[string]string `json:"os_release"`
+	Units      map[string]string `json:"units"`      // those asked for, each with its state
+	There      []string          `json:"there"`      // those of the paths asked for that there are
+	Programs   int               `json:"programs"`   // how many of the files asked for are ELF files
+	Unresolved []string          `json:"unresolved"` // what the dynamic linker does not find, as PROGRAM: LIBRARY => not found
+	Seconds    float64           `json:"seconds"`    // since the kernel started
+}
+
+// Boot boots the machine and asks it.
+func Boot(ctx context.Context, m Machine, q Question) (Report, error) {
+	m.Script = askScript
+	m.Files = map[string]string{"units": lines(q.Units), "paths": lines(q.Paths), "files": lines(q.Files)}
+	content, err := Run(ctx, m)
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	return report, json.Unmarshal(content, &report)
+}
+
+func lines(list []string) string {
+	var text strings.Builder
+	for _, line := range list {
+		text.WriteString(line + "\n")
+	}
+	return text.String()
+}
+
+// Check returns everything that is not as it is in a sound system of this version with these images merged.
+func (r Report) Check(versionID string, merged []string) error {
+	var errs []error
+	expect := func(what, got, wanted string) {
+		if got != wanted {
+			errs = append(errs, fmt.Errorf("%s is %q; wanted %q", what, got, wanted))
+		}
+	}
+	expect("the system", r.State, "running")
+	expect("multi-user.target", r.MultiUser, "active")
+	expect("the device of /usr", r.Usr, "/dev/mapper/usr")
+	expect("verity", r.Verity, "verified")
+	expect("ID", r.OSRelease["ID"], "flatcar")
+	expect("VERSION_ID", r.OSRelease["VERSION_ID"], versionID)
+	if len(r.Failed) > 0 {
+		errs = append(errs, fmt.Errorf("failed units: %v", r.Failed))
+	}
+	if !slices.Equal(r.Merged, merged) {
+		errs = append(errs, fmt.Errorf("merged images are %v; wanted %v", r.Merged, merged))
+	}
+	return errors.Join(errs...)
+}
