@@ -31,6 +31,7 @@ func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, ep
 		return err
 	}
 	initrd := filepath.Join(outDir, "initrd")
+	clock := []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(epoch.Unix(), 10)}
 	err = tools.Run(ctx, toolroot.Cmd{
 		Program: "dracut",
 		Args: []string{
@@ -43,12 +44,45 @@ func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, ep
 			initrd,
 		},
 		Write: []string{outDir},
-		Env:   []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(epoch.Unix(), 10)},
+		Env:   clock,
 	})
+	if err == nil && def.TwoStage {
+		err = splitStages(ctx, tools, def, kernel, root, outDir, clock)
+	}
 	if err != nil {
 		return err
 	}
 	return os.Chmod(initrd, 0o644) // dracut keeps others from reading it; there is no secret in it
+}
+
+// secondStage is where Flatcar's first stage looks for the second one.
+const secondStage = "usr/lib/flatcar/bootengine.img"
+
+// stageFiles is where the files of two stages are while the root's programs work on them.
+const stageFiles = "usr/lib/initrd-two-stage"
+
+// splitStages moves what is in outDir/initrd to the root's second stage, and leaves a first one.
+func splitStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, root, outDir string, clock []string) error {
+	files := filepath.Join(root, stageFiles)
+	defer os.RemoveAll(files)
+	if err := copyFiles("files/two-stage", files); err != nil {
+		return err
+	}
+	err := tools.Run(ctx, toolroot.Cmd{
+		Program: "/" + stageFiles + "/make", Args: append([]string{kernel, outDir}, def.Drivers...),
+		Write: []string{outDir}, Env: clock,
+	})
+	if err != nil {
+		return err
+	}
+	image := filepath.Join(root, secondStage)
+	if err := makeDirs(filepath.Dir(image)); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(outDir, "bootengine.img"), image); err != nil {
+		return err
+	}
+	return os.Chmod(image, 0o644)
 }
 
 // kernelRelease returns what uname -r will say.
