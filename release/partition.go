@@ -3,11 +3,16 @@ package release
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/size"
@@ -93,6 +98,11 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 // embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
 	content := embed.Content{Files: activate.System(w.activation(images))}
+	secondStage, err := w.secondStage(ctx, empty)
+	if err != nil {
+		return partition{}, err
+	}
+	content.Files = append(content.Files, secondStage...)
 	for _, image := range images {
 		if image.Placement.Embedded() {
 			content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
@@ -118,6 +128,59 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 		made.Verity = hashed
 		return made, err
 	})
+}
+
+// secondStage returns the initramfs in the partition with the activation in it, where the partition has one.
+func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.File, error) {
+	type stage struct { // zero when there is none
+		SHA256 digest.SHA256
+		Size   int64
+	}
+	there := func(s stage) bool { return s == stage{} || w.blobs.Has(s.SHA256, s.Size) }
+	inputs := []any{empty.SHA256, activate.Initrd(), w.Epoch.Unix(), w.tools.Versions(activate.Tools...)}
+	made, err := store.Memo(w.results, "second-stage", inputs, there, func() (s stage, err error) {
+		dir, err := os.MkdirTemp(w.scratch.Dir, "stage.")
+		if err != nil {
+			return s, err
+		}
+		defer os.RemoveAll(dir)
+		from, to := filepath.Join(dir, "from.img"), filepath.Join(dir, "to.img")
+		found, err := copyOut(ctx, w.blobs.Path(empty.SHA256), activate.SecondStage, from)
+		if err != nil || !found {
+			return s, err
+		}
+		if err := activate.Add(ctx, w.tools, from, to, dir, activate.Initrd(), w.Epoch); err != nil {
+			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
+		}
+		s.SHA256, s.Size, err = w.blobs.AddFile(to)
+		return s, err
+	})
+	if err != nil || made == (stage{}) {
+		return nil, err
+	}
+	return []embed.File{{Path: activate.SecondStage, Mode: 0o644, Blob: made.SHA256}}, nil
+}
+
+// copyOut copies a file of a partition, if it has it.
+func copyOut(ctx context.Context, partition, name, to string) (found bool, err error) {
+	err = btrfs.View(ctx, partition, func(mounted string) error {
+		root, err := os.OpenRoot(mounted)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		in, err := root.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		found = true
+		return atomicfile.Write(to, 0o600, func(out io.Writer) error { _, err := io.Copy(out, in); return err })
+	})
+	return found, err
 }
 
 // activation says of each platform there is, also of those that are not in this release, which images make it up.

@@ -69,6 +69,11 @@ ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
 
+// sysrootDropIn makes systemd's own unit for the merge below /sysroot look at links in /run, too, before it decides to have nothing to do.
+const sysrootDropIn = `[Unit]
+ConditionDirectoryNotEmpty=|/sysroot/run/extensions
+`
+
 // System returns what goes into /usr of a release whose running system merges images (systemd before 258),
 // and of every other one, too: where the initramfs has linked already, there is nothing left to do.
 func System(platforms []Platform) []embed.File {
@@ -84,6 +89,7 @@ func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
+		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}
 }
 

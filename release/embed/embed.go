@@ -36,7 +36,8 @@ type File struct {
 	Path    string      // relative to /usr
 	Mode    fs.FileMode // permissions
 	Content []byte
-	Target  string // of a symbolic link, which has neither mode nor content
+	Blob    digest.SHA256 // of the content, when that is a blob
+	Target  string        // of a symbolic link, which has neither mode nor content
 }
 
 // OverBudgetError says that the images do not fit the file system.
@@ -85,7 +86,7 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 		if err := writeImages(ctx, root, c.Images, blobs); err != nil {
 			return err
 		}
-		return writeFiles(root, c.Files)
+		return writeFiles(root, c.Files, blobs)
 	})
 	if errors.Is(err, syscall.ENOSPC) { // metadata needs room too
 		return errors.Join(&OverBudgetError{c.Images, free}, err)
@@ -152,7 +153,7 @@ func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *stor
 }
 
 // writeFiles replaces what is at the files' paths.
-func writeFiles(root *os.Root, files []File) error {
+func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 	for _, file := range files {
 		if err := makeDir(root, path.Dir(file.Path)); err != nil {
 			return err
@@ -161,9 +162,12 @@ func writeFiles(root *os.Root, files []File) error {
 			return err
 		}
 		var err error
-		if file.Target != "" {
+		switch {
+		case file.Target != "":
 			err = root.Symlink(file.Target, file.Path)
-		} else {
+		case file.Blob != digest.SHA256{}:
+			err = write(root, file.Path, file.Mode, func(f io.Writer) error { return blobs.CopyTo(f, file.Blob) })
+		default:
 			err = write(root, file.Path, file.Mode, func(f io.Writer) error { _, err := f.Write(file.Content); return err })
 		}
 		if err != nil {
