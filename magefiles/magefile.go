@@ -54,6 +54,8 @@ func Build(ctx context.Context) error {
 // BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
 // a version, a channel, an address or a file (README.md). PROFILE is what it must fit (release/budgets.yaml),
 // PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
+// UPDATE_KEY is the key that signs update payloads; with its public half alone, UPDATE_SIGNATURES is the directory
+// of signatures that are made elsewhere, and a run without them writes there what is to be signed.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
 

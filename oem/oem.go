@@ -109,8 +109,13 @@ func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]
 	if err != nil {
 		return nil, err
 	}
+	return f.Pack(ctx, staged)
+}
+
+// Pack makes an image of each platform that has everything and stands alone.
+func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 	images := make([]Image, len(staged))
-	err = f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
+	err := f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
 		images[i].Staged = staged[i]
 		images[i].Image, err = f.Packer.Image(ctx, staged[i].Tree, pack.Default)
 		return err

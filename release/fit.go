@@ -52,6 +52,7 @@ type fitting struct {
 // fitted is a plan, and the images that it chose.
 type fitted struct {
 	images  []image
+	whole   []pack.Image // of each platform, all that it has: what a machine keeps on its OEM partition
 	budgets []fit.Budget
 }
 
@@ -78,8 +79,16 @@ func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.S
 	if err != nil {
 		return fitted{}, err
 	}
+	whole, err := f.whole(ctx, factory, staged, images)
+	if err != nil {
+		return fitted{}, err
+	}
+	onOEM, err := w.oemBudget(staged, whole)
+	if err != nil {
+		return fitted{}, err
+	}
 	boot, err := w.bootBudget()
-	return fitted{images, append(plan.Budgets, w.oemBudget(images), boot)}, err
+	return fitted{images, whole, append(plan.Budgets, onOEM, boot)}, err
 }
 
 func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (*fitting, error) {
@@ -200,15 +209,34 @@ func (w *workshop) bootBudget() (fit.Budget, error) {
 	return b, nil
 }
 
-// oemBudget is what the largest image for the OEM partition takes of it. Each machine has one of them.
-func (w *workshop) oemBudget(images []image) fit.Budget {
-	b := fit.Budget{Name: "OEM partition", Limit: w.layout.OEMPartition.Bytes}
-	for _, i := range images {
-		if i.Placement.Whole() {
-			b.Used = max(b.Used, i.Size)
+// whole returns an image of each platform that has all of it: the plan's own where that is for the OEM partition, and
+// elsewhere one at the rung of images without a plan, as scripts/mage build makes them.
+func (f *fitting) whole(ctx context.Context, factory *oem.Factory, staged []oem.Staged, planned []image) ([]pack.Image, error) {
+	built, err := factory.Pack(ctx, staged)
+	whole := make([]pack.Image, len(built))
+	for i, b := range built {
+		whole[i] = b.Image
+		for _, p := range planned {
+			if p.Name == b.Platform.Image() && p.Placement.Whole() {
+				whole[i] = p.Image
+			}
 		}
 	}
-	return b
+	return whole, err
+}
+
+// oemBudget is what the largest image takes of the OEM partition. Each machine has one of them.
+func (w *workshop) oemBudget(staged []oem.Staged, whole []pack.Image) (fit.Budget, error) {
+	b := fit.Budget{Name: "OEM partition", Limit: w.layout.OEMPartition.Bytes}
+	var over []error
+	for i, image := range whole {
+		b.Used = max(b.Used, image.Size)
+		if image.Size > b.Limit {
+			over = append(over, fmt.Errorf("all of %s takes %v, and the OEM partition has %v; see %s",
+				staged[i].Platform.Image(), image.Size, b.Limit, budgetsFile))
+		}
+	}
+	return b, errors.Join(over...)
 }
 
 // measure packs one option of an item, and measures what the image takes of a file system like the base's.

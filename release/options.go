@@ -29,6 +29,8 @@ type Options struct {
 	Locked    bool      // take everything from lock files, and never look anything up
 	Jobs      int       // how much is done at a time
 	Progress  *progress.Display
+	// What update payloads are signed with; the development key of the cache when there is none.
+	Update sign.Files
 	// What the kernel is signed with for Secure Boot. Without a key it has no signature.
 	SecureBoot sign.Files
 	Log        *slog.Logger
@@ -45,7 +47,7 @@ const (
 
 // FromEnvironment returns the options that environment variables choose:
 // VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
-// SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
+// UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
@@ -54,6 +56,7 @@ func FromEnvironment(checkout string) (Options, error) {
 		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
 		Profile:  orElse(os.Getenv("PROFILE"), DefaultProfile),
 		Previous: filepath.SplitList(os.Getenv("PREVIOUS")),
+		Update:   sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
 		BaseID:   orElse(os.Getenv("BASE"), DefaultBase),
 		Version:  os.Getenv("VERSION"),
 		Arch:     arch.AMD64,

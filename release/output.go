@@ -29,6 +29,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/esp"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/payload"
 	"github.com/flatcar/oem-sysext/release/report"
 )
 
@@ -51,7 +52,7 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 	if err != nil {
 		return nil, err
 	}
-	tools := w.tools.Versions(slices.Concat(pack.Tools, btrfsTools)...)
+	tools := w.tools.Versions(slices.Concat(pack.Tools, btrfsTools, payload.Tools)...)
 	if w.base.Disk != "" {
 		maps.Copy(tools, w.tools.Versions(esp.Tools...))
 	}

@@ -53,6 +53,9 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.addUpdates(ctx, m, staged, plan); err != nil {
+		return nil, err
+	}
 	return m, w.write(ctx, m)
 }
 

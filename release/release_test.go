@@ -423,6 +423,7 @@ func TestNothingIsMadeOfWrongOptions(t *testing.T) {
 		`no profile "tiny"`:       func(o *Options) { o.Profile = "tiny" },
 		"PREVIOUS: open /nowhere": func(o *Options) { o.Previous = []string{"/nowhere"} },
 		"../../evil":              func(o *Options) { o.Version = "../../evil" },
+		"UPDATE_KEY":              func(o *Options) { o.Update.Key = "/nowhere" },
 	} {
 		o := options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
 		spoil(&o)

@@ -25,13 +25,25 @@ func PrintImages(out io.Writer, images []oem.Image) error {
 	return table.Flush()
 }
 
-// PrintRelease writes the plan, and what is left of /usr.
+// PrintRelease writes the plan, what is left of /usr, and what machines download to update.
 func PrintRelease(out io.Writer, m *manifest.Manifest) error {
 	if err := PrintPlan(out, m); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n/usr of %v had %v free and has %v left; root hash %v\n",
 		m.Partition.Filesystem, m.Partition.FreeBefore, m.Partition.FreeAfter, m.Partition.RootHash)
+	if err != nil {
+		return err
+	}
+	var update, tools size.Bytes
+	for _, p := range m.Payloads {
+		if p.Platform == "" {
+			update += m.File(p.File).Size
+		} else {
+			tools = max(tools, m.File(p.File).Size)
+		}
+	}
+	_, err = fmt.Fprintf(out, "an update is a download of %v, and where tools are on the OEM partition, of %v more at most\n", update, tools)
 	return err
 }
 

@@ -45,6 +45,7 @@ type workshop struct {
 	blobs     *store.Blobs
 	results   *store.Results
 	scratch   *store.Scratch
+	updateKey *sign.Signer
 }
 
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
@@ -105,6 +106,9 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if err := w.openCache(); err != nil {
+		return err
+	}
+	if err := w.openUpdateKey(); err != nil {
 		return err
 	}
 	if err := w.openArchive(ctx); err != nil {

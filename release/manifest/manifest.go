@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -37,7 +39,8 @@ type Manifest struct {
 	Plan      Plan              `json:"plan"`
 	Partition Partition         `json:"partition"`
 	Kernel    Kernel            `json:"kernel"`
-	Files     []File            `json:"files"` // everything in the release directory but what is made from this file
+	Payloads  []Payload         `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Files     []File            `json:"files"`              // everything in the release directory but what is made from this file
 }
 
 // Base is the OS release that the images are for.
@@ -126,11 +129,45 @@ type Kernel struct {
 	SignedBy digest.SHA256 `json:"signed_by,omitzero"`           // of the certificate of its new Secure Boot signature
 }
 
+// Payload is what machines download to update.
+type Payload struct {
+	File     string     `json:"file"`               // in the release directory
+	Platform string     `json:"platform,omitempty"` // id, of a platform's tools; empty for the OS
+	Image    Installed  `json:"image"`              // the USR partition, or one extension image with all of the platform
+	Kernel   *Installed `json:"kernel,omitempty"`   // of the OS
+	Rung     *pack.Rung `json:"rung,omitempty"`     // of the extension image
+}
+
+// Installed is what a payload becomes on the machine.
+type Installed struct {
+	Size   size.Bytes    `json:"size"`
+	SHA256 digest.SHA256 `json:"sha256"`
+}
+
 // File is one file of the release directory.
 type File struct {
 	Name   string        `json:"name"`
 	Size   size.Bytes    `json:"size"`
 	SHA256 digest.SHA256 `json:"sha256"`
+}
+
+// Installed returns what the file is when it is installed as it is.
+func (f File) Installed() Installed { return Installed{f.Size, f.SHA256} }
+
+// Add adds a file to those that are there, which are in the order of their names.
+func (m *Manifest) Add(f File) {
+	at, _ := slices.BinarySearchFunc(m.Files, f.Name, func(f File, name string) int { return strings.Compare(f.Name, name) })
+	m.Files = slices.Insert(m.Files, at, f)
+}
+
+// File returns a file of the release directory; a zero one when there is none of the name.
+func (m *Manifest) File(name string) File {
+	for _, f := range m.Files {
+		if f.Name == name {
+			return f
+		}
+	}
+	return File{}
 }
 
 // Encode returns the manifest as indented JSON.
