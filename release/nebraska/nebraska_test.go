@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -148,12 +150,36 @@ var (
 	semver       = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(\+[0-9A-Za-z.-]+)?$`)
 )
 
+// decode reads a body, and its fields as they are spelled.
+func decode(body io.Reader, to any) (fields map[string]any, err error) {
+	content, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	return fields, errors.Join(json.Unmarshal(content, to), json.Unmarshal(content, &fields))
+}
+
+func keys(object any) string {
+	return strings.Join(slices.Sorted(maps.Keys(object.(map[string]any))), " ")
+}
+
 func (s *strict) create(body io.Reader) (any, error) {
 	var p pkg
-	decoder := json.NewDecoder(body)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&p); err != nil {
+	content, err := decode(body, &p)
+	if err != nil {
 		return nil, err
+	}
+	// The fields of packageConfig, flatcarActionPackage and extraFiles in Nebraska's spec.yaml.
+	if got := keys(content); got != "application_id arch channels_blacklist description extra_files filename flatcar_action hash size type url version" {
+		return nil, fmt.Errorf("package has the fields %s", got)
+	}
+	if got := keys(content["flatcar_action"]); got != "sha256" {
+		return nil, fmt.Errorf("flatcar_action has the fields %s", got)
+	}
+	for _, f := range content["extra_files"].([]any) {
+		if got := keys(f); got != "hash hash256 name size" {
+			return nil, fmt.Errorf("an extra file has the fields %s", got)
+		}
 	}
 	for what, right := range map[string]bool{
 		"application_id": p.App == appID, "arch": p.Arch == 1 || p.Arch == 2, "type": p.Type == 1,
@@ -181,8 +207,12 @@ func (s *strict) create(body io.Reader) (any, error) {
 
 func (s *strict) move(body io.Reader) (any, error) {
 	var c channel
-	if err := json.NewDecoder(body).Decode(&c); err != nil {
+	content, err := decode(body, &c)
+	if err != nil {
 		return nil, err
+	}
+	if got := keys(content); got != "application_id arch color name package_id" {
+		return nil, fmt.Errorf("channel has the fields %s", got)
 	}
 	at := slices.IndexFunc(s.channels, func(known channel) bool { return known.ID == channelID })
 	known := slices.ContainsFunc(s.packages, func(p pkg) bool { return p.ID == c.Package && p.Arch == c.Arch })
