@@ -1,4 +1,3 @@
-// Package release holds the targets in the namespace release.
 package release
 
 import (
