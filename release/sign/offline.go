@@ -24,8 +24,7 @@ import (
 const algorithm = "RSASSA-PKCS1-v1_5 SHA-256"
 
 // commands sign everything that a request asks for, in its directory, with a shell, sed and openssl.
-// A digest is signed as it is, and not hashed once more. For a key in a token KEY.pem becomes its pkcs11: address
-// and openssl gets -provider pkcs11 -provider default.
+// A digest is signed as it is, and not hashed once more.
 func commands(request string) string {
 	return `sed -n 's/.*"digest": "\([0-9a-f]*\)".*/\1/p' ` + request + ` | while read -r d; do
   env printf "$(echo "$d" | sed 's/../\\x&/g')" | openssl pkeyutl -sign -inkey KEY.pem -pkeyopt digest:sha256 -out "$d.sig"
