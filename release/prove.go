@@ -7,7 +7,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
@@ -27,34 +26,22 @@ const guests = 2
 // Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
 // and writes proof.json beside its files.
 func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
-	r, err := prove.Open(o.Dir())
-	if err != nil {
-		return nil, fmt.Errorf("%w; scripts/mage release makes it", err)
-	}
-	w, err := openCached(ctx, o)
+	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
-	if err := errors.Join(w.choosePlatforms(), w.openTools(ctx)); err != nil {
-		return nil, err
-	}
-	platforms, err := w.provable(r)
+	platforms, err := w.provable(to)
 	if err != nil {
 		return nil, err
 	}
-	accel, err := vm.Probe(ctx, filepath.Join(r.Dir, kernelFile))
+	prover, err := w.prover(ctx, to)
 	if err != nil {
 		return nil, err
-	}
-	prover := &prove.Prover{
-		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(o.Output, consolesDir, o.Version),
-		Timeout: bootTimeout, Jobs: guests,
 	}
 	step := w.Progress.Items("machines", len(platforms))
 	defer step.End()
-	w.Log.Info("booting machines", "platforms", len(platforms), "accelerator", accel.Name)
-	proof, err := prover.Platforms(ctx, r, platforms, func(prove.Machine) { step.Add(1) })
+	proof, err := prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +49,80 @@ func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	return proof, atomicfile.WriteBytes(filepath.Join(r.Dir, proofFile), 0o644, encoded)
+	return proof, atomicfile.WriteBytes(filepath.Join(to.Dir, proofFile), 0o644, encoded)
 }
 
-// provable returns those of the chosen platforms that the release embeds. One that was asked for and is not there is a mistake.
-func (w *workshop) provable(r prove.Release) ([]*platform.Platform, error) {
+// ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
+// for the platforms that are asked for, all that both embed by default.
+func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
+	w, to, err := openProving(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	old := o
+	old.Version = from
+	before, err := openInstallable(old.Dir())
+	if err != nil {
+		return nil, err
+	}
+	platforms, err := w.provable(before, to)
+	if err != nil {
+		return nil, err
+	}
+	prover, err := w.prover(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	step := w.Progress.Items("stories", len(platforms))
+	defer step.End()
+	return prover.Rollbacks(ctx, before, to, platforms, func() { step.Add(1) })
+}
+
+// openProving opens the release that is chosen, and a workshop without a base.
+func openProving(ctx context.Context, o Options) (*workshop, prove.Installable, error) {
+	r, err := openInstallable(o.Dir())
+	if err != nil {
+		return nil, r, err
+	}
+	w, err := openCached(ctx, o)
+	if err != nil {
+		return nil, r, err
+	}
+	if err := errors.Join(w.choosePlatforms(), w.openTools(ctx)); err != nil {
+		w.close()
+		return nil, r, err
+	}
+	return w, r, nil
+}
+
+func openInstallable(dir string) (prove.Installable, error) {
+	into, err := installable(dir)
+	if err != nil {
+		return prove.Installable{}, err
+	}
+	r, err := prove.Open(dir)
+	return prove.Installable{Release: r, Slot: into}, err
+}
+
+func (w *workshop) prover(ctx context.Context, r prove.Installable) (*prove.Prover, error) {
+	accel, err := vm.Probe(ctx, r.Slot.Kernel.Path)
+	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
+	return &prove.Prover{
+		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, w.Version),
+		Timeout: bootTimeout, Jobs: guests,
+	}, err
+}
+
+// provable returns those of the chosen platforms that all releases embed. One that was asked for and is not there is a mistake.
+func (w *workshop) provable(releases ...prove.Installable) ([]*platform.Platform, error) {
 	var platforms []*platform.Platform
 	for _, p := range w.chosen {
-		_, err := prove.Expect(r.Manifest, p)
+		var err error
+		for _, r := range releases {
+			_, missing := prove.Expect(r.Manifest, p)
+			err = errors.Join(err, missing)
+		}
 		if err == nil {
 			platforms = append(platforms, p)
 		} else if slices.Contains(w.Platforms, p.ID.Value) {
@@ -77,7 +130,7 @@ func (w *workshop) provable(r prove.Release) ([]*platform.Platform, error) {
 		}
 	}
 	if len(platforms) == 0 {
-		return nil, fmt.Errorf("the release in %s embeds no platform", r.Dir)
+		return nil, errors.New("no platform is embedded; there is nothing to prove")
 	}
 	return platforms, nil
 }
@@ -85,10 +138,10 @@ func (w *workshop) provable(r prove.Release) ([]*platform.Platform, error) {
 // PrintProof writes a proof for people, with everything that speaks against the release.
 func PrintProof(out io.Writer, p *prove.Proof) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "PLATFORM\tIMAGES\tBOOT\tASSERTED\n")
+	fmt.Fprintf(table, "PLATFORM\tIMAGES\tBOOT\tASSERTED\t\n")
 	for _, m := range p.Machines {
 		asserted := fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes))
-		fmt.Fprintf(table, "%s\t%d\t%.0f s\t%s\n", m.Platform, len(m.Images), m.Seconds, asserted)
+		fmt.Fprintf(table, "%s\t%d\t%.0f s\t%s\t%s\n", m.Platform, len(m.Images), m.Seconds, asserted, m.Step)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -109,14 +162,6 @@ func PrintProof(out io.Writer, p *prove.Proof) error {
 	if n := p.Failed(); n > 0 {
 		return fmt.Errorf("%d of %d machines failed", n, len(p.Machines))
 	}
-	_, err := fmt.Fprintf(out, "proven for %s\n", strings.Join(platformsOf(p), " "))
+	_, err := fmt.Fprintln(out, "nothing speaks against the release")
 	return err
-}
-
-func platformsOf(p *prove.Proof) []string {
-	ids := make([]string, len(p.Machines))
-	for i, m := range p.Machines {
-		ids[i] = m.Platform
-	}
-	return ids
 }

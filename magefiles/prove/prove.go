@@ -23,3 +23,22 @@ func Platform(ctx context.Context, id string) error {
 	}
 	return release.PrintProof(os.Stdout, proof)
 }
+
+// Rollback updates a machine of one cloud to the release, and back again when a health check fails.
+//
+// The first argument is the version of an older release in _output, the second one the platform's id, or all.
+// VERSION, ARCH and OUTPUT choose the release that it is updated to.
+func Rollback(ctx context.Context, from, id string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	if id != "all" {
+		o.Platforms = []string{id}
+	}
+	proof, err := release.ProveRollback(ctx, o, from)
+	if err != nil {
+		return err
+	}
+	return release.PrintProof(os.Stdout, proof)
+}

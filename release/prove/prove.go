@@ -71,6 +71,7 @@ const Schema = 1
 // Machine is one that was booted.
 type Machine struct {
 	Platform string    `json:"platform"`
+	Step     string    `json:"step,omitempty"`    // of a story that is told on one disk
 	Images   []string  `json:"images"`            // that it should merge
 	Seconds  float64   `json:"seconds"`           // from the kernel's start to the last unit; zero when it did not get there
 	Error    string    `json:"error,omitempty"`   // that kept it from answering

@@ -1,0 +1,249 @@
+package prove
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/release/esp"
+	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/release/slot"
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+// Installable is a release, and what of it goes into a slot.
+type Installable struct {
+	Release
+	Slot slot.Release
+}
+
+// healthCheck is a unit that fails, as a check does that finds a new release wanting. A machine with a failed unit
+// does not mark its slot as one that boots.
+const (
+	healthCheck     = "health-check.service"
+	healthCheckUnit = "[Unit]\nBefore=multi-user.target\n[Service]\nType=oneshot\nExecStart=/bin/false\n"
+)
+
+// Rollbacks tells the story of Rollback for each of the platforms. Finished is called after each.
+func (p *Prover) Rollbacks(ctx context.Context, from, to Installable, platforms []*platform.Platform, finished func()) (*Proof, error) {
+	proof, err := p.begin(to.Release)
+	if err != nil {
+		return nil, err
+	}
+	stories := make([][]Machine, len(platforms))
+	group, running := errgroup.WithContext(ctx)
+	group.SetLimit(p.Jobs)
+	for i, platform := range platforms {
+		group.Go(func() (err error) {
+			if stories[i], err = p.Rollback(running, from, to, platform); err != nil {
+				return fmt.Errorf("platform %s: %w", platform.ID.Value, err)
+			}
+			finished()
+			return nil
+		})
+	}
+	err = group.Wait()
+	proof.Machines = slices.Concat(stories...)
+	return proof, err
+}
+
+// Rollback tells one story on one disk: a machine runs the old release with its tools; an installation of the new one is
+// cut off, and the old one still boots; it is installed in whole and boots, with its own tools, but a health check fails;
+// so the next boot is the old release's, with the old tools, and without a network.
+func (p *Prover) Rollback(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
+	dir, err := os.MkdirTemp(p.Scratch, platform.ID.Value+".")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s := &story{Prover: p, dir: dir, platform: platform, releases: map[string]Installable{"A": from, "B": to}}
+	if err := s.makeDisk(ctx, from); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{
+		func() error { return s.boots(ctx, "before the update", "A", "") },
+		func() error { return s.cutOff(ctx, to) },
+		func() error { return s.install(ctx, to) },
+		func() error { return s.boots(ctx, "after the update, whose health check fails", "B", healthCheck) },
+		func() error { return s.boots(ctx, "after the rollback", "A", "") },
+	} {
+		if err := step(); err != nil {
+			return s.machines, err
+		}
+	}
+	return s.machines, nil
+}
+
+// story is what happens to one disk.
+type story struct {
+	*Prover
+	dir      string
+	platform *platform.Platform
+	releases map[string]Installable // by slot
+	machines []Machine
+}
+
+func (s *story) disk() string { return filepath.Join(s.dir, "disk.img") }
+
+const (
+	efiType = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+	efiSize = 128 * size.MiB // of Flatcar's disks before release 4487
+)
+
+// makeDisk makes the disk of a machine that has run one release only.
+func (s *story) makeDisk(ctx context.Context, r Installable) error {
+	oem, err := vm.OEM(ctx, s.Tools, filepath.Join(s.dir, "oem.img"), OEMFiles(s.platform))
+	if err != nil {
+		return err
+	}
+	efi := filepath.Join(s.dir, "efi.img")
+	if err := errors.Join(os.WriteFile(efi, nil, 0o600), os.Truncate(efi, int64(efiSize))); err != nil {
+		return err
+	}
+	if err := s.Tools.Run(ctx, toolroot.Cmd{Program: "mkfs.fat", Args: []string{"-n", "EFI-SYSTEM", efi}, Write: []string{efi}}); err != nil {
+		return err
+	}
+	system := esp.Partition{Tools: s.Tools, Disk: efi}
+	if err := errors.Join(system.MakeDir(ctx, filepath.Dir(esp.SlotA)), system.Write(ctx, r.Slot.Kernel.Path, esp.SlotA)); err != nil {
+		return err
+	}
+	empty := vm.UsrB("")
+	empty.Attributes, empty.Size = nil, size.GiB
+	return vm.MakeDisk(ctx, s.Tools, s.disk(), []vm.Partition{
+		{Number: 1, Name: "EFI-SYSTEM", Type: efiType, Content: efi}, vm.UsrA(r.Slot.Usr.Path), empty, oem,
+	})
+}
+
+// install does what the updater does.
+func (s *story) install(ctx context.Context, r Installable) error {
+	d, err := slot.Open(s.disk())
+	if err != nil {
+		return err
+	}
+	_, err = slot.Installer{Tools: s.Tools, Scratch: s.dir}.Install(ctx, d, r.Slot)
+	return errors.Join(err, d.Close())
+}
+
+// cutOff begins an installation and stops it while the partition is written.
+func (s *story) cutOff(ctx context.Context, r Installable) error {
+	short := r
+	short.Slot.Usr.SHA256 = digest.SHA256{} // which the partition does not have when it is read back
+	if err := s.install(ctx, short); err == nil {
+		return errors.New("an installation went on after its partition turned out to be wrong")
+	}
+	return s.chooses("after an installation that was cut off", "A")
+}
+
+// chooses lets the boot loader choose and notes whether it is the right slot. Nothing is booted.
+func (s *story) chooses(step, want string) error {
+	chosen, err := s.choose()
+	if err != nil {
+		return err
+	}
+	s.machines = append(s.machines, Machine{Platform: s.platform.ID.Value, Step: step, Outcomes: []Outcome{chosenSlot(chosen, want)}})
+	return nil
+}
+
+func (s *story) choose() (slot.Slot, error) {
+	d, err := slot.Open(s.disk())
+	if err != nil {
+		return slot.Slot{}, err
+	}
+	chosen, err := slot.Choose(d)
+	return chosen, errors.Join(err, d.Close())
+}
+
+func chosenSlot(chosen slot.Slot, want string) Outcome {
+	o := Outcome{Assertion: "the boot loader chooses slot " + want}
+	if err := differ("the slot", chosen.Name, want); err != nil {
+		o.Error = err.Error()
+	}
+	return o
+}
+
+// boots lets the boot loader choose, boots the slot with the kernel that the disk has for it, and asserts that the slot's
+// release is all there. A machine without failed units marks its slot as one that boots.
+func (s *story) boots(ctx context.Context, step, want, failing string) error {
+	chosen, err := s.choose()
+	if err != nil {
+		return err
+	}
+	r := s.releases[chosen.Name]
+	e, err := Expect(r.Manifest, s.platform)
+	if err != nil {
+		return err
+	}
+	m := s.machine(r.Release, s.dir, chosen.Partition.ID.String())
+	m.SMBIOS = Markers(s.platform)
+	if failing != "" {
+		e.Failed = []string{failing}
+		m.SMBIOS = append(m.SMBIOS, vm.Credential("systemd.extra-unit."+failing, healthCheckUnit))
+		m.Arguments = append(slices.Clip(m.Arguments), "systemd.wants="+failing)
+	}
+	if m.Kernel, err = s.kernel(ctx, chosen); err != nil {
+		return err
+	}
+	result := Machine{Platform: s.platform.ID.Value, Step: step, Images: e.Images, Outcomes: []Outcome{chosenSlot(chosen, want)}}
+	report, err := vm.Boot(ctx, m, e.question())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		result.Error = err.Error()
+	default:
+		result.Seconds, result.Outcomes = report.Seconds, append(result.Outcomes, e.Check(report)...)
+	}
+	if result.Failed() {
+		if result.Console, err = s.keepConsole(s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines))); err != nil {
+			return err
+		}
+	}
+	s.machines = append(s.machines, result)
+	if result.Error == "" && len(report.Failed) == 0 {
+		return s.markGood(chosen.Name)
+	}
+	return nil
+}
+
+func (s *story) markGood(name string) error {
+	d, err := slot.Open(s.disk())
+	if err != nil {
+		return err
+	}
+	return errors.Join(slot.MarkGood(d, name), d.Close())
+}
+
+// kernel copies the kernel that the boot loader would start for a slot from the disk.
+func (s *story) kernel(ctx context.Context, chosen slot.Slot) (string, error) {
+	f, err := os.Open(s.disk())
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	table, err := gpt.Read(f, info.Size())
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(table.Partitions(), func(p gpt.Partition) bool { return p.Number == 1 })
+	system := esp.Partition{Tools: s.Tools, Disk: s.disk(), Offset: table.Partitions()[at].Offset()}
+	to := filepath.Join(s.dir, "kernel")
+	if err := os.RemoveAll(to); err != nil {
+		return "", err
+	}
+	name := strings.TrimSuffix(esp.SlotA, "a") + strings.ToLower(chosen.Name)
+	return to, system.Read(ctx, name, to)
+}
