@@ -18,12 +18,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/sign"
 )
 
 // image is a packed layer and where it goes.
 type image struct {
 	oem.Layer
-	pack.Image
+	onDisk
 	Placement fit.Placement
 	Cost      size.Bytes // of /usr; zero when it is not embedded
 	Read      int64      // microseconds
@@ -34,7 +35,7 @@ func (i image) file() string { return i.Name + ".raw" }
 // wholeImage is an image that has all of a platform, to be embedded without a plan.
 func wholeImage(i oem.Image) image {
 	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
-	return image{Layer: l, Image: i.Image, Placement: fit.InUsr}
+	return image{Layer: l, onDisk: onDisk{Image: i.Image}, Placement: fit.InUsr}
 }
 
 // fitting is everything that a plan is made from.
@@ -82,6 +83,11 @@ func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.S
 	whole, err := f.whole(ctx, factory, staged, images)
 	if err != nil {
 		return fitted{}, err
+	}
+	if w.imageKey != nil {
+		if err := w.imageKey.Finish(); err != nil {
+			return fitted{}, err
+		}
 	}
 	onOEM, err := w.oemBudget(staged, whole)
 	if err != nil {
@@ -215,12 +221,22 @@ func (f *fitting) whole(ctx context.Context, factory *oem.Factory, staged []oem.
 	built, err := factory.Pack(ctx, staged)
 	whole := make([]pack.Image, len(built))
 	for i, b := range built {
-		whole[i] = b.Image
 		for _, p := range planned {
 			if p.Name == b.Platform.Image() && p.Placement.Whole() {
 				whole[i] = p.Image
 			}
 		}
+		if (whole[i] != pack.Image{}) {
+			continue
+		}
+		made, err := f.signImage(ctx, b.Platform.Image(), b.Image, f.imageKey)
+		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		whole[i] = made.Image
 	}
 	return whole, err
 }
@@ -246,8 +262,12 @@ func (f *fitting) measure(ctx context.Context, item, option int) (fit.Taken, err
 	if err != nil {
 		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
 	}
-	cost, err := f.cost(ctx, packed)
-	return fit.Taken{Size: packed.Size, Cost: cost}, err
+	made, err := f.signImage(ctx, f.items[item].Name, packed, f.measureKey)
+	if err != nil {
+		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
+	}
+	cost, err := f.cost(ctx, made.Image)
+	return fit.Taken{Size: made.Size, Cost: cost}, err
 }
 
 // chosen returns the images of a plan, shared ones without platforms that went elsewhere.
@@ -260,7 +280,14 @@ func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
 		if err != nil {
 			return nil, err
 		}
-		own := image{Layer: l, Image: packed, Placement: option.Placement, Read: d.Read}
+		made, err := f.signImage(ctx, l.Name, packed, f.imageKey)
+		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
+			continue // all that are missing are asked for at once
+		}
+		if err != nil {
+			return nil, err
+		}
+		own := image{Layer: l, onDisk: made, Placement: option.Placement, Read: d.Read}
 		if option.Placement.Embedded() {
 			own.Cost = d.Cost
 		}

@@ -31,6 +31,10 @@ type Options struct {
 	Progress  *progress.Display
 	// What update payloads are signed with; the development key of the cache when there is none.
 	Update sign.Files
+	// How extension images lie on disk: what fits the base when empty.
+	Kind ImageKind
+	// What images are signed with, where they are signed; the development key of the cache when there is none.
+	Extensions sign.Files
 	// What the kernel is signed with for Secure Boot. Without a key it has no signature.
 	SecureBoot sign.Files
 	Log        *slog.Logger
@@ -47,7 +51,7 @@ const (
 
 // FromEnvironment returns the options that environment variables choose:
 // VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
-// UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
+// IMAGES, SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES, UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
@@ -63,6 +67,12 @@ func FromEnvironment(checkout string) (Options, error) {
 		Jobs:     runtime.NumCPU(),
 		Progress: display,
 		Log:      display.Logger(slog.LevelInfo),
+	}
+	o.Kind = ImageKind(os.Getenv("IMAGES"))
+	o.Extensions = sign.Files{
+		Key:         os.Getenv("SYSEXT_KEY"),
+		Certificate: os.Getenv("SYSEXT_CERTIFICATE"),
+		Signatures:  os.Getenv("SYSEXT_SIGNATURES"),
 	}
 	o.SecureBoot = sign.Files{
 		Key:         os.Getenv("SECURE_BOOT_KEY"),

@@ -75,6 +75,9 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 	if w.suite != nil {
 		m.Base.Archive = w.suite.Fingerprint
 	}
+	if w.imageKey != nil {
+		m.SignedBy = digest.Of(w.imageKey.Certificate().Raw)
+	}
 	describePlan(m, staged, plan)
 	m.Kernel = kernel.Told
 	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
@@ -134,7 +137,7 @@ func describePlatform(s oem.Staged, images []image) manifest.Platform {
 func describeImage(i image, staged []oem.Staged) manifest.Image {
 	m := manifest.Image{
 		Name: i.Name, Platforms: i.Platforms, File: i.file(),
-		Size: i.Size, SHA256: i.SHA256, Rung: i.Rung, Cost: i.Cost, Read: i.Read, Unpacked: i.Tree.Size(),
+		Size: i.Size, SHA256: i.SHA256, Rung: i.Rung, RootHash: i.RootHash, Cost: i.Cost, Read: i.Read, Unpacked: i.Tree.Size(),
 	}
 	if i.Placement.Embedded() {
 		m.Embedded = path.Join(embed.Dir, i.file())

@@ -83,7 +83,7 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 // strip makes the partition that the base came as what it is without images of ours.
 func (w *workshop) strip(ctx context.Context) (partition, error) {
 	// The directory's name has the digest of the file that the base came in.
-	var paths []string
+	paths := []string{certificateFile}
 	for _, file := range activate.System(nil) {
 		paths = append(paths, file.Path)
 	}
@@ -97,7 +97,7 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 
 // embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
-	content := embed.Content{Files: activate.System(w.activation(images))}
+	content := embed.Content{Files: append(activate.System(w.activation(images)), w.certificates("")...)}
 	secondStage, err := w.secondStage(ctx, empty)
 	if err != nil {
 		return partition{}, err
@@ -137,7 +137,8 @@ func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.Fi
 		Size   int64
 	}
 	there := func(s stage) bool { return s == stage{} || w.blobs.Has(s.SHA256, s.Size) }
-	inputs := []any{empty.SHA256, activate.Initrd(), w.Epoch.Unix(), w.tools.Versions(activate.Tools...)}
+	added := append(activate.Initrd(), w.certificates("usr/")...)
+	inputs := []any{empty.SHA256, added, w.Epoch.Unix(), w.tools.Versions(activate.Tools...)}
 	made, err := store.Memo(w.results, "second-stage", inputs, there, func() (s stage, err error) {
 		dir, err := os.MkdirTemp(w.scratch.Dir, "stage.")
 		if err != nil {
@@ -149,7 +150,7 @@ func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.Fi
 		if err != nil || !found {
 			return s, err
 		}
-		if err := activate.Add(ctx, w.tools, from, to, dir, activate.Initrd(), w.Epoch); err != nil {
+		if err := activate.Add(ctx, w.tools, from, to, dir, added, w.Epoch); err != nil {
 			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
 		}
 		s.SHA256, s.Size, err = w.blobs.AddFile(to)

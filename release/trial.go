@@ -70,7 +70,11 @@ func (w *workshop) trialMachine(ctx context.Context, p *platform.Platform) (vm.M
 	}
 	var images []image
 	for _, i := range built {
-		images = append(images, wholeImage(i))
+		whole := wholeImage(i)
+		if whole.onDisk, err = w.signImage(ctx, whole.Name, i.Image, w.imageKey); err != nil {
+			return vm.Machine{}, err
+		}
+		images = append(images, whole)
 	}
 	empty, err := w.format(ctx)
 	if err != nil {

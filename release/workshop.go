@@ -46,6 +46,9 @@ type workshop struct {
 	results   *store.Results
 	scratch   *store.Scratch
 	updateKey *sign.Signer
+	imageKey  *sign.Signer // for images; nil when they are bare
+	// measureKey stands for imageKey while images are measured.
+	measureKey *sign.Signer
 }
 
 // open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
@@ -117,7 +120,10 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	if err := w.openTools(ctx); err != nil {
 		return err
 	}
-	return w.openBase(ctx)
+	if err := w.openBase(ctx); err != nil {
+		return err
+	}
+	return w.openImageKey()
 }
 
 func (w *workshop) choosePlatforms() (err error) {

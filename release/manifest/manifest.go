@@ -35,7 +35,8 @@ type Manifest struct {
 	Go        string            `json:"go"`    // the toolchain that compiled recipes' programs
 	Recipes   []Recipe          `json:"recipes"`
 	Platforms []Platform        `json:"platforms"`
-	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
+	Images    []Image           `json:"images"`             // platforms' own ones and shared ones, by name
+	SignedBy  digest.SHA256     `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
 	Plan      Plan              `json:"plan"`
 	Partition Partition         `json:"partition"`
 	Kernel    Kernel            `json:"kernel"`
@@ -84,10 +85,11 @@ type Image struct {
 	Size      size.Bytes    `json:"size"`
 	SHA256    digest.SHA256 `json:"sha256"`
 	Rung      pack.Rung     `json:"rung"`
-	Cost      size.Bytes    `json:"cost"`              // what the file system loses by embedding it; zero when it is not embedded
-	Read      int64         `json:"read_microseconds"` // what a cold read of all its files takes on the machine of the calibration
-	Unpacked  size.Bytes    `json:"unpacked"`          // sum of the sizes of its files
-	Contents  []Content     `json:"contents"`          // files and links, by path
+	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is a signed image
+	Cost      size.Bytes    `json:"cost"`               // what the file system loses by embedding it; zero when it is not embedded
+	Read      int64         `json:"read_microseconds"`  // what a cold read of all its files takes on the machine of the calibration
+	Unpacked  size.Bytes    `json:"unpacked"`           // sum of the sizes of its files
+	Contents  []Content     `json:"contents"`           // files and links, by path
 }
 
 // Content is one file or symbolic link of an image.

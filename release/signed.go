@@ -1,0 +1,122 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/pack"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/release/ddi"
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/sign"
+)
+
+// ImageKind is how an extension image lies on disk.
+type ImageKind string
+
+// The kinds. Flatcar's own images are signed since it has systemd 258.
+const (
+	BareImages   ImageKind = "bare"   // a file system
+	SignedImages ImageKind = "signed" // a file system, its dm-verity hashes and their signature (DDI)
+)
+
+// signingSystemd is the first version of systemd on Flatcar that comes with signed images.
+const signingSystemd = 258
+
+// imageKind returns the kind that was asked for, or the one that fits the base.
+func (w *workshop) imageKind() (ImageKind, error) {
+	switch w.Kind {
+	case BareImages, SignedImages:
+		return w.Kind, nil
+	case "":
+	default:
+		return "", fmt.Errorf("IMAGES=%s; wanted %s or %s", w.Kind, BareImages, SignedImages)
+	}
+	text, _, _ := strings.Cut(w.base.Systemd, ".")
+	version, err := strconv.Atoi(text)
+	if err != nil {
+		return "", fmt.Errorf("base %s has systemd %q, which is no version; IMAGES says whether its images are to be %s or %s", w.base.ID, w.base.Systemd, BareImages, SignedImages)
+	}
+	if version < signingSystemd {
+		return BareImages, nil
+	}
+	return SignedImages, nil
+}
+
+// openImageKey opens what images are signed with, where they are to be signed.
+func (w *workshop) openImageKey() error {
+	kind, err := w.imageKind()
+	if err != nil || kind == BareImages {
+		return err
+	}
+	files := w.Extensions
+	files.Cache = w.Cache
+	if w.imageKey, err = sign.Open(files); err != nil {
+		return fmt.Errorf("SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES: %w", err)
+	}
+	if w.imageKey.Certificate() == nil {
+		return errors.New("SYSEXT_KEY has no certificate, which machines need to verify images; SYSEXT_CERTIFICATE names one")
+	}
+	if w.imageKey.Development() {
+		w.Log.Warn("no SYSEXT_KEY: images are signed with a development key of this cache")
+	}
+	// What an image takes of /usr is measured before there may be a signature by a key that is elsewhere.
+	w.measureKey, err = sign.Open(sign.Files{Cache: w.Cache})
+	return err
+}
+
+// onDisk is an image as machines get it, and the root hash that is signed; without one it is bare.
+type onDisk struct {
+	pack.Image
+	RootHash digest.SHA256
+}
+
+// signImage makes a signed image of a packed one, where images are to be signed. The key is one of the workshop's.
+func (w *workshop) signImage(ctx context.Context, name string, packed pack.Image, key *sign.Signer) (onDisk, error) {
+	if key == nil {
+		return onDisk{Image: packed}, nil
+	}
+	there := func(i onDisk) bool { return w.blobs.Has(i.SHA256, int64(i.Size)) }
+	inputs := []any{packed, w.Arch, key.Certificate().Raw}
+	return store.Memo(w.results, "signed image", inputs, there, func() (onDisk, error) {
+		data, err := os.Open(w.blobs.Path(packed.SHA256))
+		if err != nil {
+			return onDisk{}, err
+		}
+		defer data.Close()
+		dir, err := os.MkdirTemp(w.scratch.Dir, "signed.")
+		if err != nil {
+			return onDisk{}, err
+		}
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "image")
+		root, err := ddi.Write(ctx, path, ddi.Image{
+			Name: name + ".raw", Data: data, Size: int64(packed.Size), SHA256: packed.SHA256, Arch: w.Arch,
+		}, key)
+		if err != nil {
+			return onDisk{}, err
+		}
+		d, n, err := w.blobs.AddFile(path)
+		return onDisk{pack.Image{SHA256: d, Size: size.Bytes(n), Rung: packed.Rung}, root}, err
+	})
+}
+
+// certificateFile is relative to /usr.
+const certificateFile = "lib/verity.d/oem-sysext.crt"
+
+// certificates are the files by which machines verify images: one signed image without its certificate stops the whole merge.
+// In the initramfs they are for systemd before 260, which does not look below the root file system that it merges for.
+func (w *workshop) certificates(below string) []embed.File {
+	if w.imageKey == nil {
+		return nil
+	}
+	encoded := sign.EncodeCertificate(w.imageKey.Certificate())
+	return []embed.File{{Path: below + certificateFile, Mode: 0o644, Content: encoded}}
+}
