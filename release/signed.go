@@ -39,8 +39,8 @@ func (w *workshop) imageKind() (ImageKind, error) {
 	default:
 		return "", fmt.Errorf("IMAGES=%s; wanted %s or %s", w.Kind, BareImages, SignedImages)
 	}
-	text, _, _ := strings.Cut(w.base.Systemd, ".")
-	version, err := strconv.Atoi(text)
+	digits := len(w.base.Systemd) - len(strings.TrimLeft(w.base.Systemd, "0123456789"))
+	version, err := strconv.Atoi(w.base.Systemd[:digits])
 	if err != nil {
 		return "", fmt.Errorf("base %s has systemd %q, which is no version; IMAGES says whether its images are to be %s or %s", w.base.ID, w.base.Systemd, BareImages, SignedImages)
 	}
