@@ -20,6 +20,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import fit
 	_ "github.com/flatcar/oem-sysext/magefiles/fit"
+	//mage:import initrd
+	_ "github.com/flatcar/oem-sysext/magefiles/initrd"
 	//mage:import payload
 	_ "github.com/flatcar/oem-sysext/magefiles/payload"
 	//mage:import platform

@@ -1,8 +1,8 @@
-// Package cpio reads the archives that initramfs images are made of: the newc format
+// Package cpio reads and writes the archives that initramfs images are made of: the newc format
 // (kernel Documentation/driver-api/early-userspace/buffer-format.rst).
 //
 // In: an archive, which may be anybody's, uncompressed. Out: its members one after the other. Only one archive is read;
-// what follows its trailer is left. Nothing is held in memory but a header and a name.
+// what follows its trailer is left. Nothing is held in memory but a header and a name, and of what is written the names.
 package cpio
 
 import (
@@ -16,8 +16,9 @@ import (
 const (
 	magic        = "070701" // newc; 070702 has checksums in addition
 	magicSum     = "070702"
-	headerLength = 110  // the magic and 13 fields of 8 hexadecimal digits
-	maxName      = 4096 // PATH_MAX, with the final zero
+	magicOld     = "070707" // the format that POSIX has, without hexadecimal digits
+	headerLength = 110      // the magic and 13 fields of 8 hexadecimal digits
+	maxName      = 4096     // PATH_MAX, with the final zero
 	trailer      = "TRAILER!!!"
 )
 
@@ -25,6 +26,8 @@ const (
 const (
 	ModeType = 0o170000
 	ModeFile = 0o100000
+	modeDir  = 0o040000
+	modeLink = 0o120000
 )
 
 // Header is what an archive says about a member.
@@ -33,7 +36,15 @@ type Header struct {
 	Mode   uint32 // type and permissions
 	Size   uint32 // of the content, in bytes
 	Offset int64  // where the header begins in the archive
+	Summed bool   // Sum is that of the content's bytes
+	Sum    uint32
 }
+
+// IsDir tells whether the member is a directory.
+func (h *Header) IsDir() bool { return h.Mode&ModeType == modeDir }
+
+// IsLink tells whether the member is a symbolic link, whose content is its target.
+func (h *Header) IsLink() bool { return h.Mode&ModeType == modeLink }
 
 // Reader reads an archive.
 type Reader struct {
@@ -50,6 +61,9 @@ func Is(head []byte) bool {
 // NewReader returns a reader of the archive in r.
 func NewReader(r io.Reader) *Reader { return &Reader{in: r} }
 
+// Length returns how much was read: after the last member, to the end of the archive.
+func (r *Reader) Length() int64 { return r.at }
+
 // Next goes to the next member, whose content Read then returns. After the last one it is io.EOF.
 func (r *Reader) Next() (*Header, error) {
 	if err := r.skip(r.content + padding(r.at+r.content)); err != nil {
@@ -62,15 +76,15 @@ func (r *Reader) Next() (*Header, error) {
 		return nil, err
 	}
 	if !Is(head) {
-		return nil, fmt.Errorf("byte %d: cpio magic is %.6q; wanted %q", offset, head, magic)
+		return nil, fmt.Errorf("byte %d: cpio magic is %.6q%s; wanted %q", offset, head, known(head), magic)
 	}
-	h := &Header{Offset: offset}
+	h := &Header{Offset: offset, Summed: strings.HasPrefix(string(head), magicSum)}
 	var nameLength uint32
 	for _, f := range []struct {
 		name  string
 		index int64
 		into  *uint32
-	}{{"mode", 1, &h.Mode}, {"file size", 6, &h.Size}, {"name size", 11, &nameLength}} {
+	}{{"mode", 1, &h.Mode}, {"file size", 6, &h.Size}, {"name size", 11, &nameLength}, {"checksum", 12, &h.Sum}} {
 		at := 6 + 8*f.index
 		value, err := strconv.ParseUint(string(head[at:at+8]), 16, 32)
 		if err != nil {
@@ -90,6 +104,10 @@ func (r *Reader) Next() (*Header, error) {
 		return nil, fmt.Errorf("byte %d: cpio name %.40q does not end in its one zero", offset+headerLength, name)
 	}
 	if h.Name = text; text == trailer {
+		// What fills up the last four bytes may be missing at the end of everything.
+		if err := r.skip(int64(h.Size) + padding(r.at+int64(h.Size))); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
 		return nil, io.EOF
 	}
 	if err := r.skip(padding(r.at)); err != nil {
@@ -97,6 +115,14 @@ func (r *Reader) Next() (*Header, error) {
 	}
 	r.content = int64(h.Size)
 	return h, nil
+}
+
+// known names a format that is taken for ours.
+func known(head []byte) string {
+	if strings.HasPrefix(string(head), magicOld) {
+		return ", that of cpio's old portable format (odc)"
+	}
+	return ""
 }
 
 // Read reads the content of the member that Next went to.

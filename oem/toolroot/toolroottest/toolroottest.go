@@ -52,16 +52,21 @@ func Open(t testing.TB) *toolroot.Root {
 
 // judges hold programs that only tests run, on what we made.
 var judges = []string{
-	"cryptsetup-bin",    // veritysetup
-	"dosfstools",        // mkfs.fat, fsck.fat
-	"erofs-utils",       // mkfs.erofs, fsck.erofs, for systemd-repart
-	"fdisk",             // sfdisk
-	"gdisk",             // sgdisk
-	"mtools",            // mcopy, mdir
-	"openssl",           //
-	"sbsigntool",        // sbsign, sbverify
-	"systemd-container", // systemd-dissect
-	"systemd-repart",    //
+	"cpio",                 //
+	"cryptsetup-bin",       // veritysetup
+	"dosfstools",           // mkfs.fat, fsck.fat
+	"erofs-utils",          // mkfs.erofs, fsck.erofs, for systemd-repart
+	"fdisk",                // sfdisk
+	"gdisk",                // sgdisk
+	"initramfs-tools-core", // lsinitramfs
+	"libarchive-tools",     // bsdtar
+	"mtools",               // mcopy, mdir
+	"openssl",              //
+	"sbsigntool",           // sbsign, sbverify
+	"systemd-container",    // systemd-dissect
+	"systemd-repart",       //
+	"xz-utils",             //
+	"zstd",                 //
 }
 
 // Judges returns a root with the programs that judge what we made. It needs what Open needs.
