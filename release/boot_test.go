@@ -1,7 +1,6 @@
 package release
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -35,21 +34,33 @@ func thePlatform(t *testing.T, id string) *platform.Platform {
 	return made.workshop.catalogue[at]
 }
 
-// TestProof boots the release in Azure, whose tools are in several images.
-func TestProof(t *testing.T) {
+// TestRollback updates a machine in Azure, whose tools are in several images, from an older release, and back again.
+func TestRollback(t *testing.T) {
 	p := prover(t)
-	r, err := prove.Open(filepath.Dir(file(kernelFile)))
+	old := made.workshop.Options
+	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{"azure"}
+	if _, err := Assemble(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	from, err := openInstallable(old.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof, err := p.Platforms(t.Context(), r, []*platform.Platform{thePlatform(t, "azure")}, func(prove.Machine) {})
+	to, err := openInstallable(made.workshop.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range proof.Machines {
+	machines, err := p.Rollback(t.Context(), from, to, thePlatform(t, "azure"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range machines {
 		t.Logf("%+v", m)
-		if m.Failed() || len(m.Images) < 2 {
-			t.Errorf("%s failed", m.Platform)
+		if m.Failed() {
+			t.Errorf("%s: failed", m.Step)
 		}
+	}
+	if len(machines) != 4 || len(machines[2].Images) < 2 {
+		t.Errorf("machines are %+v", machines)
 	}
 }

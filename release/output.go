@@ -245,7 +245,7 @@ func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 // isComplete tells whether a directory holds the release, byte for byte, and nothing else.
 func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool {
 	entries, err := os.ReadDir(dir)
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == proofFile }) // which is about these very files
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == proofFile || e.Name() == rollbackProofFile })
 	if err != nil || len(entries) != len(m.Files)+len(extra) {
 		return false
 	}

@@ -15,9 +15,12 @@ import (
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
+// Proofs lie beside the files that they are about, and are no part of the release.
 const (
-	proofFile   = "proof.json"
-	consolesDir = "consoles" // in the output directory: a release holds none
+	proofFile         = "proof.json"
+	rollbackProofFile = "proof-rollback.json"
+
+	consolesDir = "consoles" // in the output directory
 )
 
 // guests is how many machines run at a time. Each has two processors.
@@ -45,15 +48,19 @@ func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := proof.Encode()
+	return proof, writeProof(filepath.Join(to.Dir, proofFile), proof)
+}
+
+func writeProof(path string, p *prove.Proof) error {
+	encoded, err := p.Encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return proof, atomicfile.WriteBytes(filepath.Join(to.Dir, proofFile), 0o644, encoded)
+	return atomicfile.WriteBytes(path, 0o644, encoded)
 }
 
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
-// for the platforms that are asked for, all that both embed by default.
+// for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
 func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
@@ -76,7 +83,11 @@ func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, e
 	}
 	step := w.Progress.Items("stories", len(platforms))
 	defer step.End()
-	return prover.Rollbacks(ctx, before, to, platforms, func() { step.Add(1) })
+	proof, err := prover.Rollbacks(ctx, before, to, platforms, func() { step.Add(1) })
+	if err != nil {
+		return nil, err
+	}
+	return proof, writeProof(filepath.Join(to.Dir, rollbackProofFile), proof)
 }
 
 // openProving opens the release that is chosen, and a workshop without a base.

@@ -176,7 +176,8 @@ func (i Installer) withKernel(ctx context.Context, d *Disk, system gpt.Partition
 	return File{path, size.Bytes(n), sum}, err
 }
 
-const chunk = 256 << 10 // what is written at once, in bytes
+// Chunk is what is written at once. Before each the context may end an installation.
+const Chunk = 256 * size.KiB
 
 // copySparse leaves holes for zeros.
 func copySparse(ctx context.Context, path string, from *io.SectionReader) error {
@@ -228,12 +229,12 @@ type readWriter interface {
 
 // writeChanged writes what is different already there: holes of disk images stay holes, and flash is spared.
 func writeChanged(ctx context.Context, to readWriter, at int64, from *io.SectionReader) error {
-	want, got := make([]byte, chunk), make([]byte, chunk)
-	for done := int64(0); done < from.Size(); done += chunk {
+	want, got := make([]byte, Chunk), make([]byte, Chunk)
+	for done := int64(0); done < from.Size(); done += int64(Chunk) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(chunk, from.Size()-done)
+		n := min(int64(Chunk), from.Size()-done)
 		if _, err := from.ReadAt(want[:n], done); err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ func (m machine) file(t *testing.T, name string, content []byte) File {
 func (m machine) release(t *testing.T, seed byte) Release {
 	t.Helper()
 	usr := random(seed, int(usrSize))
-	clear(usr[chunk : 3*chunk])
+	clear(usr[int(Chunk) : 3*int(Chunk)])
 	return Release{m.file(t, fmt.Sprintf("usr-%d", seed), usr), m.file(t, fmt.Sprintf("kernel-%d", seed), random(seed+1, 400_000))}
 }
 
@@ -356,7 +356,7 @@ func TestBrokenDisk(t *testing.T) {
 type forgetful struct{ tape }
 
 func (f *forgetful) WriteAt(p []byte, at int64) (int, error) {
-	if len(p) == chunk {
+	if len(p) == int(Chunk) {
 		p = slices.Clone(p)
 		p[len(p)-1] ^= 1
 	}

@@ -1,0 +1,88 @@
+package prove
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/slot"
+)
+
+// installable is a release of random bytes.
+func installable(t *testing.T, seed uint64) Installable {
+	t.Helper()
+	file := func(name string, length int) slot.File {
+		content := make([]byte, length)
+		random := rand.NewChaCha8([32]byte{byte(seed)})
+		if _, err := random.Read(content); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return slot.File{Path: path, Size: size.Bytes(length), SHA256: digest.Of(content)}
+	}
+	return Installable{Slot: slot.Release{Usr: file("usr.bin", 8<<20), Kernel: file("vmlinuz", 100_000)}}
+}
+
+func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, "bwrap")
+	from, to := installable(t, 1), installable(t, 2)
+	s := &story{
+		Prover: &Prover{Tools: toolroottest.Open(t)}, dir: t.TempDir(),
+		platform: &platform.Platform{ID: strictyaml.Text{Value: "x"}},
+	}
+	if err := s.makeDisk(t.Context(), from); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cutOff(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.machines) != 1 || s.machines[0].Failed() {
+		t.Errorf("%+v", s.machines)
+	}
+	slots, _, err := slot.Read(s.disk())
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, release := make([]byte, to.Slot.Usr.Size), make([]byte, to.Slot.Usr.Size)
+	readAt(t, s.disk(), slots[1].Partition.Offset(), written)
+	readAt(t, to.Slot.Usr.Path, 0, release)
+	half := len(release) / 4
+	if !bytes.Equal(written[:half], release[:half]) || slices.Max(written[len(written)-half:]) != 0 {
+		t.Error("the partition was not cut off in the middle")
+	}
+
+	if err := s.install(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	if chosen, err := s.choose(); err != nil || chosen.Name != "B" {
+		t.Errorf("after the installation %+v is chosen, %v", chosen, err)
+	}
+	if chosen, err := s.choose(); err != nil || chosen.Name != "A" {
+		t.Errorf("after its one try %+v is chosen, %v", chosen, err)
+	}
+}
+
+func readAt(t *testing.T, path string, at int64, into []byte) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(into, at); err != nil {
+		t.Fatal(err)
+	}
+}
