@@ -31,6 +31,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/payload"
 	"github.com/flatcar/oem-sysext/release/report"
+	"github.com/flatcar/oem-sysext/release/verify"
 )
 
 // Names in a release directory that do not depend on a platform.
@@ -40,7 +41,7 @@ const (
 	kernelFile    = "vmlinuz"
 	initrdFile    = "initrd"
 	diskFile      = "flatcar_production_image.bin"
-	sumsFile      = "SHA256SUMS"
+	sumsFile      = verify.SumsName
 
 	reportFile         = "report.html"
 	reportMarkdownFile = "report.md" // for a pull request or a job's summary
@@ -245,7 +246,7 @@ func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 // isComplete tells whether a directory holds the release, byte for byte, and nothing else.
 func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool {
 	entries, err := os.ReadDir(dir)
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == proofFile || e.Name() == rollbackProofFile })
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return isLater(e.Name()) })
 	if err != nil || len(entries) != len(m.Files)+len(extra) {
 		return false
 	}

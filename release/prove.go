@@ -12,13 +12,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/verify"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // Proofs lie beside the files that they are about, and are no part of the release.
 const (
-	proofFile         = "proof.json"
-	rollbackProofFile = "proof-rollback.json"
+	proofFile         = verify.ProofName
+	rollbackProofFile = verify.RollbackProofName
 
 	consolesDir = "consoles" // in the output directory
 )

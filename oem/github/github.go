@@ -1,8 +1,9 @@
-// Package github finds releases and their assets on GitHub, or on a server that speaks like it.
+// Package github finds releases and their assets on GitHub, or on a server that speaks like it, and hands its client to those
+// who change them.
 //
 // Anybody may ask 60 times an hour; with a token (GITHUB_TOKEN) it is 5000 times. A limit that ends within a minute
-// is waited for; a later one is an error that says when it ends. The token goes to the API's own host and nowhere else,
-// not where that redirects to, and shows in no error: none has a request's header.
+// is waited for; a later one is an error that says when it ends. The token goes to the API's own host and the one that takes
+// uploads for it, and nowhere else, not where those redirect to, and shows in no error: none has a request's header.
 package github
 
 import (
@@ -40,23 +41,70 @@ const longestWait = time.Minute
 type Client struct {
 	Server string // what addresses of assets begin with, without a slash at the end
 	api    *gh.Client
+	retry  *retryablehttp.Client
 }
 
 // New returns a client for the server that the environment names. It asks nothing yet.
 func New(getenv func(string) string, log *slog.Logger) (*Client, error) {
+	return NewFrom(getenv, fetch.NewClient(log))
+}
+
+// NewFrom is New on top of a client that decides how often is asked again, and after which pauses.
+func NewFrom(getenv func(string) string, client *retryablehttp.Client) (*Client, error) {
 	base, err := url.Parse(strings.TrimSuffix(cmp.Or(getenv(EnvAPI), "https://api.github.com"), "/") + "/")
 	if err != nil || base.Host == "" || base.User != nil {
 		return nil, fmt.Errorf("%s: wanted an address such as https://api.github.com, without user and password", EnvAPI)
 	}
-	client := fetch.NewClient(log)
 	client.CheckRetry, client.Backoff = checkRetry, backoff
 	client.HTTPClient.Transport = &authorized{client.HTTPClient.Transport, base.Scheme, base.Host, getenv(EnvToken)}
 	api := gh.NewClient(client.StandardClient())
 	api.BaseURL, api.UserAgent = base, "oem-sysext"
-	return &Client{Server: strings.TrimSuffix(cmp.Or(getenv(EnvServer), "https://github.com"), "/"), api: api}, nil
+	return &Client{Server: strings.TrimSuffix(cmp.Or(getenv(EnvServer), "https://github.com"), "/"), api: api, retry: client}, nil
 }
 
-// authorized adds the token to requests to one host.
+// API returns the client itself. It shares token, limits and patience.
+func (c *Client) API() *gh.Client { return c.api }
+
+// UploadURL returns the address at which a release takes assets, if the token may go there.
+func (c *Client) UploadURL(release *gh.RepositoryRelease) (string, error) {
+	address, _, _ := strings.Cut(release.GetUploadURL(), "{") // behind which names of parameters follow
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Scheme != c.api.BaseURL.Scheme || !takes(c.api.BaseURL.Host, parsed.Host) {
+		return "", fmt.Errorf("the release takes assets at %q; wanted an address of the host %s", fetch.Redact(address), c.api.BaseURL.Host)
+	}
+	return address, nil
+}
+
+// takes tells whether a host belongs to an API: uploads.github.com takes what is for api.github.com.
+func takes(api, host string) bool {
+	domain, apart := strings.CutPrefix(api, "api.")
+	return host == api || apart && host == "uploads."+domain
+}
+
+type onceKey struct{}
+
+// Once marks requests that must not be sent again unseen, because the first may have done what it should.
+func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
+// Pause waits before a request is sent again: as long as the last answer asks for, if there was one and that is not too long,
+// else longer after each attempt, which are counted from 0.
+func (c *Client) Pause(ctx context.Context, attempt int, last *gh.Response) error {
+	var answer *http.Response
+	if last != nil {
+		answer = last.Response
+	}
+	if wait, limited := limit(answer); limited && wait > longestWait {
+		return fmt.Errorf("the server asks to wait %v", wait.Round(time.Second))
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(c.retry.Backoff(c.retry.RetryWaitMin, c.retry.RetryWaitMax, attempt, answer)):
+		return nil
+	}
+}
+
+// authorized adds the token to requests to the API's hosts.
 type authorized struct {
 	next         http.RoundTripper
 	scheme, host string
@@ -64,7 +112,7 @@ type authorized struct {
 }
 
 func (a *authorized) RoundTrip(request *http.Request) (*http.Response, error) {
-	if a.token != "" && request.URL.Scheme == a.scheme && request.URL.Host == a.host {
+	if a.token != "" && request.URL.Scheme == a.scheme && takes(a.host, request.URL.Host) {
 		request = request.Clone(request.Context())
 		request.Header.Set("Authorization", "Bearer "+a.token)
 	}
@@ -73,6 +121,9 @@ func (a *authorized) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // checkRetry asks again when a limit is used up that ends soon.
 func checkRetry(ctx context.Context, response *http.Response, err error) (bool, error) {
+	if ctx.Value(onceKey{}) != nil {
+		return false, ctx.Err()
+	}
 	if wait, limited := limit(response); limited {
 		return wait <= longestWait, ctx.Err()
 	}
@@ -114,7 +165,7 @@ func (c *Client) Asset(ctx context.Context, repository, tag, pattern string) (As
 	owner, repo, _ := strings.Cut(repository, "/")
 	release, _, err := c.api.Repositories.GetReleaseByTag(ctx, owner, repo, tag)
 	if err != nil {
-		return Asset{}, fmt.Errorf("release %s of %s: %w", tag, repository, explain(err))
+		return Asset{}, fmt.Errorf("release %s of %s: %w", tag, repository, Explain(err))
 	}
 	var names []string
 	var found []*gh.ReleaseAsset
@@ -141,7 +192,7 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	owner, repo, _ := strings.Cut(repository, "/")
 	releases, _, err := c.api.Repositories.ListReleases(ctx, owner, repo, &gh.ListOptions{PerPage: 100})
 	if err != nil {
-		return nil, fmt.Errorf("releases of %s: %w", repository, explain(err))
+		return nil, fmt.Errorf("releases of %s: %w", repository, Explain(err))
 	}
 	var tags []string
 	for _, release := range releases {
@@ -152,11 +203,20 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	return tags, nil
 }
 
+// details joins an answer's message with its errors, which say what was refused and why.
+func details(answer *gh.ErrorResponse) string {
+	parts := []string{answer.Message}
+	for _, e := range answer.Errors {
+		parts = append(parts, strings.Join(strings.Fields(e.Resource+" "+e.Field+" "+e.Code+" "+e.Message), " "))
+	}
+	return strings.Join(parts, "; ")
+}
+
 // address is one in an error's text.
 var address = regexp.MustCompile(`https?://\S+`)
 
-// explain says what to do about a limit, and drops from other errors what addresses may carry.
-func explain(err error) error {
+// Explain says what to do about a limit, and drops from other errors what addresses may carry.
+func Explain(err error) error {
 	var limited *gh.RateLimitError
 	var slow *gh.AbuseRateLimitError
 	switch {
@@ -171,7 +231,7 @@ func explain(err error) error {
 		if answer.Response.StatusCode == http.StatusNotFound {
 			return fmt.Errorf("HTTP status %s: %w", answer.Response.Status, fetch.ErrNotFound)
 		}
-		return fmt.Errorf("HTTP status %s: %.200q", answer.Response.Status, answer.Message)
+		return fmt.Errorf("HTTP status %s: %.200q", answer.Response.Status, details(answer))
 	}
 	return errors.New(address.ReplaceAllStringFunc(err.Error(), fetch.Redact))
 }

@@ -1,0 +1,36 @@
+package release
+
+import (
+	"context"
+	"os"
+
+	"github.com/flatcar/oem-sysext/release"
+)
+
+// Publish puts the finished release of a version on GitHub, and prints what it would do until PUBLISH is 1.
+//
+// ARCH and OUTPUT choose the release, _output/VERSION/ARCH; its tag will be VERSION-ARCH. It is a draft until all of it is there
+// and was read back. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it, GITHUB_SHA is the commit for a new tag.
+// PRERELEASE=1 makes it a pre-release; REPLACE=1 replaces what a draft has and should not have.
+// SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY and
+// MINISIGN_PASSPHRASE are those of minisign.
+func Publish(ctx context.Context, version string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	o.Version = version
+	return release.Publish(ctx, o, os.Getenv, os.Stdout)
+}
+
+// Verify checks everything about a release, and names every file that is not what it should be.
+//
+// The argument is its directory, or the tag of one in GITHUB_REPOSITORY. RELEASE_KEY is a file with OpenPGP public keys,
+// RELEASE_MINISIGN_KEY a public key of minisign; with them the signatures of SHA256SUMS must be there and good.
+func Verify(ctx context.Context, dirOrTag string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.Verify(ctx, o, dirOrTag, os.Getenv, os.Stdout)
+}

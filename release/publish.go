@@ -1,0 +1,190 @@
+package release
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/publish"
+	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/release/verify"
+)
+
+// stallTimeout is how long a server may take nothing of an upload.
+const stallTimeout = 2 * time.Minute
+
+// isLater tells whether a file is added to a release that is complete without it, and is about these very files.
+func isLater(name string) bool {
+	return name == proofFile || name == rollbackProofFile || name == verify.OpenPGPName || name == verify.MinisignName
+}
+
+// Publish puts the release in OUTPUT/VERSION/ARCH on GitHub, as the environment says: GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA,
+// PRERELEASE and REPLACE. It signs its sums first where there are keys (Sign). Without PUBLISH it writes to out what it would do.
+func Publish(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
+	apply, err := flag(getenv, "PUBLISH")
+	if err != nil {
+		return err
+	}
+	prerelease, err := flag(getenv, "PRERELEASE")
+	if err != nil {
+		return err
+	}
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return err
+	}
+	if publisher.Replace, err = flag(getenv, "REPLACE"); err != nil {
+		return err
+	}
+	if err := Sign(o.Dir(), getenv, time.Now()); err != nil {
+		return err
+	}
+	checked, err := o.verify(ctx, verify.Directory(o.Dir()), verify.Keys{})
+	if err == nil {
+		err = checked.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be published: %w", o.Dir(), err)
+	}
+	notes, err := os.ReadFile(filepath.Join(o.Dir(), reportMarkdownFile))
+	if err != nil {
+		return err
+	}
+	m := checked.Manifest
+	return publisher.Publish(ctx, &publish.Release{
+		Dir: o.Dir(), Tag: m.Version + "-" + m.Arch, Commit: getenv("GITHUB_SHA"),
+		Title: fmt.Sprintf("OEM tools %s, %s", m.Version, m.Arch), Notes: string(notes), Prerelease: prerelease, Files: checked.Files,
+	}, apply, out)
+}
+
+// flag reads a variable that is 1 or 0.
+func flag(getenv func(string) string, name string) (bool, error) {
+	on, err := strconv.ParseBool(cmp.Or(getenv(name), "0"))
+	if err != nil {
+		return false, fmt.Errorf("%s=%s; wanted 1 or 0", name, getenv(name))
+	}
+	return on, nil
+}
+
+func (o Options) publisher(getenv func(string) string) (*publish.Publisher, error) {
+	repository := getenv("GITHUB_REPOSITORY")
+	owner, name, found := strings.Cut(repository, "/")
+	if !found || owner == "" || name == "" || strings.ContainsAny(repository, " ?#%:") || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("GITHUB_REPOSITORY=%s; wanted OWNER/NAME", repository)
+	}
+	client, err := github.New(getenv, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return &publish.Publisher{Client: client, Repository: repository, Progress: o.Progress, Stall: stallTimeout}, nil
+}
+
+func (o Options) verify(ctx context.Context, from verify.Source, keys verify.Keys) (*verify.Result, error) {
+	step := o.Progress.Bytes("verify", -1)
+	defer step.End()
+	return verify.Release(ctx, from, keys, time.Now(), step)
+}
+
+// Sign signs the sums of a release with the keys that the environment names: SIGNING_KEY, an OpenPGP private key, with
+// SIGNING_PASSPHRASE, and MINISIGN_KEY with MINISIGN_PASSPHRASE. Without keys it does nothing.
+func Sign(dir string, getenv func(string) string, now time.Time) error {
+	openpgpKey, minisignKey := getenv("SIGNING_KEY"), getenv("MINISIGN_KEY")
+	if openpgpKey == "" && minisignKey == "" {
+		return nil
+	}
+	sums, err := os.ReadFile(filepath.Join(dir, sumsFile))
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Read(dir)
+	if err != nil {
+		return err
+	}
+	if openpgpKey != "" {
+		made, err := sign.OpenPGP(openpgpKey, getenv("SIGNING_PASSPHRASE"), sums, time.Unix(m.Epoch, 0), now)
+		if err == nil {
+			err = writeOnce(filepath.Join(dir, verify.OpenPGPName), made)
+		}
+		if err != nil {
+			return fmt.Errorf("SIGNING_KEY: %w", err)
+		}
+	}
+	if minisignKey != "" {
+		made, err := sign.Minisign(minisignKey, getenv("MINISIGN_PASSPHRASE"), sums, fmt.Sprintf("%s of %s for %s", sumsFile, m.Version, m.Arch))
+		if err == nil {
+			err = writeOnce(filepath.Join(dir, verify.MinisignName), made)
+		}
+		if err != nil {
+			return fmt.Errorf("MINISIGN_KEY: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeOnce writes a file unless it is there with this content.
+func writeOnce(path string, content []byte) error {
+	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	return atomicfile.WriteBytes(path, 0o644, content)
+}
+
+// Verify checks a release, which is a directory or the tag of one on GitHub, and writes to out what it is. The environment
+// names whose signatures must be there: RELEASE_KEY, a file with OpenPGP public keys, and RELEASE_MINISIGN_KEY, a minisign public key.
+func Verify(ctx context.Context, o Options, release string, getenv func(string) string, out io.Writer) error {
+	keys, err := verifyKeys(getenv)
+	if err != nil {
+		return err
+	}
+	var from verify.Source = verify.Directory(release)
+	if info, err := os.Stat(release); err != nil || !info.IsDir() {
+		publisher, err := o.publisher(getenv)
+		if err != nil {
+			return fmt.Errorf("%s is not a directory, and for a tag: %w", release, err)
+		}
+		if from, err = publisher.Source(ctx, release); err != nil {
+			return err
+		}
+	}
+	result, err := o.verify(ctx, from, keys)
+	if err != nil {
+		return err
+	}
+	if err := result.Err(); err != nil {
+		return fmt.Errorf("%s is not what it should be:\n%w", release, err)
+	}
+	signed := "nothing was said about whose it is: RELEASE_KEY and RELEASE_MINISIGN_KEY name keys"
+	if len(result.Signed) > 0 {
+		signed = "signed by the given keys (" + strings.Join(result.Signed, ", ") + ")"
+	}
+	_, err = fmt.Fprintf(out, "%s is release %s for %s, with %d good files; %s\n",
+		release, result.Manifest.Version, result.Manifest.Arch, len(result.Files), signed)
+	return err
+}
+
+func verifyKeys(getenv func(string) string) (keys verify.Keys, err error) {
+	if path := getenv("RELEASE_KEY"); path != "" {
+		if keys.OpenPGP, err = signature.ReadKeyring(path); err != nil {
+			return keys, fmt.Errorf("RELEASE_KEY: %w", err)
+		}
+	}
+	if text := getenv("RELEASE_MINISIGN_KEY"); text != "" {
+		key, err := signature.MinisignKey(text)
+		if err != nil {
+			return keys, fmt.Errorf("RELEASE_MINISIGN_KEY: %w", err)
+		}
+		keys.Minisign = &key
+	}
+	return keys, nil
+}

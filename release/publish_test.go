@@ -1,0 +1,155 @@
+package release
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+)
+
+// smallRelease writes a release of a few bytes to o.Dir().
+func smallRelease(t *testing.T, o Options) {
+	t.Helper()
+	m := &manifest.Manifest{Schema: manifest.Schema, Version: o.Version, Arch: string(o.Arch), Epoch: 1700000000}
+	content := map[string]string{partitionFile: "partition", kernelFile: "kernel", reportMarkdownFile: "# Report\n"}
+	for _, name := range []string{partitionFile, kernelFile} {
+		m.Add(manifest.File{Name: name, Size: size.Bytes(len(content[name])), SHA256: digest.Of([]byte(content[name]))})
+	}
+	encoded, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[manifest.FileName] = string(encoded)
+	sums := ""
+	for name, text := range content {
+		sums += fmt.Sprintf("%v  %s\n", digest.Of([]byte(text)), name)
+	}
+	content[sumsFile] = sums
+	if err := os.MkdirAll(o.Dir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range content {
+		if err := os.WriteFile(filepath.Join(o.Dir(), name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// signingKey writes a new OpenPGP key and returns the paths of its halves.
+func signingKey(t *testing.T) (private, public string) {
+	t.Helper()
+	key, err := openpgp.NewEntity("Release", "", "release@example.org", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, serialize := range map[string]func(io.Writer) error{
+		"private": func(w io.Writer) error { return key.SerializePrivate(w, nil) },
+		"public":  key.Serialize,
+	} {
+		var content bytes.Buffer
+		if err := serialize(&content); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "private"), filepath.Join(dir, "public")
+}
+
+// TestPublishAndVerify signs and publishes a release, and verifies it from there and from its directory.
+func TestPublishAndVerify(t *testing.T) {
+	s := githubtest.New(t)
+	var log bytes.Buffer
+	display := progress.To(&log)
+	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
+	smallRelease(t, o)
+	private, public := signingKey(t)
+	environment := map[string]string{
+		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token,
+		"GITHUB_REPOSITORY": githubtest.Repository, "GITHUB_SHA": "0123abcd", "SIGNING_KEY": private, "RELEASE_KEY": public,
+	}
+	getenv := func(name string) string { return environment[name] }
+
+	var out bytes.Buffer
+	if err := Publish(t.Context(), o, getenv, &out); err != nil || len(s.Releases()) != 0 {
+		t.Fatalf("a dry run: %v, %+v", err, s.Releases())
+	}
+	environment["PUBLISH"], environment["PRERELEASE"] = "1", "1"
+	for range 2 { // the second time with the same signature
+		if err := Publish(t.Context(), o, getenv, &out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := s.Releases()[0]
+	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || got.Body != "# Report\n" || len(got.Assets) != 6 {
+		t.Errorf("published %+v", got)
+	}
+
+	out.Reset()
+	for _, from := range []string{"1.2.3-amd64", o.Dir()} {
+		if err := Verify(t.Context(), o, from, getenv, &out); err != nil {
+			t.Errorf("%s: %v", from, err)
+		}
+		want := from + " is release 1.2.3 for amd64, with 6 good files; signed by the given keys (SHA256SUMS.asc)\n"
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("says %q; wanted %q", &out, want)
+		}
+	}
+	for _, a := range s.Releases()[0].Assets {
+		if a.Name == partitionFile {
+			a.Content[0] ^= 1
+		}
+	}
+	if err := os.WriteFile(filepath.Join(o.Dir(), partitionFile), []byte("Partition"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{"1.2.3-amd64", o.Dir()} {
+		if err := Verify(t.Context(), o, from, getenv, &out); err == nil || !strings.Contains(err.Error(), "usr.bin has sha256") {
+			t.Errorf("%s: error is %v", from, err)
+		}
+	}
+	if err := Publish(t.Context(), o, getenv, &out); err == nil || !strings.Contains(err.Error(), "cannot be published: usr.bin has sha256") {
+		t.Errorf("a damaged release: %v", err)
+	}
+	if err := Verify(t.Context(), o, "4.5.6-amd64", getenv, &out); err == nil || !strings.Contains(err.Error(), "owner/tools has no release 4.5.6-amd64") {
+		t.Errorf("error is %v", err)
+	}
+	if all := out.String() + log.String(); strings.Contains(all, githubtest.Token) {
+		t.Errorf("the token shows: %s", all)
+	}
+}
+
+func TestPublishRefusesSettings(t *testing.T) {
+	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: progress.To(io.Discard), Log: slog.New(slog.DiscardHandler)}
+	smallRelease(t, o)
+	for name, environment := range map[string]map[string]string{
+		"GITHUB_REPOSITORY=; wanted OWNER/NAME":      {},
+		"GITHUB_REPOSITORY=a/b/c; wanted OWNER/NAME": {"GITHUB_REPOSITORY": "a/b/c"},
+		"PUBLISH=maybe; wanted 1 or 0":               {"PUBLISH": "maybe"},
+		"PRERELEASE=x; wanted 1 or 0":                {"PRERELEASE": "x"},
+		"REPLACE=x; wanted 1 or 0":                   {"GITHUB_REPOSITORY": "a/b", "REPLACE": "x"},
+		"SIGNING_KEY: open":                          {"GITHUB_REPOSITORY": "a/b", "SIGNING_KEY": "/nonexistent"},
+	} {
+		err := Publish(t.Context(), o, func(name string) string { return environment[name] }, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error is %v; wanted %s", err, name)
+		}
+	}
+}

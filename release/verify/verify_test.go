@@ -1,0 +1,264 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// keys are made once: an OpenPGP key and one of minisign.
+type keyPair struct {
+	openpgp  *openpgp.Entity
+	minisign minisign.PrivateKey
+	public   Keys
+}
+
+func newKeys(t *testing.T) keyPair {
+	t.Helper()
+	entity, err := openpgp.NewEntity("Release", "", "release@example.org", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyPair{entity, private, Keys{openpgp.EntityList{entity}, &public}}
+}
+
+// signedRelease writes a small release that is right.
+func signedRelease(t *testing.T, keys keyPair) string {
+	t.Helper()
+	dir := t.TempDir()
+	put := func(name string, content []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &manifest.Manifest{Schema: manifest.Schema, Version: "1.2.3", Arch: "amd64"}
+	var sums strings.Builder
+	add := func(name string, content []byte) {
+		put(name, content)
+		fmt.Fprintf(&sums, "%v  %s\n", digest.Of(content), name)
+	}
+	for _, name := range []string{"oem-a.raw", "usr.bin", "vmlinuz"} {
+		content := bytes.Repeat([]byte(name), 1000)
+		add(name, content)
+		m.Files = append(m.Files, manifest.File{Name: name, Size: size.Bytes(len(content)), SHA256: digest.Of(content)})
+	}
+	encoded, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(manifest.FileName, encoded)
+	add("report.md", []byte("report"))
+	put(ProofName, []byte("{}"))
+	put(SumsName, []byte(sums.String()))
+	var armored bytes.Buffer
+	if err := openpgp.ArmoredDetachSign(&armored, keys.openpgp, strings.NewReader(sums.String()), nil); err != nil {
+		t.Fatal(err)
+	}
+	put(OpenPGPName, armored.Bytes())
+	reader := minisign.NewReader(strings.NewReader(sums.String()))
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		t.Fatal(err)
+	}
+	put(MinisignName, reader.Sign(keys.minisign))
+	return dir
+}
+
+func TestRelease(t *testing.T) {
+	keys := newKeys(t)
+	read := &bytes.Buffer{}
+	result, err := Release(t.Context(), Directory(signedRelease(t, keys)), keys.public, time.Now(), read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Faults) != 0 || result.Manifest.Version != "1.2.3" || len(result.Files) != 9 {
+		t.Errorf("result is %+v", result)
+	}
+	if diff := cmp.Diff([]string{OpenPGPName, MinisignName}, result.Signed); diff != "" {
+		t.Error(diff)
+	}
+	var total size.Bytes
+	for _, f := range result.Files {
+		total += f.Size
+	}
+	if total != size.Bytes(read.Len()) {
+		t.Errorf("was told of %d bytes; wanted %d", read.Len(), total)
+	}
+}
+
+// TestOneBadByte changes one byte of each file, and one after the other that file must be named, alone.
+func TestOneBadByte(t *testing.T) {
+	keys := newKeys(t)
+	dir := signedRelease(t, keys)
+	names, err := Directory(dir).Names(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int{0, len(good) / 2, len(good) - 1} {
+			bad := bytes.Clone(good)
+			bad[at] ^= 1
+			if err := os.WriteFile(path, bad, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			result, err := Release(t.Context(), Directory(dir), keys.public, time.Now(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What is wrong with the sums shows in all that depends on them. Armor has bytes that say nothing, such as its last one.
+			named := strings.Contains(strings.Join(result.Faults, "\n"), name)
+			alone := len(result.Faults) == 1 || name == SumsName || name == manifest.FileName
+			harmless := name == ProofName || name == OpenPGPName && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
+			if !harmless && (!named || !alone) {
+				t.Errorf("byte %d of %s: %q", at, name, result.Faults)
+			}
+		}
+		if err := os.WriteFile(path, good, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	keys, stranger := newKeys(t), newKeys(t)
+	remove := func(name string) func(string) error {
+		return func(dir string) error { return os.Remove(filepath.Join(dir, name)) }
+	}
+	put := func(name, content string) func(string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644) }
+	}
+	for name, test := range map[string]struct {
+		change func(dir string) error
+		keys   Keys
+		says   []string // beginnings
+	}{
+		"file is missing":      {remove("usr.bin"), keys.public, []string{"usr.bin is missing"}},
+		"file too much":        {put("evil.sh", "x"), keys.public, []string{"evil.sh is not in SHA256SUMS"}},
+		"no sums":              {remove(SumsName), keys.public, []string{"SHA256SUMS is missing"}},
+		"no manifest":          {remove(manifest.FileName), Keys{}, []string{"manifest.json is missing"}},
+		"no signature":         {remove(OpenPGPName), keys.public, []string{"SHA256SUMS.asc is missing, and there is a key for it"}},
+		"no minisign":          {remove(MinisignName), keys.public, []string{"SHA256SUMS.minisig is missing"}},
+		"signature not wanted": {remove(OpenPGPName), Keys{}, nil},
+		"another's signature":  {func(string) error { return nil }, stranger.public, []string{"SHA256SUMS.asc: no good signature", "SHA256SUMS.minisig: signed by key"}},
+		"huge signature":       {put(OpenPGPName, strings.Repeat("x", 70_000)), Keys{}, []string{"SHA256SUMS.asc is longer than 65536 B"}},
+		"empty sums":           {put(SumsName, ""), Keys{}, []string{"SHA256SUMS does not end with a line break"}},
+		"sums and manifest differ": {func(dir string) error {
+			content := []byte("another")
+			sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+			if err != nil {
+				return err
+			}
+			changed := strings.Replace(string(sums), digest.Of(bytes.Repeat([]byte("usr.bin"), 1000)).String(), digest.Of(content).String(), 1)
+			if err := os.WriteFile(filepath.Join(dir, "usr.bin"), content, 0o644); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, SumsName), []byte(changed), 0o644)
+		}, Keys{}, []string{"usr.bin has 7 B and sha256"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := signedRelease(t, keys)
+			if err := test.change(dir); err != nil {
+				t.Fatal(err)
+			}
+			result, err := Release(t.Context(), Directory(dir), test.keys, time.Now(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(result.Faults) != len(test.says) {
+				t.Fatalf("faults are %q", result.Faults)
+			}
+			for i, says := range test.says {
+				if !strings.HasPrefix(result.Faults[i], says) {
+					t.Errorf("fault is %q; wanted %q", result.Faults[i], says)
+				}
+			}
+		})
+	}
+}
+
+func TestDirectoryRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "usr.bin")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Release(t.Context(), Directory(dir), Keys{}, time.Now(), nil); err == nil || !strings.Contains(err.Error(), "usr.bin is no regular file") {
+		t.Errorf("error is %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Release(ctx, Directory(signedRelease(t, newKeys(t))), Keys{}, time.Now(), nil); err == nil {
+		t.Error("goes on when cancelled")
+	}
+}
+
+func TestParseSums(t *testing.T) {
+	sum := strings.Repeat("0", 64)
+	for name, test := range map[string]struct{ content, says string }{
+		"good":       {sum + "  a\n" + sum + "  b.raw\n", ""},
+		"cut":        {sum + "  a\n" + sum + "  b.r", "does not end with a line break"},
+		"binary":     {sum + " *a\n", "SHA256SUMS:1: wanted 64"},
+		"elsewhere":  {sum + "  ../a\n", "SHA256SUMS:1: wanted 64"},
+		"parent":     {sum + "  ..\n", "SHA256SUMS:1"},
+		"itself":     {sum + "  SHA256SUMS\n", "SHA256SUMS:1"},
+		"twice":      {sum + "  a\n" + sum + "  a\n", "SHA256SUMS:2: a for the second time"},
+		"few digits": {sum[1:] + "  a\n", "SHA256SUMS:1: "},
+		"control":    {sum + "  a\x1b[2J\n", "SHA256SUMS:1"},
+		"no digits":  {strings.Repeat("x", 64) + "  a\n", "SHA256SUMS:1: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseSums([]byte(test.content))
+			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
+func FuzzParseSums(f *testing.F) {
+	sum := strings.Repeat("0a", 32)
+	for _, seed := range []string{"", "\n", sum + "  a\n", sum + "  a\n" + sum + "  b\n", sum + " *a\n", sum + "  ../../etc/passwd\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		sums, err := ParseSums(content)
+		if err != nil {
+			return
+		}
+		lines := 0
+		for name, sum := range sums {
+			lines++
+			if !strings.Contains(strings.ToLower(string(content)), fmt.Sprintf("%v  %s\n", sum, strings.ToLower(name))) {
+				t.Errorf("%q is not in the file", name)
+			}
+			if filepath.Base(name) != name || name == SumsName {
+				t.Errorf("%q leads elsewhere", name)
+			}
+		}
+		if lines != bytes.Count(content, []byte("\n")) {
+			t.Errorf("%d files of %d lines", lines, bytes.Count(content, []byte("\n")))
+		}
+	})
+}
