@@ -97,7 +97,7 @@ func (o Options) verify(ctx context.Context, from verify.Source, keys verify.Key
 }
 
 // Sign signs the sums of a release with the keys that the environment names: SIGNING_KEY, an OpenPGP private key, with
-// SIGNING_PASSPHRASE, and MINISIGN_KEY with MINISIGN_PASSPHRASE. Without keys it does nothing.
+// SIGNING_PASSPHRASE, and MINISIGN_KEY, which has none. Without keys it does nothing.
 func Sign(dir string, getenv func(string) string, now time.Time) error {
 	openpgpKey, minisignKey := getenv("SIGNING_KEY"), getenv("MINISIGN_KEY")
 	if openpgpKey == "" && minisignKey == "" {
@@ -121,7 +121,7 @@ func Sign(dir string, getenv func(string) string, now time.Time) error {
 		}
 	}
 	if minisignKey != "" {
-		made, err := sign.Minisign(minisignKey, getenv("MINISIGN_PASSPHRASE"), sums, fmt.Sprintf("%s of %s for %s", sumsFile, m.Version, m.Arch))
+		made, err := sign.Minisign(minisignKey, sums, fmt.Sprintf("%s of %s for %s", sumsFile, m.Version, m.Arch))
 		if err == nil {
 			err = writeOnce(filepath.Join(dir, verify.MinisignName), made)
 		}

@@ -12,8 +12,8 @@ import (
 // ARCH and OUTPUT choose the release, _output/VERSION/ARCH; its tag will be VERSION-ARCH. It is a draft until all of it is there
 // and was read back. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it, GITHUB_SHA is the commit for a new tag.
 // PRERELEASE=1 makes it a pre-release; REPLACE=1 replaces what a draft has and should not have.
-// SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY and
-// MINISIGN_PASSPHRASE are those of minisign.
+// SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY is
+// one of minisign, without a passphrase.
 func Publish(ctx context.Context, version string) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {

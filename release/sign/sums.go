@@ -80,21 +80,16 @@ func youth(key *openpgp.Entity) []time.Time {
 }
 
 // Minisign returns a signature of content by minisign's private key in a file, which nobody else may read.
-// Comment is signed with it.
-func Minisign(keyFile, passphrase string, content []byte, comment string) ([]byte, error) {
+// Comment is signed with it. The key has no passphrase, as minisign -G -W writes it.
+func Minisign(keyFile string, content []byte, comment string) ([]byte, error) {
 	encoded, err := readSecret(keyFile)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(encoded)
 	var key minisign.PrivateKey
-	if minisign.IsEncrypted(encoded) {
-		key, err = minisign.DecryptKey(passphrase, encoded)
-	} else {
-		err = key.UnmarshalText(encoded)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: wanted a private key as minisign -G writes it, and its passphrase", keyFile)
+	if minisign.IsEncrypted(encoded) || key.UnmarshalText(encoded) != nil {
+		return nil, fmt.Errorf("%s: wanted a private key without a passphrase, as minisign -G -W writes it", keyFile)
 	}
 	reader := minisign.NewReader(bytes.NewReader(content))
 	if _, err := io.Copy(io.Discard, reader); err != nil { // which makes it a signature of the current, prehashed kind

@@ -167,27 +167,29 @@ func TestMinisign(t *testing.T) {
 	if err := os.WriteFile(path, plain, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made, err := Minisign(path, "", sums, "SHA256SUMS of 1.2.3")
+	made, err := Minisign(path, sums, "SHA256SUMS of 1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := signature.Minisign(public, bytes.NewReader(sums), made); err != nil {
 		t.Error(err)
 	}
-	encrypted, err := minisign.EncryptKey("correct horse", private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, encrypted, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := Minisign(path, "correct horse", sums, "SHA256SUMS of 1.2.3"); err != nil || !bytes.Equal(made, again) {
-		t.Errorf("encrypted it makes another signature, %v", err)
+	if again, err := Minisign(path, sums, "SHA256SUMS of 1.2.3"); err != nil || !bytes.Equal(made, again) {
+		t.Errorf("another time it is another signature, %v", err)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Minisign(path, "", sums, ""); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := Minisign(path, sums, ""); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("error is %v", err)
+	}
+	if err := os.WriteFile(path, []byte("RW no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Minisign(path, sums, ""); err == nil || !strings.Contains(err.Error(), "minisign -G -W") {
 		t.Errorf("error is %v", err)
 	}
 }
