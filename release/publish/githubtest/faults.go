@@ -91,5 +91,5 @@ func hangUp(w http.ResponseWriter) {
 	if tcp, isTCP := connection.(*net.TCPConn); isTCP {
 		_ = tcp.SetLinger(0)
 	}
-	connection.Close()
+	_ = connection.Close()
 }
