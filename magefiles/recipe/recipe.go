@@ -51,6 +51,21 @@ func Show(ctx context.Context, name string) error {
 	return explained.Print(os.Stdout)
 }
 
+// Diff makes one recipe's tree and prints how it differs from what a release has of it.
+//
+// The argument is its name, such as chrony. The release is the last one of PREVIOUS, or the one in _output/VERSION/ARCH.
+func Diff(ctx context.Context, name string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	diff, err := release.Diff(ctx, o, name)
+	if err != nil {
+		return err
+	}
+	return diff.Print(os.Stdout)
+}
+
 // Schema writes the schemas by which editors know the keys of recipes and platforms.
 //
 // They go to recipes/recipe.schema.json and platforms/platform.schema.json, after a change of the Go types.

@@ -1,0 +1,146 @@
+package release
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// RecipeDiff is how a recipe's tree differs from what a release has of it.
+type RecipeDiff struct {
+	Recipe string
+	Since  string // version of the release
+	Inputs []InputChange
+	Files  []FileChange
+}
+
+// InputChange is an input that came, went, or has another version or content.
+type InputChange struct{ Was, Is *build.Input }
+
+// FileChange is a file or link that came, went, or has another content.
+type FileChange struct{ Was, Is *manifest.Content }
+
+// Diff makes one recipe's tree and compares it with an earlier release: the last one of PREVIOUS, or the one in OUTPUT/VERSION/ARCH.
+func Diff(ctx context.Context, o Options, name string) (*RecipeDiff, error) {
+	dir := o.Dir()
+	if len(o.Previous) > 0 {
+		dir = o.Previous[len(o.Previous)-1]
+	}
+	m, err := manifest.Read(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w; PREVIOUS names a release to compare with", err)
+	}
+	explained, err := Show(ctx, o, name)
+	if err != nil {
+		return nil, err
+	}
+	return diffRecipe(name, m, explained), nil
+}
+
+func diffRecipe(name string, m *manifest.Manifest, e *oem.Explained) *RecipeDiff {
+	d := &RecipeDiff{Recipe: name, Since: m.Version}
+	was := map[string]build.Input{}
+	for _, r := range m.Recipes {
+		for _, input := range r.Inputs {
+			if r.Name == name {
+				was[input.Kind+" "+input.Name] = input
+			}
+		}
+	}
+	is := map[string]build.Input{}
+	for _, input := range e.Resolved.Inputs() {
+		is[input.Kind+" "+input.Name] = input
+	}
+	for _, key := range keys(was, is) {
+		if before, after := find(was, key), find(is, key); before == nil || after == nil || *before != *after {
+			d.Inputs = append(d.Inputs, InputChange{before, after})
+		}
+	}
+	own, all := map[string]manifest.Content{}, map[string]manifest.Content{}
+	for _, image := range m.Images {
+		for _, content := range image.Contents {
+			all[content.Path] = content // one that another recipe brings as well may be told as the other one's
+			if content.Recipe == name {
+				own[content.Path] = content
+			}
+		}
+	}
+	now := contentsOf(e)
+	for path := range now {
+		if known, there := all[path]; there {
+			own[path] = known
+		}
+	}
+	for _, path := range keys(own, now) {
+		if before, after := find(own, path), find(now, path); before == nil || after == nil || !sameContent(*before, *after) {
+			d.Files = append(d.Files, FileChange{before, after})
+		}
+	}
+	return d
+}
+
+// contentsOf returns what images have of a recipe's tree.
+func contentsOf(e *oem.Explained) map[string]manifest.Content {
+	now := map[string]manifest.Content{}
+	for _, entry := range e.Tree {
+		if _, dropped := e.InBase.Find(entry.Path); entry.Type != tree.Dir && !dropped {
+			now[entry.Path] = manifest.Content{Path: entry.Path, Size: entry.Size, SHA256: entry.SHA256, Target: entry.Target}
+		}
+	}
+	return now
+}
+
+func sameContent(a, b manifest.Content) bool { return a.SHA256 == b.SHA256 && a.Target == b.Target }
+
+func keys[V any](a, b map[string]V) []string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
+}
+
+func find[V any](in map[string]V, key string) *V {
+	if found, there := in[key]; there {
+		return &found
+	}
+	return nil
+}
+
+// Print writes the differences for people.
+func (d *RecipeDiff) Print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(d.Inputs)+len(d.Files) == 0 {
+		fmt.Fprintf(table, "%s is as in release %s\n", d.Recipe, d.Since)
+	} else {
+		fmt.Fprintf(table, "%s since release %s: %d inputs and %d files differ\n", d.Recipe, d.Since, len(d.Inputs), len(d.Files))
+	}
+	for _, c := range d.Inputs {
+		switch {
+		case c.Was == nil:
+			fmt.Fprintf(table, "+ %s %s\t%s\t\n", c.Is.Kind, c.Is.Name, c.Is.Version)
+		case c.Is == nil:
+			fmt.Fprintf(table, "- %s %s\t%s\t\n", c.Was.Kind, c.Was.Name, c.Was.Version)
+		default:
+			fmt.Fprintf(table, "~ %s %s\t%s → %s\t\n", c.Is.Kind, c.Is.Name, c.Was.Version, c.Is.Version)
+		}
+	}
+	for _, c := range d.Files {
+		switch {
+		case c.Was == nil:
+			fmt.Fprintf(table, "+ %s\t%v\t\n", c.Is.Path, size.Bytes(c.Is.Size))
+		case c.Is == nil:
+			fmt.Fprintf(table, "- %s\t%v\t\n", c.Was.Path, size.Bytes(c.Was.Size))
+		default:
+			fmt.Fprintf(table, "~ %s\t%v → %v\t\n", c.Is.Path, size.Bytes(c.Was.Size), size.Bytes(c.Is.Size))
+		}
+	}
+	return table.Flush()
+}
