@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -114,6 +115,9 @@ func find[V any](in map[string]V, key string) *V {
 	return nil
 }
 
+// versionOf names what changed of an input; files of a recipe have no version.
+func versionOf(i *build.Input) string { return cmp.Or(i.Version, i.Digest) }
+
 // Print writes the differences for people.
 func (d *RecipeDiff) Print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -125,11 +129,11 @@ func (d *RecipeDiff) Print(out io.Writer) error {
 	for _, c := range d.Inputs {
 		switch {
 		case c.Was == nil:
-			fmt.Fprintf(table, "+ %s %s\t%s\t\n", c.Is.Kind, c.Is.Name, c.Is.Version)
+			fmt.Fprintf(table, "+ %s %s\t%s\t\n", c.Is.Kind, c.Is.Name, versionOf(c.Is))
 		case c.Is == nil:
-			fmt.Fprintf(table, "- %s %s\t%s\t\n", c.Was.Kind, c.Was.Name, c.Was.Version)
+			fmt.Fprintf(table, "- %s %s\t%s\t\n", c.Was.Kind, c.Was.Name, versionOf(c.Was))
 		default:
-			fmt.Fprintf(table, "~ %s %s\t%s → %s\t\n", c.Is.Kind, c.Is.Name, c.Was.Version, c.Is.Version)
+			fmt.Fprintf(table, "~ %s %s\t%s → %s\t\n", c.Is.Kind, c.Is.Name, versionOf(c.Was), versionOf(c.Is))
 		}
 	}
 	for _, c := range d.Files {
