@@ -6,9 +6,11 @@ package osrelease
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxLength is how long a file may be, in bytes. Real ones have less than 1 KiB.
@@ -20,6 +22,9 @@ var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func Parse(content []byte) (map[string]string, error) {
 	if len(content) > MaxLength {
 		return nil, fmt.Errorf("os-release has %d bytes; wanted at most %d", len(content), MaxLength)
+	}
+	if !utf8.Valid(content) {
+		return nil, errors.New("os-release is not UTF-8")
 	}
 	values := map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(content))

@@ -69,6 +69,7 @@ func TestRefused(t *testing.T) {
 		"A=`reboot`":                  "not for assignments",
 		`A="$HOME"`:                   "not for assignments",
 		"A=x;reboot":                  "not for assignments",
+		"A=\xa1":                      "not UTF-8",
 		strings.Repeat("#", 64<<10+1): "wanted at most 65536",
 	} {
 		if got, err := Parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
@@ -79,6 +80,7 @@ func TestRefused(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(flatcar))
+	f.Add([]byte("A=\xa1\xa1"))
 	f.Add([]byte("A='b'\nC=\"\\\"\"\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		values, err := Parse(content)
