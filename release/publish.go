@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/signature"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/publish"
+	"github.com/flatcar/oem-sysext/release/report"
 	"github.com/flatcar/oem-sysext/release/sign"
 	"github.com/flatcar/oem-sysext/release/verify"
 )
@@ -63,7 +64,7 @@ func Publish(ctx context.Context, o Options, getenv func(string) string, out io.
 	}
 	m := checked.Manifest
 	return publisher.Publish(ctx, &publish.Release{
-		Dir: o.Dir(), Tag: m.Version + "-" + m.Arch, Commit: getenv("GITHUB_SHA"),
+		Dir: o.Dir(), Tag: publish.Tag(m.Version, m.Arch), Commit: getenv("GITHUB_SHA"),
 		Title: fmt.Sprintf("OEM tools %s, %s", m.Version, m.Arch), Notes: string(notes), Prerelease: prerelease, Files: checked.Files,
 	}, apply, out)
 }
@@ -94,6 +95,62 @@ func (o Options) verify(ctx context.Context, from verify.Source, keys verify.Key
 	step := o.Progress.Bytes("verify", -1)
 	defer step.End()
 	return verify.Release(ctx, from, keys, time.Now(), step)
+}
+
+// Prune removes old nightlies from GITHUB_REPOSITORY, but keeps the newest ones of each architecture. Without PRUNE it writes
+// to out what it would do.
+func Prune(ctx context.Context, o Options, keep int, getenv func(string) string, out io.Writer) error {
+	apply, err := flag(getenv, "PRUNE")
+	if err != nil {
+		return err
+	}
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return err
+	}
+	return publisher.Prune(ctx, keep, apply, out)
+}
+
+// Diff writes what changed from one release to the next, as Markdown. Each is a directory, a manifest, or a tag in GITHUB_REPOSITORY.
+func Diff(ctx context.Context, o Options, older, newer string, getenv func(string) string, out io.Writer) error {
+	before, err := o.manifestOf(ctx, older, getenv)
+	if err != nil {
+		return err
+	}
+	after, err := o.manifestOf(ctx, newer, getenv)
+	if err != nil {
+		return err
+	}
+	return report.Diff(out, after, before)
+}
+
+func (o Options) manifestOf(ctx context.Context, release string, getenv func(string) string) (*manifest.Manifest, error) {
+	if _, err := os.Stat(release); err == nil {
+		return manifest.Read(release)
+	}
+	from, err := o.published(ctx, release, getenv)
+	if err != nil {
+		return nil, err
+	}
+	content, err := from.Open(ctx, manifest.FileName)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", release, err)
+	}
+	defer content.Close()
+	encoded, err := io.ReadAll(io.LimitReader(content, verify.MaxManifest))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", release, err)
+	}
+	return manifest.Decode(encoded)
+}
+
+// published returns the release of a tag, where there is nothing of its name on the disk.
+func (o Options) published(ctx context.Context, tag string, getenv func(string) string) (*publish.Source, error) {
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return nil, fmt.Errorf("there is no %s here, and for a tag: %w", tag, err)
+	}
+	return publisher.Source(ctx, tag)
 }
 
 // Sign signs the sums of a release with the keys that the environment names: SIGNING_KEY, an OpenPGP private key, with
@@ -149,11 +206,7 @@ func Verify(ctx context.Context, o Options, release string, getenv func(string) 
 	}
 	var from verify.Source = verify.Directory(release)
 	if info, err := os.Stat(release); err != nil || !info.IsDir() {
-		publisher, err := o.publisher(getenv)
-		if err != nil {
-			return fmt.Errorf("%s is not a directory, and for a tag: %w", release, err)
-		}
-		if from, err = publisher.Source(ctx, release); err != nil {
+		if from, err = o.published(ctx, release, getenv); err != nil {
 			return err
 		}
 	}

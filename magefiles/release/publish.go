@@ -34,3 +34,26 @@ func Verify(ctx context.Context, dirOrTag string) error {
 	}
 	return release.Verify(ctx, o, dirOrTag, os.Getenv, os.Stdout)
 }
+
+// Prune removes old nightlies from GitHub, and prints what it would do until PRUNE is 1.
+//
+// The argument is how many of each architecture are kept. Releases that are not nightlies always stay.
+// GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it.
+func Prune(ctx context.Context, keep int) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.Prune(ctx, o, keep, os.Getenv, os.Stdout)
+}
+
+// Diff prints what changed from one release to another, as Markdown.
+//
+// Each is a directory, a manifest, or the tag of a release in GITHUB_REPOSITORY.
+func Diff(ctx context.Context, older, newer string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.Diff(ctx, o, older, newer, os.Getenv, os.Stdout)
+}

@@ -139,6 +139,17 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestDiff(t *testing.T) {
+	last, this := releases()
+	for name, older := range map[string]*manifest.Manifest{"diff.md": last, "nodiff.md": this} {
+		var out bytes.Buffer
+		if err := Diff(&out, this, older); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.Bytes())
+	}
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := "testdata/" + name

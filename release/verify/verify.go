@@ -39,8 +39,8 @@ const (
 	RollbackProofName = "proof-rollback.json"
 )
 
-// maxManifest is how much of a manifest is kept. One of twenty platforms has some 10 MB.
-const maxManifest = 256 << 20
+// MaxManifest is how much of a manifest is read. One of twenty platforms has some 10 MB.
+const MaxManifest = 256 << 20
 
 // Source is where a release is read from.
 type Source interface {
@@ -143,7 +143,7 @@ func (c *check) readOne(ctx context.Context, name string) error {
 
 // limits says of which files how much is kept.
 var limits = map[string]int{
-	SumsName: maxSums, OpenPGPName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: maxManifest,
+	SumsName: maxSums, OpenPGPName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
 }
 
 // capped keeps what is written to it up to a limit.

@@ -48,6 +48,7 @@ type Server struct {
 	mu       sync.Mutex
 	next     int64
 	releases []*Release
+	tags     map[string]bool
 	requests []string // method and path, in order
 }
 
@@ -79,7 +80,7 @@ type Asset struct {
 
 // New starts a server whose token may do everything.
 func New(t testing.TB) *Server {
-	s := &Server{MayPush: true, MayWrite: true, Keep: true, PageSize: 100}
+	s := &Server{tags: map[string]bool{}, MayPush: true, MayWrite: true, Keep: true, PageSize: 100}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -117,6 +118,20 @@ func (s *Server) Releases() []Release {
 	return list
 }
 
+// Tags returns the tags of the repository, sorted.
+func (s *Server) Tags() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for tag, there := range s.tags {
+		if there {
+			list = append(list, tag)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 // Requests returns what was asked for and forgets it.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
@@ -146,6 +161,7 @@ func (s *Server) add(r Release) *Release {
 		a.ID = s.next
 	}
 	s.releases = append(s.releases, &r)
+	s.tags[r.Tag] = s.tags[r.Tag] || !r.Draft
 	return &r
 }
 
@@ -213,6 +229,9 @@ func (s *Server) answer(r *http.Request) (any, int) {
 	}
 	if r.URL.Path == "/api/v3/installation/repositories" && s.IsApp {
 		return map[string]any{}, 200
+	}
+	if tag, isTag := strings.CutPrefix(r.URL.Path, "/api/v3/repos/"+Repository+"/git/refs/tags/"); isTag && r.Method == http.MethodDelete && s.MayWrite {
+		return s.deleteTag(tag)
 	}
 	found := route.FindStringSubmatch(r.URL.Path)
 	if found == nil {
@@ -363,6 +382,7 @@ func (s *Server) release(r *http.Request, id int64) (any, int) {
 			return *refused, 0
 		}
 		*one = changed
+		s.tags[one.Tag] = s.tags[one.Tag] || !one.Draft
 		return *one, 200
 	}
 	return refusal{status: 404, message: "Not Found"}, 0
@@ -388,6 +408,20 @@ func (s *Server) asset(r *http.Request, id int64) (any, int) {
 		}
 	}
 	return refusal{status: 404, message: "Not Found"}, 0
+}
+
+// deleteTag makes a draft of what was published under the tag.
+func (s *Server) deleteTag(tag string) (any, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tags[tag] {
+		return refusal{status: 422, message: "Reference does not exist"}, 0
+	}
+	s.tags[tag] = false
+	for _, r := range s.releases {
+		r.Draft = r.Draft || r.Tag == tag
+	}
+	return nil, 204
 }
 
 var renamed = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
