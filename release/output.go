@@ -227,7 +227,11 @@ func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	if err := errors.Join(report.HTML(&page, m, previous), report.Markdown(&markdown, m, previous)); err != nil {
 		return nil, err
 	}
-	own := map[string][]byte{manifest.FileName: encoded, reportFile: page.Bytes(), reportMarkdownFile: markdown.Bytes()}
+	own, err := documents(m)
+	if err != nil {
+		return nil, err
+	}
+	own[manifest.FileName], own[reportFile], own[reportMarkdownFile] = encoded, page.Bytes(), markdown.Bytes()
 	sums := map[string]digest.SHA256{}
 	for name, content := range own {
 		sums[name] = digest.Of(content)

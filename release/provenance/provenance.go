@@ -1,0 +1,140 @@
+// Package provenance states how a release was built, as an in-toto statement with SLSA's predicate
+// (https://slsa.dev/spec/v1.0/provenance): every file of it, and every input, by digest.
+//
+// In: a manifest. Out: JSON, the same for the same manifest, so it says nothing about when and where it was built.
+// It is worth what the signature of the sums that have it is worth.
+package provenance
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/purl"
+)
+
+// Name is the file of a release.
+const Name = "provenance.intoto.json"
+
+const (
+	statementType = "https://in-toto.io/Statement/v1"
+	predicateType = "https://slsa.dev/provenance/v1"
+	project       = "https://github.com/flatcar/oem-sysext"
+)
+
+type statement struct {
+	Type          string     `json:"_type"`
+	Subject       []resource `json:"subject"`
+	PredicateType string     `json:"predicateType"`
+	Predicate     predicate  `json:"predicate"`
+}
+
+type resource struct {
+	Name   string            `json:"name,omitempty"`
+	URI    string            `json:"uri,omitempty"`
+	Digest map[string]string `json:"digest"`
+}
+
+type predicate struct {
+	Definition definition `json:"buildDefinition"`
+	Run        run        `json:"runDetails"`
+}
+
+type definition struct {
+	Type         string            `json:"buildType"`
+	External     map[string]string `json:"externalParameters"`
+	Internal     map[string]string `json:"internalParameters"`
+	Dependencies []resource        `json:"resolvedDependencies"`
+}
+
+type run struct {
+	Builder builder `json:"builder"`
+}
+
+type builder struct {
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version"`
+}
+
+// Statement returns the statement about a release.
+func Statement(m *manifest.Manifest) ([]byte, error) {
+	dependencies, err := inputs(m)
+	if err != nil {
+		return nil, err
+	}
+	s := statement{
+		Type: statementType, PredicateType: predicateType,
+		Predicate: predicate{
+			Definition: definition{
+				Type: project + "/tree/main/release",
+				External: map[string]string{
+					"version": m.Version, "arch": m.Arch, "base": m.Base.ID, "profile": m.Plan.Profile,
+					"epoch": time.Unix(m.Epoch, 0).UTC().Format(time.RFC3339),
+				},
+				Internal:     map[string]string{"baseVersion": m.Base.VersionID, "systemd": m.Base.Systemd, "kernel": m.Base.Kernel},
+				Dependencies: dependencies,
+			},
+			Run: run{builder{project, versions(m)}},
+		},
+	}
+	for _, f := range m.Files {
+		s.Subject = append(s.Subject, resource{Name: f.Name, Digest: map[string]string{"sha256": f.SHA256.String()}})
+	}
+	encoded, err := json.MarshalIndent(s, "", "  ")
+	return append(encoded, '\n'), err
+}
+
+func versions(m *manifest.Manifest) map[string]string {
+	all := map[string]string{"go": m.Go}
+	for name, version := range m.Tools {
+		all[name] = version
+	}
+	return all
+}
+
+// inputs returns the base and everything that recipes were made from, each once.
+func inputs(m *manifest.Manifest) ([]resource, error) {
+	base := resource{Name: m.Base.ID, Digest: map[string]string{"sha256": m.Base.Usr.String()}}
+	switch {
+	case !m.Base.Source.IsZero():
+		base.Digest["sha256"] = m.Base.Source.String()
+	case !m.Base.Archive.IsZero():
+		base.Digest["sha256"] = m.Base.Archive.String()
+	}
+	list := []resource{base}
+	var seen []build.Input
+	for _, r := range m.Recipes {
+		for _, i := range r.Inputs {
+			if slices.Contains(seen, i) {
+				continue
+			}
+			seen = append(seen, i)
+			sum, err := digestSet(i.Digest)
+			if err != nil {
+				return nil, fmt.Errorf("recipe %s, %s: %w", r.Name, i.Name, err)
+			}
+			list = append(list, resource{Name: i.Name, URI: purl.Of(i, m.Arch), Digest: sum})
+		}
+	}
+	return list, nil
+}
+
+// digestSet spells a digest as statements have it: in hexadecimal digits, also the sum of a module
+// (github.com/in-toto/attestation, spec/v1/digest_set.md, dirHash).
+func digestSet(text string) (map[string]string, error) {
+	if sum, isSHA256 := strings.CutPrefix(text, "sha256:"); isSHA256 {
+		return map[string]string{"sha256": sum}, nil
+	}
+	sum, isModule := strings.CutPrefix(text, "h1:")
+	decoded, err := base64.StdEncoding.DecodeString(sum)
+	if !isModule || err != nil {
+		return nil, fmt.Errorf("%q is no digest; wanted sha256: or h1:", text)
+	}
+	return map[string]string{"dirHash": hex.EncodeToString(decoded)}, nil
+}

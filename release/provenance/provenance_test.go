@@ -1,0 +1,81 @@
+package provenance
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	provenancev1 "github.com/in-toto/attestation/go/predicates/provenance/v1"
+	intoto "github.com/in-toto/attestation/go/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+func testManifest() *manifest.Manifest {
+	deb := build.Input{Kind: "deb", Name: "agent", Version: "2.0-1", Digest: "sha256:" + digest.Of([]byte("agent")).String()}
+	module := build.Input{Kind: "go", Name: "example.org/login", Version: "v1.2.3", Digest: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+	return &manifest.Manifest{
+		Schema: manifest.Schema, Version: "1.2.3", Arch: "amd64", Epoch: 1700000000, Go: "go1.26", Tools: map[string]string{"erofs-utils": "1.8"},
+		Base:    manifest.Base{ID: "trixie", Archive: digest.Of([]byte("archive"))},
+		Recipes: []manifest.Recipe{{Name: "agent", Inputs: []build.Input{deb, module}}, {Name: "other", Inputs: []build.Input{deb}}},
+		Files:   []manifest.File{{Name: "usr.bin", SHA256: digest.Of([]byte("usr"))}, {Name: "vmlinuz", SHA256: digest.Of([]byte("kernel"))}},
+	}
+}
+
+// TestStatement has in-toto's own library read and judge a statement.
+func TestStatement(t *testing.T) {
+	encoded, err := Statement(testManifest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s intoto.Statement
+	if err := protojson.Unmarshal(encoded, &s); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Error(err)
+	}
+	inner, err := protojson.Marshal(s.GetPredicate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p provenancev1.Provenance
+	if err := protojson.Unmarshal(inner, &p); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	if s.GetPredicateType() != predicateType || len(s.GetSubject()) != 2 || s.GetSubject()[0].GetDigest()["sha256"] != digest.Of([]byte("usr")).String() {
+		t.Errorf("statement is %s", encoded)
+	}
+	var names []string
+	for _, d := range p.GetBuildDefinition().GetResolvedDependencies() {
+		if len(d.GetDigest()) != 1 {
+			t.Errorf("%s has the digests %v", d.GetName(), d.GetDigest())
+		}
+		if sum, isModule := d.GetDigest()["dirHash"]; isModule && sum != digest.Of(nil).String() {
+			t.Errorf("%s has the sum %s", d.GetName(), sum)
+		}
+		names = append(names, d.GetName()+" "+d.GetUri())
+	}
+	if got := strings.Join(names, ", "); got != "trixie , agent pkg:deb/debian/agent@2.0-1?arch=amd64, example.org/login pkg:golang/example.org/login@v1.2.3" {
+		t.Errorf("inputs are %s", got)
+	}
+	if again, err := Statement(testManifest()); err != nil || !bytes.Equal(encoded, again) {
+		t.Errorf("another time it is different, %v", err)
+	}
+}
+
+func TestStatementRefuses(t *testing.T) {
+	for _, sum := range []string{"", "md5:00", "h1:?"} {
+		m := testManifest()
+		m.Recipes[0].Inputs[0].Digest = sum
+		if _, err := Statement(m); err == nil || !strings.Contains(err.Error(), "recipe agent, agent: ") {
+			t.Errorf("%q: error is %v", sum, err)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+// Package sbom describes what a release is made from as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/): one document for each
+// image, and one for the release as a whole.
+//
+// In: a manifest. Out: JSON, the same for the same manifest. It says which packages went into what, with their digests and package
+// URLs. It does not list files, because SPDX wants their SHA-1, and says nothing about licenses, because manifests do not.
+package sbom
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/purl"
+)
+
+// Suffix ends the names of documents, which begin with that of the image; ReleaseName is the release's.
+const (
+	Suffix      = ".spdx.json"
+	ReleaseName = "release" + Suffix
+)
+
+const noAssertion = "NOASSERTION"
+
+type document struct {
+	Version       string         `json:"spdxVersion"`
+	License       string         `json:"dataLicense"`
+	ID            string         `json:"SPDXID"`
+	Name          string         `json:"name"`
+	Namespace     string         `json:"documentNamespace"`
+	Created       creation       `json:"creationInfo"`
+	Packages      []pkg          `json:"packages"`
+	Relationships []relationship `json:"relationships"`
+}
+
+type creation struct {
+	Created  string   `json:"created"`
+	Creators []string `json:"creators"`
+}
+
+type pkg struct {
+	ID        string     `json:"SPDXID"`
+	Name      string     `json:"name"`
+	Version   string     `json:"versionInfo,omitempty"`
+	File      string     `json:"packageFileName,omitempty"`
+	Location  string     `json:"downloadLocation"`
+	Analyzed  bool       `json:"filesAnalyzed"`
+	Concluded string     `json:"licenseConcluded"`
+	Declared  string     `json:"licenseDeclared"`
+	Copyright string     `json:"copyrightText"`
+	Purpose   string     `json:"primaryPackagePurpose,omitempty"`
+	Checksums []checksum `json:"checksums,omitempty"`
+	External  []external `json:"externalRefs,omitempty"`
+	Comment   string     `json:"comment,omitempty"`
+}
+
+type checksum struct {
+	Algorithm string `json:"algorithm"`
+	Value     string `json:"checksumValue"`
+}
+
+type external struct {
+	Category string `json:"referenceCategory"`
+	Type     string `json:"referenceType"`
+	Locator  string `json:"referenceLocator"`
+}
+
+type relationship struct {
+	Element string `json:"spdxElementId"`
+	Type    string `json:"relationshipType"`
+	Related string `json:"relatedSpdxElement"`
+}
+
+// Documents returns all documents of a release by their names.
+func Documents(m *manifest.Manifest) (map[string][]byte, error) {
+	documents := map[string][]byte{}
+	for _, i := range m.Images {
+		d := newDocument(m, i.File)
+		d.describe(d.image(m, i))
+		if err := d.encode(documents, i.File+Suffix); err != nil {
+			return nil, err
+		}
+	}
+	return documents, release(m).encode(documents, ReleaseName)
+}
+
+// release describes all files of a release, and what each image is made from.
+func release(m *manifest.Manifest) *document {
+	d := newDocument(m, "oem-tools")
+	whole := d.add(pkg{ID: "SPDXRef-Release", Name: "oem-tools", Version: m.Version, Purpose: "OPERATING-SYSTEM"})
+	d.describe(whole)
+	base := pkg{
+		ID: "SPDXRef-Base", Name: m.Base.ID, Version: m.Base.VersionID, Purpose: "OPERATING-SYSTEM",
+		Comment: "systemd " + m.Base.Systemd + ", kernel " + m.Base.Kernel + ", listing of /usr sha256:" + m.Base.Usr.String(),
+	}
+	if !m.Base.Source.IsZero() {
+		base.Checksums = sha256(m.Base.Source)
+	}
+	d.relate(whole, "GENERATED_FROM", d.add(base))
+	ids := map[string]string{}
+	for _, i := range m.Images {
+		ids[i.File] = d.image(m, i)
+	}
+	for _, f := range m.Files {
+		if ids[f.Name] == "" {
+			ids[f.Name] = d.add(pkg{ID: "SPDXRef-File-" + short(f.Name), Name: f.Name, Version: m.Version, File: f.Name, Purpose: "FILE", Checksums: sha256(f.SHA256)})
+		}
+		d.relate(whole, "CONTAINS", ids[f.Name])
+	}
+	for _, i := range m.Images {
+		if i.Embedded != "" {
+			d.relate(ids[m.Partition.File], "CONTAINS", ids[i.File])
+		}
+	}
+	return d
+}
+
+func newDocument(m *manifest.Manifest, name string) *document {
+	return &document{
+		Version: "SPDX-2.3", License: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: name + "-" + m.Version + "-" + m.Arch,
+		// Unique for what is described, which the root hash and the name of the image tell apart.
+		Namespace: fmt.Sprintf("https://spdx.org/spdxdocs/oem-sysext/%s/%s/%v", m.Arch, name, m.Partition.RootHash),
+		Created:   creation{time.Unix(m.Epoch, 0).UTC().Format(time.RFC3339), []string{"Tool: oem-sysext"}},
+	}
+}
+
+// add adds a package unless there is one of its id, and returns that.
+func (d *document) add(p pkg) string {
+	if !slices.ContainsFunc(d.Packages, func(other pkg) bool { return other.ID == p.ID }) {
+		p.Location, p.Concluded, p.Declared, p.Copyright = noAssertion, noAssertion, noAssertion, noAssertion
+		d.Packages = append(d.Packages, p)
+	}
+	return p.ID
+}
+
+func (d *document) relate(element, kind, related string) {
+	r := relationship{element, kind, related}
+	if !slices.Contains(d.Relationships, r) {
+		d.Relationships = append(d.Relationships, r)
+	}
+}
+
+func (d *document) describe(id string) { d.relate(d.ID, "DESCRIBES", id) }
+
+// image adds an image and the inputs of all recipes that it has files of.
+func (d *document) image(m *manifest.Manifest, i manifest.Image) string {
+	id := d.add(pkg{
+		ID: "SPDXRef-Image-" + short(i.File), Name: i.Name, Version: m.Version, File: i.File, Purpose: "ARCHIVE", Checksums: sha256(i.SHA256),
+		Comment: "systemd-sysext image for " + strings.Join(i.Platforms, ", "),
+	})
+	recipes := map[string]bool{}
+	for _, c := range i.Contents {
+		recipes[c.Recipe] = true
+	}
+	for _, r := range m.Recipes {
+		if !recipes[r.Name] {
+			continue
+		}
+		for _, in := range r.Inputs {
+			d.relate(id, "GENERATED_FROM", d.add(input(in, m.Arch)))
+		}
+	}
+	return id
+}
+
+func input(i build.Input, arch string) pkg {
+	p := pkg{ID: "SPDXRef-Input-" + short(i.Kind, i.Name, i.Version, i.Digest), Name: i.Name, Version: i.Version}
+	if i.Kind == "file" {
+		p.File, p.Purpose = i.Name, "FILE"
+	}
+	if sum, isSHA256 := strings.CutPrefix(i.Digest, "sha256:"); isSHA256 {
+		p.Checksums = []checksum{{"SHA256", sum}}
+	} else {
+		p.Comment = "module sum " + i.Digest
+	}
+	if locator := purl.Of(i, arch); locator != "" {
+		p.External = []external{{"PACKAGE-MANAGER", "purl", locator}}
+	}
+	return p
+}
+
+func sha256(d digest.SHA256) []checksum { return []checksum{{"SHA256", d.String()}} }
+
+// short makes what may follow in an id of anything.
+func short(parts ...string) string { return digest.Of([]byte(strings.Join(parts, "\x00"))).Short() }
+
+func (d *document) encode(to map[string][]byte, name string) error {
+	encoded, err := json.MarshalIndent(d, "", "  ")
+	to[name] = append(encoded, '\n')
+	return err
+}
