@@ -111,8 +111,8 @@ func Prune(ctx context.Context, o Options, keep int, getenv func(string) string,
 	return publisher.Prune(ctx, keep, apply, out)
 }
 
-// Diff writes what changed from one release to the next, as Markdown. Each is a directory, a manifest, or a tag in GITHUB_REPOSITORY.
-func Diff(ctx context.Context, o Options, older, newer string, getenv func(string) string, out io.Writer) error {
+// Compare writes what changed from one release to the next, as Markdown. Each is a directory, a manifest, or a tag in GITHUB_REPOSITORY.
+func Compare(ctx context.Context, o Options, older, newer string, getenv func(string) string, out io.Writer) error {
 	before, err := o.manifestOf(ctx, older, getenv)
 	if err != nil {
 		return err

@@ -55,5 +55,5 @@ func Diff(ctx context.Context, older, newer string) error {
 	if err != nil {
 		return err
 	}
-	return release.Diff(ctx, o, older, newer, os.Getenv, os.Stdout)
+	return release.Compare(ctx, o, older, newer, os.Getenv, os.Stdout)
 }
