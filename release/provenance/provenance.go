@@ -134,7 +134,7 @@ func digestSet(text string) (map[string]string, error) {
 	sum, isModule := strings.CutPrefix(text, "h1:")
 	decoded, err := base64.StdEncoding.DecodeString(sum)
 	if !isModule || err != nil {
-		return nil, fmt.Errorf("%q is no digest; wanted sha256: or h1:", text)
+		return nil, fmt.Errorf("%q is no digest; wanted sha256:… or h1:…", text)
 	}
 	return map[string]string{"dirHash": hex.EncodeToString(decoded)}, nil
 }
