@@ -61,6 +61,22 @@ func Build(ctx context.Context) error {
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
 
+// Initrd makes images in the forms that an initramfs loads, of all platforms that ask for them.
+//
+// BASE, VERSION and ARCH are as for release, which makes them as well. They go to _output/initrd/ARCH.
+// SYSEXT_KEY signs the image for systemd-stub, with SYSEXT_CERTIFICATE.
+func Initrd(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	made, err := release.Initrd(ctx, o)
+	if err != nil {
+		return err
+	}
+	return release.PrintInitrds(os.Stdout, made)
+}
+
 // Prove boots the release in a virtual machine of every cloud and asserts what it promises.
 //
 // VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH, where proof.json is written.

@@ -195,9 +195,12 @@ func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
 	}, nil
 }
 
+// bootBudgetName is also where images for initramfs count.
+const bootBudgetName = "kernel and initramfs"
+
 // bootBudget is what kernel and initramfs take of what machines have for them.
 func (w *workshop) bootBudget() (fit.Budget, error) {
-	b := fit.Budget{Name: "kernel and initramfs", Limit: w.layout.Boot.Bytes}
+	b := fit.Budget{Name: bootBudgetName, Limit: w.layout.Boot.Bytes}
 	for _, file := range []string{w.base.Kernel, w.base.Initrd} {
 		if file == "" {
 			continue // the kernel holds the initramfs

@@ -56,6 +56,9 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err := w.addUpdates(ctx, m, staged, plan); err != nil {
 		return nil, err
 	}
+	if err := w.addInitrds(ctx, m); err != nil {
+		return nil, err
+	}
 	return m, w.write(ctx, m)
 }
 

@@ -2,10 +2,27 @@
 package initrd
 
 import (
+	"context"
 	"os"
 
 	"github.com/flatcar/oem-sysext/release"
 )
+
+// Platform makes one platform's image in the forms that an initramfs loads.
+//
+// The argument is the platform's id, such as qemu; its file must say initrd:. They go to _output/initrd/ARCH.
+func Platform(ctx context.Context, id string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	o.Platforms = []string{id}
+	made, err := release.Initrd(ctx, o)
+	if err != nil {
+		return err
+	}
+	return release.PrintInitrds(os.Stdout, made)
+}
 
 // List shows what is in an initramfs, and the first rule that it breaks.
 //

@@ -42,3 +42,18 @@ func Rollback(ctx context.Context, from, id string) error {
 	}
 	return release.PrintProof(os.Stdout, proof)
 }
+
+// Initramfs boots the base with a platform's image behind its initramfs, and asserts that it is merged early and handed over.
+//
+// BASE is the OS release, VERSION that of a reference base. A second boot, without the image, shows that the assertion can fail.
+func Initramfs(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	proof, err := release.ProveInitramfs(ctx, o)
+	if err != nil {
+		return err
+	}
+	return release.PrintInitramfsProof(os.Stdout, proof)
+}

@@ -45,15 +45,20 @@ func (c *checker) check(recipes recipe.Set) {
 	if p.KernelID.Line > 0 && !validID.MatchString(p.KernelID.Value) {
 		c.add(p.KernelID.Line, "kernel_id %q; wanted lower case letters and digits", p.KernelID)
 	}
-	c.recipes(id, recipes)
+	p.Recipes = c.recipes(id, p.RecipeNames, recipes)
+	if p.Initrd != nil {
+		if p.Initrd.Recipes = p.Recipes; len(p.Initrd.RecipeNames) > 0 {
+			p.Initrd.Recipes = c.recipes(id, p.Initrd.RecipeNames, recipes)
+		}
+	}
 	c.detection()
 	c.texts()
 }
 
-// recipes links the recipes.
-func (c *checker) recipes(id string, recipes recipe.Set) {
+// recipes returns the named recipes and what they need.
+func (c *checker) recipes(id string, wanted []strictyaml.Text, recipes recipe.Set) []*recipe.Recipe {
 	var names []string
-	for _, name := range c.platform.RecipeNames {
+	for _, name := range wanted {
 		r := recipes[name.Value]
 		if r == nil {
 			c.add(name.Line, "%s uses %q, which is not a recipe; wanted the name of a directory in recipes/", id, name)
@@ -70,7 +75,7 @@ func (c *checker) recipes(id string, recipes recipe.Set) {
 		}
 		names = append(names, name.Value)
 	}
-	c.platform.Recipes = recipes.With(names...)
+	return recipes.With(names...)
 }
 
 func (c *checker) detection() {

@@ -14,12 +14,12 @@ import (
 // List writes a table of platforms, and below it why their missing tools are missing.
 func List(out io.Writer, platforms []*Platform) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tKERNEL ID\tARCHITECTURES\tRECIPES\tMISSING")
+	fmt.Fprintln(table, "ID\tNAME\tKERNEL ID\tARCHITECTURES\tRECIPES\tINITRAMFS\tMISSING")
 	var reasons []string
 	for _, p := range platforms {
 		missing := slices.Sorted(maps.Keys(p.Missing))
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), words(missing))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), p.Initrd, words(missing))
 		for _, tool := range missing {
 			reasons = append(reasons, fmt.Sprintf("%s: %s: %s", p.ID, tool, p.Missing[tool]))
 		}
@@ -37,6 +37,17 @@ func words(of []string) string {
 		return "-"
 	}
 	return strings.Join(of, " ")
+}
+
+// String prints what is in the image for an initramfs.
+func (i *Initrd) String() string {
+	switch {
+	case i == nil:
+		return "-"
+	case len(i.RecipeNames) == 0:
+		return "all"
+	}
+	return words(values(i.RecipeNames))
 }
 
 func arches(of []arch.Arch) []string {

@@ -26,11 +26,30 @@ type Platform struct {
 	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of this one's machines look like
 	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // what Flatcar's image for the platform adds to the kernel command line
 	Missing         map[string]string `yaml:"missing"`          // tools that belong here and cannot be had, each with the reason
+	Initrd          *Initrd           `yaml:"initrd"`           // asks for an image that an initramfs can load
 
 	// File is where the platform was read, for messages.
 	File string `yaml:"-"`
 	// Recipes are the named recipes and what they need, in the order they are laid out.
 	Recipes []*recipe.Recipe `yaml:"-"`
+}
+
+// Initrd is what a platform has in an initramfs.
+type Initrd struct {
+	RecipeNames []strictyaml.Text `yaml:"recipes"` // what is in the image; all of the platform's when there are none
+
+	// Recipes are the named recipes and what they need, in the order they are laid out.
+	Recipes []*recipe.Recipe `yaml:"-"`
+}
+
+// ForInitrd returns the platform as it is in an initramfs, of which no unit is required; nil where it asks for nothing there.
+func (p *Platform) ForInitrd() *Platform {
+	if p.Initrd == nil {
+		return nil
+	}
+	q := *p
+	q.Recipes, q.ActiveUnits = p.Initrd.Recipes, nil
+	return &q
 }
 
 // KernelArguments are words for the kernel command line, besides flatcar.oem.id=.

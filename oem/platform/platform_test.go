@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
 )
 
 // load reads platforms given as id, further lines, id, further lines …
@@ -50,8 +51,33 @@ missing: {agent: not to be had}
 	}
 }
 
+// TestForInitrd says what a platform is in an initramfs: all of it, or recipes of its own, and no unit must be there.
+func TestForInitrd(t *testing.T) {
+	recipes := recipe.Set{}
+	for _, name := range []string{"agent", "early"} {
+		recipes[name] = &recipe.Recipe{Name: strictyaml.Text{Value: name}, Arches: []arch.Arch{arch.AMD64}}
+	}
+	for initrd, want := range map[string]string{"": "", "initrd: {}": "agent", "initrd: {recipes: [early]}": "early"} {
+		text := "id: a\nname: N\nkernel_id: a\narches: [amd64]\nrecipes: [agent]\nactive_units: [agent.service]\ndetect: [{virt: kvm}]\n" + initrd
+		platforms, mistakes := Load(fstest.MapFS{"platforms/a.yaml": &fstest.MapFile{Data: []byte(text)}}, "platforms", recipes)
+		if err := mistakes.Err(); err != nil {
+			t.Fatal(err)
+		}
+		p, q := platforms[0], platforms[0].ForInitrd()
+		if want == "" && q == nil {
+			continue
+		}
+		if len(q.Recipes) != 1 || q.Recipes[0].Name.Value != want || len(q.ActiveUnits) != 0 {
+			t.Errorf("%q: %+v", initrd, q)
+		}
+		if p.Recipes[0].Name.Value != "agent" || len(p.ActiveUnits) != 1 {
+			t.Errorf("%q changes the platform to %+v", initrd, p)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
-	platforms, err := load("a", "kernel_id: a\ndetect: [{virt: kvm}]\nmissing: {agent: not to be had, other: gone}\n", "b", "kernel_id: b\nambiguous_with: [a]\n")
+	platforms, err := load("a", "kernel_id: a\ndetect: [{virt: kvm}]\nmissing: {agent: not to be had, other: gone}\n", "b", "kernel_id: b\nambiguous_with: [a]\ninitrd: {}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,9 +85,9 @@ func TestList(t *testing.T) {
 	if err := List(&got, platforms); err != nil {
 		t.Fatal(err)
 	}
-	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  MISSING
-a   N     a          amd64 arm64    -        agent other
-b   N     b          amd64 arm64    -        -
+	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  INITRAMFS  MISSING
+a   N     a          amd64 arm64    -        -          agent other
+b   N     b          amd64 arm64    -        all        -
 
 What is missing, and why:
   a: agent: not to be had
@@ -77,6 +103,7 @@ func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ a, want string }{
 		"no detection":      {"kernel_id: a\n", "a.yaml:1: no way to recognise a machine; wanted rules in detect:"},
 		"an empty rule":     {"kernel_id: a\ndetect:\n  - virt: kvm\n  - {fallback: true}\n", "a.yaml:8: a rule that every machine fits"},
+		"for initramfs":     {"kernel_id: a\ndetect: [{virt: xen}]\ninitrd:\n  recipes: [tool]\n", `a.yaml:8: a uses "tool", which is not a recipe`},
 		"an unknown field":  {"kernel_id: a\ndetect: [{dmi: {vendor: x}}]\n", `a.yaml:6: "vendor" is not a DMI field; wanted one of [bios_vendor`},
 		"space in a marker": {"kernel_id: a\ndetect: [{dmi: {sys_vendor: 'x '}}]\n", `a.yaml:6: "x "; wanted a text without space around it`},
 		"a container":       {"kernel_id: a\ndetect: [{virt: docker}]\n", `a.yaml:6: "docker" is not what systemd-detect-virt prints`},

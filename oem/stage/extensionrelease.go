@@ -14,10 +14,12 @@ type Release struct {
 	Image    string // its name, which the file's name repeats
 	Title    string
 	Homepage string
+	Scope    string // SYSEXT_SCOPE, where the image is for more than what images are for by default
 }
 
 // WithRelease returns the tree with the file by which systemd-sysext decides whether an image fits the base
-// (os-release(5), systemd-sysext(8)). ID, VERSION_ID and ARCHITECTURE are compared; SYSEXT_ fields only describe.
+// (os-release(5), systemd-sysext(8)). ID, VERSION_ID, ARCHITECTURE and SYSEXT_SCOPE are compared; other SYSEXT_ fields only
+// describe. One that the tree has already is replaced.
 func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (digest.SHA256, error)) (tree.Tree, error) {
 	content := extensionRelease(r, base)
 	d, err := keep(content)
@@ -25,12 +27,12 @@ func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (d
 		return nil, err
 	}
 	const dir = "/usr/lib/extension-release.d"
-	merged, _ := tree.Merge(t, tree.Tree{
+	merged, _ := tree.Merge(tree.Tree{
 		{Path: "/usr", Type: tree.Dir, Mode: 0o755},
 		{Path: "/usr/lib", Type: tree.Dir, Mode: 0o755},
 		{Path: dir, Type: tree.Dir, Mode: 0o755},
 		{Path: dir + "/extension-release." + r.Image, Type: tree.File, Mode: 0o644, Size: int64(len(content)), SHA256: d},
-	})
+	}, t)
 	return merged, nil
 }
 
@@ -39,6 +41,7 @@ func extensionRelease(r Release, base *target.Base) string {
 		{"ID", base.ID},
 		{"VERSION_ID", base.VersionID},
 		{"ARCHITECTURE", base.Arch.Systemd()},
+		{"SYSEXT_SCOPE", r.Scope},
 		{"EXTENSION_RELOAD_MANAGER", "1"}, // units of the image are known and upheld after the merge
 		{"SYSEXT_ID", r.Image},
 		{"SYSEXT_NAME", r.Title},

@@ -84,6 +84,29 @@ func TestStage(t *testing.T) {
 	}
 }
 
+// TestWithRelease replaces what an image said before.
+func TestWithRelease(t *testing.T) {
+	kept := map[digest.SHA256]string{}
+	keep := func(content string) (digest.SHA256, error) {
+		d := digest.Of([]byte(content))
+		kept[d] = content
+		return d, nil
+	}
+	base := &target.Base{ID: "flatcar", VersionID: "1.2.3", Arch: arch.AMD64}
+	before, err := WithRelease(nil, Release{Image: "oem-x"}, base, keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := WithRelease(before, Release{Image: "oem-x", Scope: "initrd system"}, base, keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := after.Find("/usr/lib/extension-release.d/extension-release.oem-x")
+	if got := kept[e.SHA256]; len(after) != len(before) || !strings.Contains(got, "\nSYSEXT_SCOPE=\"initrd system\"\n") {
+		t.Errorf("%d and %d entries; %s", len(before), len(after), got)
+	}
+}
+
 func TestReplaces(t *testing.T) {
 	p := part("a", files("/usr/bin/sh", "my shell"))
 	p.Recipe.Replaces = []recipe.Path{"/usr/bin/sh"}

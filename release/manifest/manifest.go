@@ -41,6 +41,7 @@ type Manifest struct {
 	Partition Partition         `json:"partition"`
 	Kernel    Kernel            `json:"kernel"`
 	Payloads  []Payload         `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Initrds   []Initrd          `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
 	Files     []File            `json:"files"`              // everything in the release directory but what is made from this file
 }
 
@@ -138,6 +139,16 @@ type Payload struct {
 	Image    Installed  `json:"image"`              // the USR partition, or one extension image with all of the platform
 	Kernel   *Installed `json:"kernel,omitempty"`   // of the OS
 	Rung     *pack.Rung `json:"rung,omitempty"`     // of the extension image
+}
+
+// Initrd is a platform's image for initramfs, and the forms in which boot loaders take it.
+type Initrd struct {
+	Platform string        `json:"platform"` // id
+	Recipes  []string      `json:"recipes"`
+	Rung     pack.Rung     `json:"rung"`
+	Image    Installed     `json:"image"`     // that initramfs and systems merge
+	RootHash digest.SHA256 `json:"root_hash"` // of the signed image, for systemd-stub
+	Files    []File        `json:"-"`         // which are among those of the release directory
 }
 
 // Installed is what a payload becomes on the machine.
