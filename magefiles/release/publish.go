@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/flatcar/oem-sysext/release"
 )
@@ -56,4 +57,15 @@ func Diff(ctx context.Context, older, newer string) error {
 		return err
 	}
 	return release.Compare(ctx, o, older, newer, os.Getenv, os.Stdout)
+}
+
+// NightlyVersion prints the version of a nightly build of this minute, such as 9999.0.0+nightly-20260102-0304.
+//
+// VERSION is the release that it leads to. Where GITHUB_ENV names a file, the version becomes VERSION in a workflow's next steps.
+func NightlyVersion() error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.NightlyVersion(o, time.Now(), os.Getenv("GITHUB_ENV"), os.Stdout)
 }
