@@ -20,6 +20,7 @@ import (
 const (
 	proofFile         = verify.ProofName
 	rollbackProofFile = verify.RollbackProofName
+	tamperProofFile   = verify.TamperProofName
 
 	consolesDir = "consoles" // in the output directory
 )
@@ -63,6 +64,18 @@ func writeProof(path string, p *prove.Proof) error {
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
 // for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
 func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
+	return proveStory(ctx, o, from, (*prove.Prover).Rollback, rollbackProofFile)
+}
+
+// ProveTamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
+// the other one comes up, for platforms as in ProveRollback. It writes proof-tamper.json beside the latter's files.
+func ProveTamper(ctx context.Context, o Options, from string) (*prove.Proof, error) {
+	return proveStory(ctx, o, from, (*prove.Prover).Tamper, tamperProofFile)
+}
+
+type story func(p *prove.Prover, ctx context.Context, from, to prove.Installable, platform *platform.Platform) ([]prove.Machine, error)
+
+func proveStory(ctx context.Context, o Options, from string, tell story, file string) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
@@ -84,11 +97,14 @@ func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, e
 	}
 	step := w.Progress.Items("stories", len(platforms))
 	defer step.End()
-	proof, err := prover.Rollbacks(ctx, before, to, platforms, func() { step.Add(1) })
+	of := func(ctx context.Context, from, to prove.Installable, p *platform.Platform) ([]prove.Machine, error) {
+		return tell(prover, ctx, from, to, p)
+	}
+	proof, err := prover.Stories(ctx, of, before, to, platforms, func() { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(filepath.Join(to.Dir, rollbackProofFile), proof)
+	return proof, writeProof(filepath.Join(to.Dir, file), proof)
 }
 
 // openProving opens the release that is chosen, and a workshop without a base.

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/prove"
 )
 
 // Platform boots the release in a virtual machine of one cloud and asserts what it promises.
@@ -29,6 +30,18 @@ func Platform(ctx context.Context, id string) error {
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that it is updated to.
 func Rollback(ctx context.Context, from, id string) error {
+	return tell(ctx, release.ProveRollback, from, id)
+}
+
+// Tamper flips bits of the release in a machine of one cloud and shows that an older one comes up instead.
+//
+// The first argument is the version of an older release in _output, the second one the platform's id, or all.
+// VERSION, ARCH and OUTPUT choose the release that is damaged; its files are not.
+func Tamper(ctx context.Context, from, id string) error {
+	return tell(ctx, release.ProveTamper, from, id)
+}
+
+func tell(ctx context.Context, story func(context.Context, release.Options, string) (*prove.Proof, error), from, id string) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {
 		return err
@@ -36,7 +49,7 @@ func Rollback(ctx context.Context, from, id string) error {
 	if id != "all" {
 		o.Platforms = []string{id}
 	}
-	proof, err := release.ProveRollback(ctx, o, from)
+	proof, err := story(ctx, o, from)
 	if err != nil {
 		return err
 	}

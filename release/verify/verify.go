@@ -37,6 +37,7 @@ const (
 const (
 	ProofName         = "proof.json"
 	RollbackProofName = "proof-rollback.json"
+	TamperProofName   = "proof-tamper.json"
 )
 
 // MaxManifest is how much of a manifest is read. One of twenty platforms has some 10 MB.
@@ -171,7 +172,7 @@ func (c *check) sums() {
 		want, listed := sums[f.Name]
 		delete(sums, f.Name)
 		switch f.Name {
-		case SumsName, OpenPGPName, MinisignName, ProofName, RollbackProofName:
+		case SumsName, OpenPGPName, MinisignName, ProofName, RollbackProofName, TamperProofName:
 			continue
 		}
 		switch {
