@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -19,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/activate"
 	"github.com/flatcar/oem-sysext/release/initramfs"
 	"github.com/flatcar/oem-sysext/release/initrd"
@@ -157,6 +160,9 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 	if err != nil {
 		return made, err
 	}
+	if content, err = w.withModules(content, p, host); err != nil {
+		return made, err
+	}
 	packed, err := factory.Packer.Image(ctx, content, pack.Default)
 	if err != nil {
 		return made, err
@@ -176,6 +182,9 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 	for _, r := range s.Recipes {
 		made.Recipes = append(made.Recipes, r.Recipe.Name.Value)
 	}
+	for _, module := range p.Initrd.Modules {
+		made.Modules = append(made.Modules, module.Value)
+	}
 	forms, err := w.forms(p, host)
 	if err != nil {
 		return made, err
@@ -193,6 +202,69 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 		made.Files = append(made.Files, file)
 	}
 	return made, nil
+}
+
+// withModules adds the modules that a platform names for the initramfs, and the list by which they are loaded there.
+func (w *workshop) withModules(content tree.Tree, p *platform.Platform, host *initrd.Host) (tree.Tree, error) {
+	if len(p.Initrd.Modules) == 0 {
+		return content, nil
+	}
+	var list strings.Builder
+	var names []string
+	for _, module := range p.Initrd.Modules {
+		names = append(names, module.Value)
+		list.WriteString(module.Value + "\n")
+	}
+	usr, err := os.OpenRoot(w.base.Usr)
+	if err != nil {
+		return nil, err
+	}
+	defer usr.Close()
+	paths, err := host.Modules(usr.FS(), w.base.Release, names)
+	if err != nil {
+		return nil, err
+	}
+	d, err := w.keep(list.String())
+	if err != nil {
+		return nil, err
+	}
+	added := tree.Tree{{Path: "/lib/modules-load.d/" + p.Image() + ".conf", Type: tree.File, Mode: 0o644, Size: int64(list.Len()), SHA256: d}}
+	for _, name := range paths {
+		e, err := w.fromBase(usr, name)
+		if err != nil {
+			return nil, err
+		}
+		added = append(added, e)
+	}
+	merged, conflicts := tree.Merge(content, withParents(added).Below("/usr"))
+	if len(conflicts) > 0 {
+		return nil, fmt.Errorf("%s, for modules, is %v and %v", conflicts[0].A.Path, conflicts[0].A, conflicts[0].B)
+	}
+	return merged, nil
+}
+
+// fromBase keeps a file of the base's /usr.
+func (w *workshop) fromBase(usr *os.Root, name string) (tree.Entry, error) {
+	f, err := usr.Open(name)
+	if err != nil {
+		return tree.Entry{}, err
+	}
+	defer f.Close()
+	d, n, err := w.blobs.Add(f)
+	return tree.Entry{Path: "/" + name, Type: tree.File, Mode: 0o644, Size: n, SHA256: d}, err
+}
+
+// withParents adds the directories that files are in.
+func withParents(files tree.Tree) tree.Tree {
+	dirs := map[string]bool{}
+	all := slices.Clone(files)
+	for _, f := range files {
+		for dir := path.Dir(f.Path); dir != "/" && !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+			all = append(all, tree.Entry{Path: dir, Type: tree.Dir, Mode: 0o755})
+		}
+	}
+	return tree.Sorted(all)
 }
 
 func (w *workshop) keep(content string) (digest.SHA256, error) {
@@ -224,7 +296,7 @@ func (w *workshop) forms(p *platform.Platform, host *initrd.Host) ([]form, error
 	if err != nil {
 		return nil, fmt.Errorf("systemd of the base is %q; wanted a version", w.base.Systemd)
 	}
-	files, err := host.Enable(p.Image(), systemd, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(w.base.Usr, name)) })
+	files, err := host.Enable(p.Image(), systemd, len(p.Initrd.Modules) > 0, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(w.base.Usr, name)) })
 	if err != nil {
 		return nil, err
 	}

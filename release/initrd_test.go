@@ -3,11 +3,16 @@ package release
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
@@ -91,6 +96,50 @@ func TestInitrdImage(t *testing.T) {
 	disk := openDDI(t, file("oem-qemu"+imageForm))
 	if err := disk.Verify(t.Context(), []*x509.Certificate{key.Certificate()}); err != nil || disk.RootHash != i.RootHash {
 		t.Errorf("%v; the root hash is %v and should be %v", err, disk.RootHash, i.RootHash)
+	}
+}
+
+// TestModules asks for modules of the base's kernel.
+func TestModules(t *testing.T) {
+	theRelease(t)
+	w := made.workshop
+	host, err := w.initrdHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	usr, dir := os.DirFS(w.base.Usr), "lib/modules/"+w.base.Release
+	lists := []string{dir + "/modules.alias", dir + "/modules.alias.bin", dir + "/modules.dep", dir + "/modules.dep.bin", dir + "/modules.softdep"}
+	for name, want := range map[string][]string{
+		"virtio_net": {dir + "/kernel/drivers/net/net_failover.ko.xz", dir + "/kernel/drivers/net/virtio_net.ko.xz", dir + "/kernel/net/core/failover.ko.xz"},
+		"virtio-blk": nil, // in the initramfs
+		"zsmalloc":   nil, // built in
+	} {
+		got, err := host.Modules(usr, w.base.Release, []string{name})
+		if want != nil {
+			want = slices.Sorted(slices.Values(append(want, lists...)))
+		}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", name, err, diff)
+		}
+	}
+	if got, err := host.Modules(usr, w.base.Release, []string{"bnx2"}); err != nil || !slices.ContainsFunc(got, func(p string) bool { return strings.Contains(p, "bnx2.ko") }) {
+		t.Errorf("%v, %v", got, err) // whose firmware the base has not
+	}
+	if _, err := host.Modules(usr, w.base.Release, []string{"no_such"}); err == nil || !strings.Contains(err.Error(), "has no module no_such") {
+		t.Errorf("error is %v", err)
+	}
+	module, err := os.ReadFile(filepath.Join(w.base.Usr, dir, "kernel/net/core/failover.ko.xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := fstest.MapFS{
+		"lib/modules/1.2.3/modules.dep":           {Data: []byte("kernel/failover.ko.xz:\n")},
+		"lib/modules/1.2.3/modules.builtin":       {},
+		"lib/modules/1.2.3/kernel/failover.ko.xz": {Data: module},
+	}
+	want := fmt.Sprintf("module failover is for kernel %q; wanted 1.2.3", w.base.Release)
+	if _, err := host.Modules(other, "1.2.3", []string{"failover"}); err == nil || err.Error() != want {
+		t.Errorf("error is %v; wanted %s", err, want)
 	}
 }
 

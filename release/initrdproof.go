@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,12 +25,14 @@ import (
 type InitramfsProof struct {
 	Archive       manifest.File
 	Image         string
+	Modules       []string // that the initramfs should load from the image
 	With, Without earlyReport
 }
 
 // earlyReport is what a machine merged.
 type earlyReport struct {
 	Initramfs []string `json:"initramfs"`
+	Modules   []string `json:"modules"` // that were loaded in the initramfs
 	System    []string `json:"system"`
 	State     string   `json:"state"`
 	Failed    []string `json:"failed"`
@@ -39,12 +42,13 @@ type earlyReport struct {
 const probe = `[Unit]
 Description=What is merged in the initramfs
 DefaultDependencies=no
-After=systemd-sysext.service systemd-sysext-initrd.service
+After=systemd-sysext.service systemd-sysext-initrd.service systemd-modules-load.service
 Before=initrd.target
 
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c '[ ! -e /usr/.systemd-sysext/extensions ] || while read -r name; do echo "$name"; done </usr/.systemd-sysext/extensions >/run/initramfs-merged'
+ExecStart=/bin/sh -c 'while read -r name rest; do echo "$name"; done </proc/modules >/run/initramfs-modules'
 `
 
 const earlyScript = `set -eu
@@ -52,11 +56,12 @@ state=$(systemctl is-system-running --wait || true)
 failed=$(systemctl --failed --plain --no-legend | cut -d ' ' -f 1)
 early=$(cat /run/initramfs-merged 2>/dev/null || true)
 merged=$(cat /usr/.systemd-sysext/extensions 2>/dev/null || true)
-jq --null-input --arg early "$early" --arg merged "$merged" --arg state "$state" --arg failed "$failed" \
-	'def lines: split("\n") | map(select(. != "")); {initramfs: ($early | lines), system: ($merged | lines), state: $state, failed: ($failed | lines)}'
+jq --null-input --arg early "$early" --rawfile modules /run/initramfs-modules --arg merged "$merged" --arg state "$state" --arg failed "$failed" \
+	'def lines: split("\n") | map(select(. != "")); {initramfs: ($early | lines), modules: ($modules | lines), system: ($merged | lines), state: $state, failed: ($failed | lines)}'
 `
 
-// ProveInitramfs boots the base with the smallest of the platforms' archives behind its initramfs, and without it.
+// ProveInitramfs boots the base with one of the platforms' archives behind its initramfs, and without it: the one with the
+// most modules, and of these the smallest.
 func ProveInitramfs(ctx context.Context, o Options) (*InitramfsProof, error) {
 	w, err := open(ctx, o)
 	if err != nil {
@@ -74,8 +79,12 @@ func (w *workshop) proveInitramfs(ctx context.Context) (*InitramfsProof, error) 
 	p := &InitramfsProof{}
 	for _, i := range made {
 		for _, f := range i.Files {
-			if strings.HasSuffix(f.Name, systemdForm) && (p.Image == "" || f.Size < p.Archive.Size) {
-				p.Archive, p.Image = f, strings.TrimSuffix(f.Name, systemdForm)
+			if !strings.HasSuffix(f.Name, systemdForm) {
+				continue
+			}
+			more := cmp.Compare(len(i.Modules), len(p.Modules))
+			if p.Image == "" || more > 0 || more == 0 && f.Size < p.Archive.Size {
+				p.Archive, p.Image, p.Modules = f, strings.TrimSuffix(f.Name, systemdForm), i.Modules
 			}
 		}
 	}
@@ -174,6 +183,14 @@ func (p *InitramfsProof) Check() error {
 	expect("with the archive, in the system", p.With.System, p.Image)
 	expect("without the archive, in the initramfs", p.Without.Initramfs)
 	expect("without the archive, in the system", p.Without.System)
+	for _, module := range p.Modules {
+		if !slices.Contains(p.With.Modules, module) {
+			errs = append(errs, fmt.Errorf("with the archive, %s is not loaded in the initramfs; there are %v", module, p.With.Modules))
+		}
+		if slices.Contains(p.Without.Modules, module) {
+			errs = append(errs, fmt.Errorf("without the archive, %s is loaded in the initramfs all the same", module))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -182,7 +199,7 @@ func PrintInitramfsProof(out io.Writer, p *InitramfsProof) error {
 	if err := p.Check(); err != nil {
 		return fmt.Errorf("%s: %w", p.Archive.Name, err)
 	}
-	_, err := fmt.Fprintf(out, "%s (%v) behind the initramfs: %s is merged there and in the system; without it nothing is\n",
-		p.Archive.Name, p.Archive.Size, p.Image)
+	_, err := fmt.Fprintf(out, "%s (%v) behind the initramfs: %s is merged there and in the system, modules loaded from it are %v; without it there is nothing of that\n",
+		p.Archive.Name, p.Archive.Size, p.Image, p.Modules)
 	return err
 }

@@ -37,6 +37,7 @@ type Platform struct {
 // Initrd is what a platform has in an initramfs.
 type Initrd struct {
 	RecipeNames []strictyaml.Text `yaml:"recipes"` // what is in the image; all of the platform's when there are none
+	Modules     []strictyaml.Text `yaml:"modules"` // of the base's kernel, which the initramfs loads from the image
 
 	// Recipes are the named recipes and what they need, in the order they are laid out.
 	Recipes []*recipe.Recipe `yaml:"-"`

@@ -104,6 +104,7 @@ func TestMistakes(t *testing.T) {
 		"no detection":      {"kernel_id: a\n", "a.yaml:1: no way to recognise a machine; wanted rules in detect:"},
 		"an empty rule":     {"kernel_id: a\ndetect:\n  - virt: kvm\n  - {fallback: true}\n", "a.yaml:8: a rule that every machine fits"},
 		"for initramfs":     {"kernel_id: a\ndetect: [{virt: xen}]\ninitrd:\n  recipes: [tool]\n", `a.yaml:8: a uses "tool", which is not a recipe`},
+		"a file as module":  {"kernel_id: a\ndetect: [{virt: xen}]\ninitrd:\n  modules: [a/b.ko]\n", `a.yaml:8: module "a/b.ko"; wanted letters`},
 		"an unknown field":  {"kernel_id: a\ndetect: [{dmi: {vendor: x}}]\n", `a.yaml:6: "vendor" is not a DMI field; wanted one of [bios_vendor`},
 		"space in a marker": {"kernel_id: a\ndetect: [{dmi: {sys_vendor: 'x '}}]\n", `a.yaml:6: "x "; wanted a text without space around it`},
 		"a container":       {"kernel_id: a\ndetect: [{virt: docker}]\n", `a.yaml:6: "docker" is not what systemd-detect-virt prints`},

@@ -66,8 +66,8 @@ func Look(in io.Reader) (*Host, error) {
 	return h, nil
 }
 
-// Has tells whether there is something at a path, which is relative to the root.
-func (h *Host) Has(name string) bool { return h.paths[name] }
+// Has tells whether there is something at a path, which is relative to the root. What is not known has nothing.
+func (h *Host) Has(name string) bool { return h != nil && h.paths[name] }
 
 const (
 	systemDir = "usr/lib/systemd/system/"
@@ -92,9 +92,12 @@ RemainAfterExit=yes
 ExecStart=systemd-tmpfiles --create /etc/oem-sysext.conf
 `
 
+// modulesLater lets the modules be loaded that the image names, in its modules-load.d.
+const modulesLater = "[Unit]\nAfter=%s\n"
+
 // Enable returns what makes systemd of a version merge an image: links to its units, the programs and units that the initramfs
-// lacks, which come from usr, and what hands the image over.
-func (h *Host) Enable(image string, systemd int, usr func(name string) ([]byte, error)) ([]embed.File, error) {
+// lacks, which come from usr, what hands the image over, and what loads modules in it where there are any.
+func (h *Host) Enable(image string, systemd int, modules bool, usr func(name string) ([]byte, error)) ([]embed.File, error) {
 	merge, wants := "systemd-sysext.service", "sysinit.target.wants/"
 	if systemd >= initrdUnitSystemd {
 		merge, wants = "systemd-sysext-initrd.service", "initrd.target.wants/"
@@ -105,6 +108,9 @@ func (h *Host) Enable(image string, systemd int, usr func(name string) ([]byte, 
 		{Path: ownDir + unit, Mode: 0o644, Content: fmt.Appendf(nil, handOver, image, embed.Dir)},
 		{Path: ownDir + "initrd.target.wants/" + unit, Target: "../" + unit},
 		{Path: "etc/oem-sysext.conf", Mode: 0o644, Content: fmt.Appendf(nil, "C /run/extensions/%[1]s.raw 0644 root root - /%[2]s/%[1]s.raw\n", image, extensionsDir)},
+	}
+	if modules {
+		files = append(files, embed.File{Path: ownDir + "systemd-modules-load.service.d/oem-sysext.conf", Mode: 0o644, Content: fmt.Appendf(nil, modulesLater, merge)})
 	}
 	for _, needed := range []embed.File{
 		{Path: "usr/bin/systemd-sysext", Mode: 0o755},

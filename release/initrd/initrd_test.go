@@ -163,12 +163,12 @@ func TestEnable(t *testing.T) {
 		258: "etc/systemd/system/initrd.target.wants/systemd-sysext-initrd.service etc/systemd/system/oem-sysext-hand-over.service " +
 			"etc/systemd/system/initrd.target.wants/oem-sysext-hand-over.service etc/oem-sysext.conf usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext-initrd.service",
 	} {
-		files, err := host.Enable("oem-x", systemd, usr)
+		files, err := host.Enable("oem-x", systemd, false, usr)
 		if diff := cmp.Diff(want, paths(files)); diff != "" || err != nil {
 			t.Errorf("%d: %v %s", systemd, err, diff)
 		}
 	}
-	if _, err := (&Host{}).Enable("oem-x", 257, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
+	if _, err := (&Host{}).Enable("oem-x", 257, false, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -145,6 +145,7 @@ type Payload struct {
 type Initrd struct {
 	Platform string        `json:"platform"` // id
 	Recipes  []string      `json:"recipes"`
+	Modules  []string      `json:"modules,omitempty"` // of the kernel, by the platform's names
 	Rung     pack.Rung     `json:"rung"`
 	Image    Installed     `json:"image"`     // that initramfs and systems merge
 	RootHash digest.SHA256 `json:"root_hash"` // of the signed image, for systemd-stub
