@@ -64,18 +64,16 @@ func writeProof(path string, p *prove.Proof) error {
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
 // for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
 func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, (*prove.Prover).Rollback, rollbackProofFile)
+	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Rollback }, rollbackProofFile)
 }
 
 // ProveTamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
 // the other one comes up, for platforms as in ProveRollback. It writes proof-tamper.json beside the latter's files.
 func ProveTamper(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, (*prove.Prover).Tamper, tamperProofFile)
+	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Tamper }, tamperProofFile)
 }
 
-type story func(p *prove.Prover, ctx context.Context, from, to prove.Installable, platform *platform.Platform) ([]prove.Machine, error)
-
-func proveStory(ctx context.Context, o Options, from string, tell story, file string) (*prove.Proof, error) {
+func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Prover) prove.Story, file string) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
@@ -97,10 +95,7 @@ func proveStory(ctx context.Context, o Options, from string, tell story, file st
 	}
 	step := w.Progress.Items("stories", len(platforms))
 	defer step.End()
-	of := func(ctx context.Context, from, to prove.Installable, p *platform.Platform) ([]prove.Machine, error) {
-		return tell(prover, ctx, from, to, p)
-	}
-	proof, err := prover.Stories(ctx, of, before, to, platforms, func() { step.Add(1) })
+	proof, err := prover.Stories(ctx, tell(prover), before, to, platforms, func() { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +132,7 @@ func (w *workshop) prover(ctx context.Context, r prove.Installable) (*prove.Prov
 	accel, err := vm.Probe(ctx, r.Slot.Kernel.Path)
 	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
 	return &prove.Prover{
-		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, w.Version),
+		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, r.Manifest.Version),
 		Timeout: bootTimeout, Jobs: guests,
 	}, err
 }
