@@ -54,12 +54,23 @@ func Build(ctx context.Context) error {
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
 // BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
-// a version, a channel, an address or a file (README.md). PROFILE is what it must fit (release/budgets.yaml),
+// a version, a channel, an address or a file (README.md). PROFILE is what it is composed of (release/profiles),
 // PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
 // UPDATE_KEY is the key that signs update payloads; with its public half alone, UPDATE_SIGNATURES is the directory
 // of signatures that are made elsewhere, and a run without them writes there what is to be signed.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
+
+// Compose makes a release of a profile.
+//
+// The argument is its name in release/profiles, or the path of its file. All else is as for release, which is compose default
+// unless PROFILE says another one.
+func Compose(ctx context.Context, profile string) error {
+	if err := os.Setenv("PROFILE", profile); err != nil {
+		return err
+	}
+	return Release(ctx)
+}
 
 // Initrd makes images in the forms that an initramfs loads, of all platforms that ask for them.
 //
@@ -95,7 +106,7 @@ func Prove(ctx context.Context) error {
 
 // Fit prints how each image would be packed so that all of them fit.
 //
-// PROFILE chooses what it must fit (release/budgets.yaml), BASE the base as for release. PREVIOUS are the manifests
+// PROFILE chooses what it is composed of and what it must fit (release/profiles), BASE the base as for release. PREVIOUS are the manifests
 // of earlier releases, for what grew. Exit code 3 says that the images do not fit.
 func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, release.PrintPlan) }
 

@@ -137,7 +137,7 @@ func (w *workshop) ladder(ctx context.Context) ([]pack.Rung, error) {
 func (f *fitting) addItems(factory *oem.Factory, staged []oem.Staged) error {
 	var inUsr []oem.Staged
 	for _, s := range staged {
-		if slices.Contains(f.profile.places(s.Platform.ID.Value), fit.InUsr) {
+		if slices.Contains(f.profile.Of(s.Platform.ID.Value), fit.InUsr) {
 			inUsr = append(inUsr, s)
 		}
 	}
@@ -154,7 +154,7 @@ func (f *fitting) addItems(factory *oem.Factory, staged []oem.Staged) error {
 		whole := oem.Layer{Name: s.Platform.Image(), Platforms: []string{id}, Tree: s.Tree}
 		item := fit.Item{Name: whole.Name, Activations: 1}
 		var trees []oem.Layer
-		for n, place := range f.profile.places(id) {
+		for n, place := range f.profile.Of(id) {
 			l := whole
 			if place == fit.InUsr {
 				l = own[whole.Name]
@@ -213,7 +213,7 @@ func (w *workshop) bootBudget() (fit.Budget, error) {
 	}
 	b.Fixed = b.Used
 	if b.Left() < 0 {
-		return b, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, budgetsFile)
+		return b, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, layoutsFile)
 	}
 	return b, nil
 }
@@ -252,7 +252,7 @@ func (w *workshop) oemBudget(staged []oem.Staged, whole []pack.Image) (fit.Budge
 		b.Used = max(b.Used, image.Size)
 		if image.Size > b.Limit {
 			over = append(over, fmt.Errorf("all of %s takes %v, and the OEM partition has %v; see %s",
-				staged[i].Platform.Image(), image.Size, b.Limit, budgetsFile))
+				staged[i].Platform.Image(), image.Size, b.Limit, layoutsFile))
 		}
 	}
 	return b, errors.Join(over...)

@@ -63,6 +63,7 @@ func smallCheckout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
+		"release/profiles/default.yaml": "summary: s\nheadroom: 64 MiB\nimages: 36 MiB\nmax_images: 5\n",
 		"recipes/tool/recipe.yaml": "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\n" +
 			"files: files/\nmax_size: 64 KiB\nunits: {upholds: {multi-user.target: [tool.service]}}\n",
 		"recipes/tool/files/usr/lib/systemd/system/tool.service": "[Unit]\nDescription=tool\n[Service]\nExecStart=/usr/bin/tool\n",

@@ -62,7 +62,7 @@ func (w *workshop) addInitrds(ctx context.Context, m *manifest.Manifest) error {
 			b.Used += largest.Size
 			if b.Left() < 0 {
 				return fmt.Errorf("kernel and initramfs take %v with %s (%v), and the layout has room for %v; see %s",
-					b.Used, largest.Name, largest.Size, b.Limit, budgetsFile)
+					b.Used, largest.Name, largest.Size, b.Limit, layoutsFile)
 			}
 		}
 	}

@@ -19,12 +19,12 @@ type Options struct {
 	Checkout  string    // the directory with recipes/ and platforms/
 	Output    string    // where releases go
 	Cache     string    // what later runs need not make again
-	BaseID    string    // a reference base, or one of Flatcar's releases: a version, a channel, an address, a file
+	BaseID    string    // a reference base, or one of Flatcar's releases: a version, a channel, an address, a file; the profile decides when empty
 	Version   string    // of the release; one of Flatcar's keeps its own
 	Arch      arch.Arch //
-	Profile   string    // in release/budgets.yaml
+	Profile   string    // a name in release/profiles, or the path of a file elsewhere
 	Previous  []string  // manifests of earlier releases or their directories, the oldest first
-	Platforms []string  // ids; all that exist for the architecture when empty
+	Platforms []string  // ids; the profile decides when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
 	Locked    bool      // take everything from lock files, and never look anything up
 	Jobs      int       // how much is done at a time
@@ -43,7 +43,6 @@ type Options struct {
 // The defaults of a run without configuration.
 const (
 	DefaultBase    = "trixie"
-	DefaultProfile = "default"
 	DefaultVersion = "9999.0.0" // higher than any release of Flatcar
 	OutputDir      = "_output"
 	CacheDir       = ".cache"
@@ -58,10 +57,10 @@ func FromEnvironment(checkout string) (Options, error) {
 		Checkout: checkout,
 		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
 		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
-		Profile:  orElse(os.Getenv("PROFILE"), DefaultProfile),
+		Profile:  os.Getenv("PROFILE"),
 		Previous: filepath.SplitList(os.Getenv("PREVIOUS")),
 		Update:   sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
-		BaseID:   orElse(os.Getenv("BASE"), DefaultBase),
+		BaseID:   os.Getenv("BASE"),
 		Version:  os.Getenv("VERSION"),
 		Arch:     arch.AMD64,
 		Jobs:     runtime.NumCPU(),

@@ -66,7 +66,7 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 		},
 		Tools: tools,
 		Go:    golang.Version,
-		Plan:  manifest.Plan{Profile: w.Profile, Budgets: plan.budgets},
+		Plan:  manifest.Plan{Profile: w.profile.Name, Budgets: plan.budgets},
 		Partition: manifest.Partition{
 			File: partitionFile, Filesystem: btrfs.FlatcarFilesystem,
 			RootHash: full.Verity.RootHash, Salt: full.Verity.Salt, UUID: full.Verity.UUID,

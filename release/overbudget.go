@@ -68,7 +68,7 @@ func (e *OverBudgetError) Error() string {
 		fmt.Fprintf(&b, "\nRecipe %s grew by %v since the last release.", g.name, g.by)
 	}
 	fmt.Fprintf(&b, "\nWhat helps: prune files that nothing needs in the recipes named above; place a platform on the OEM partition "+
-		"(placement: in %s); or raise the budget there, in review. Nothing was embedded.", budgetsFile)
+		"(placement: in its profile); or raise the budget there, in review. Nothing was embedded.")
 	return b.String()
 }
 

@@ -43,7 +43,7 @@ func (w *workshop) addUpdates(ctx context.Context, m *manifest.Manifest, staged 
 	}
 	usr, kernel := m.File(partitionFile).Installed(), m.File(kernelFile).Installed()
 	if limit := w.layout.Payload.Bytes; usr.Size > limit {
-		return fmt.Errorf("the partition has %v, and machines take %v; see %s", usr.Size, limit, budgetsFile)
+		return fmt.Errorf("the partition has %v, and machines take %v; see %s", usr.Size, limit, layoutsFile)
 	}
 	m.Payloads = []manifest.Payload{{File: updateFile, Image: usr, Kernel: &kernel}}
 	for i, s := range staged {

@@ -136,7 +136,7 @@ func TestPayloadsKeepToTheLayout(t *testing.T) {
 	w := *made.workshop
 	large := manifest.Manifest{Files: []manifest.File{{Name: partitionFile, Size: size.GiB + 1}}}
 	err := w.addUpdates(t.Context(), &large, nil, fitted{})
-	if err == nil || !strings.Contains(err.Error(), "machines take 1.0 GiB; see release/budgets.yaml") {
+	if err == nil || !strings.Contains(err.Error(), "machines take 1.0 GiB; see release/layouts.yaml") {
 		t.Errorf("a partition above 1 GiB: %v", err)
 	}
 	w.layout.OEMPartition.Bytes = 5 * size.MiB

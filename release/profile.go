@@ -5,24 +5,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/fit"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-const budgetsFile = "release/budgets.yaml"
+const layoutsFile = "release/layouts.yaml"
 
-//go:embed budgets.yaml
-var budgetsYAML []byte
+//go:embed layouts.yaml
+var layoutsYAML []byte
 
-// budgets is what release/budgets.yaml holds.
-type budgets struct {
-	Layouts  map[string]layout          `yaml:"layouts,required"`
-	Bases    map[string]strictyaml.Text `yaml:"bases,required"`
-	Profiles map[string]profile         `yaml:"profiles,required"`
+// layouts is what release/layouts.yaml holds.
+type layouts struct {
+	Layouts map[string]layout          `yaml:"layouts,required"`
+	Bases   map[string]strictyaml.Text `yaml:"bases,required"`
 }
 
 // layout is the room on a kind of machine.
@@ -33,75 +31,34 @@ type layout struct {
 	Boot         recipe.Limit `yaml:"boot,required"` // kernel and initramfs
 }
 
-// profile is what a release makes of the room.
-type profile struct {
-	Line      strictyaml.Line
-	Layout    string               `yaml:"layout"` // instead of the base's
-	Headroom  recipe.Limit         `yaml:"headroom,required"`
-	Images    recipe.Limit         `yaml:"images,required"`
-	MaxImages imageCount           `yaml:"max_images,required"`
-	Placement map[string]placement `yaml:"placement"` // by platform
-}
-
-// imageCount is a number from 1 to 128.
-type imageCount int
-
-// UnmarshalText refuses other numbers.
-func (c *imageCount) UnmarshalText(text []byte) error {
-	n, err := strconv.Atoi(string(text))
-	if err != nil || n < 1 || n > 128 {
-		return fmt.Errorf("%q; wanted a number of images from 1 to 128", text)
+// layoutFor returns the layout that a profile names, or the one of the base.
+func layoutFor(content []byte, p *profiles.Profile, baseID string) (layout, error) {
+	var all layouts
+	if err := strictyaml.Decode(layoutsFile, content, &all).Err(); err != nil {
+		return layout{}, err
 	}
-	*c = imageCount(n)
-	return nil
-}
-
-// placement is where a platform's tools may go, first choice first.
-type placement []fit.Placement
-
-// UnmarshalText reads one place, or several with commas between them.
-func (p *placement) UnmarshalText(text []byte) error {
-	known := []fit.Placement{fit.InUsr, fit.OnOEM, fit.InBothPlaces}
-	for name := range strings.SplitSeq(string(text), ",") {
-		place := fit.Placement(strings.TrimSpace(name))
-		if !slices.Contains(known, place) || slices.Contains(*p, place) {
-			return fmt.Errorf("%q; wanted usr, oem-partition or both, or several of them, such as \"usr, oem-partition\"", text)
-		}
-		*p = append(*p, place)
+	name, where := all.Bases[baseID].Value, "base "+baseID
+	if p.Layout.Value != "" {
+		name, where = p.Layout.Value, fmt.Sprintf("%s:%d", p.File, p.Layout.Line)
 	}
-	return nil
-}
-
-// loadProfile returns the named profile and the layout that it fits a base to. Platforms are the ids that there are.
-func loadProfile(content []byte, name, baseID string, platforms []string) (profile, layout, error) {
-	var all budgets
-	if err := strictyaml.Decode(budgetsFile, content, &all).Err(); err != nil {
-		return profile{}, layout{}, err
-	}
-	chosen, known := all.Profiles[name]
+	room, known := all.Layouts[name]
 	if !known {
-		return profile{}, layout{}, fmt.Errorf("no profile %q in %s; there is %s", name, budgetsFile, names(all.Profiles))
+		return layout{}, fmt.Errorf("%s: no layout %q for %s; there is %s", layoutsFile, name, where, names(all.Layouts))
 	}
-	for id := range chosen.Placement {
-		if !slices.Contains(platforms, id) {
-			return profile{}, layout{}, fmt.Errorf("%s:%d: placement of %q, which is no platform", budgetsFile, chosen.Line, id)
-		}
-	}
-	layoutName := orElse(chosen.Layout, all.Bases[baseID].Value)
-	room, known := all.Layouts[layoutName]
-	if !known {
-		return profile{}, layout{}, fmt.Errorf("%s: no layout %q for base %s in profile %s; there is %s",
-			budgetsFile, layoutName, baseID, name, names(all.Layouts))
-	}
-	return chosen, room, nil
+	return room, nil
 }
 
 func names[T any](m map[string]T) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
 
-// places returns where a platform's tools may go.
-func (p profile) places(id string) placement {
-	if chosen := p.Placement[id]; len(chosen) > 0 {
-		return chosen
+// loadProfile reads the profile that was asked for. What it says of base and platforms holds where nothing else was asked for.
+func (w *workshop) loadProfile() (err error) {
+	name := orElse(w.Profile, profiles.Default)
+	if w.profile, err = profiles.Load(w.Checkout, name, profiles.Known{Platforms: platformIDs(w.catalogue)}); err != nil {
+		return err
 	}
-	return placement{fit.InUsr}
+	w.BaseID = orElse(w.BaseID, orElse(w.profile.Base, DefaultBase))
+	if len(w.Platforms) == 0 {
+		w.Platforms = w.profile.PlatformIDs()
+	}
+	return nil
 }

@@ -73,7 +73,7 @@ func Fit(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.Profile, Budgets: plan.budgets}}
+	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.profile.Name, Budgets: plan.budgets}}
 	describePlan(m, staged, plan)
 	return m, nil
 }

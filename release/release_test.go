@@ -52,7 +52,7 @@ func options(t testing.TB, cache, output string) Options {
 	}
 	return Options{
 		Checkout: checkout, Output: output, Cache: cache,
-		BaseID: DefaultBase, Profile: DefaultProfile, Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
+		Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
 		Progress: progress.To(t.Output()), Log: slog.New(slog.DiscardHandler),
 	}
 }

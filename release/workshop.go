@@ -23,6 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/sign"
 )
 
@@ -31,7 +32,7 @@ type workshop struct {
 	Options
 	catalogue []*platform.Platform // all that there are
 	chosen    []*platform.Platform // those that were asked for
-	profile   profile
+	profile   *profiles.Profile
 	layout    layout
 	downloads *progress.Downloads
 	store     *fetch.Store
@@ -67,7 +68,7 @@ func open(ctx context.Context, o Options) (*workshop, error) {
 func openCached(ctx context.Context, o Options) (*workshop, error) {
 	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
 	var err error
-	if w.named, err = nameBase(o.BaseID); err != nil {
+	if w.named, err = nameBase(orElse(o.BaseID, DefaultBase)); err != nil {
 		return nil, err
 	}
 	err = w.openCache()
@@ -94,7 +95,7 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	if _, err := base.VersionID(w.Version); w.Version != "" && err != nil {
 		return err
 	}
-	if w.profile, w.layout, err = loadProfile(budgetsYAML, w.Profile, w.named.id, platformIDs(w.catalogue)); err != nil {
+	if w.layout, err = layoutFor(layoutsYAML, w.profile, w.named.id); err != nil {
 		return err
 	}
 	if _, err := w.previousReleases(); err != nil {
@@ -126,8 +127,12 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	return w.openImageKey()
 }
 
+// choosePlatforms reads all definitions and the profile, which says what nobody asked for.
 func (w *workshop) choosePlatforms() (err error) {
 	if w.catalogue, err = oem.Definitions(os.DirFS(w.Checkout)); err != nil {
+		return err
+	}
+	if err := w.loadProfile(); err != nil {
 		return err
 	}
 	w.chosen, err = oem.Select(w.catalogue, w.Arch, w.Platforms...)

@@ -66,11 +66,12 @@ func Diff(ctx context.Context, name string) error {
 	return diff.Print(os.Stdout)
 }
 
-// Schema writes the schemas by which editors know the keys of recipes and platforms.
+// Schema writes the schemas by which editors know the keys of recipes, platforms and profiles.
 //
-// They go to recipes/recipe.schema.json and platforms/platform.schema.json, after a change of the Go types.
+// They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json,
+// after a change of the Go types.
 func Schema() error {
-	schemas, err := oem.Schemas(os.DirFS("."))
+	schemas, err := release.Schemas(os.DirFS("."))
 	for name, content := range schemas {
 		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
 	}

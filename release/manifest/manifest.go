@@ -104,7 +104,7 @@ type Content struct {
 
 // Plan is what was chosen so that everything fits.
 type Plan struct {
-	Profile string       `json:"profile"` // of release/budgets.yaml
+	Profile string       `json:"profile"` // its name
 	Budgets []fit.Budget `json:"budgets"`
 }
 

@@ -1,0 +1,165 @@
+// Package profiles reads what a release is composed of: NAME.yaml beside this file, or a file elsewhere.
+//
+// In goes a checkout and a name or a path; out comes the profile, with every mistake of its file by line. Whether the
+// platforms, recipes and files that it names exist is looked at; nothing is fetched.
+package profiles
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// Dir is where a checkout has its profiles, and Default is the name of the one that nobody has to name.
+const (
+	Dir     = "release/profiles"
+	Default = "default"
+)
+
+// Profile is what a release is composed of, and what it makes of the room.
+type Profile struct {
+	Summary   string                     `yaml:"summary,required"`
+	Base      string                     `yaml:"base"`              // the OS release, where BASE does not say another one
+	Platforms []strictyaml.Text          `yaml:"platforms"`         // ids of those whose tools are in it; all when left out
+	Layout    strictyaml.Text            `yaml:"layout"`            // in release/layouts.yaml; the base's when left out
+	Headroom  recipe.Limit               `yaml:"headroom,required"` // kept free in the file system
+	Images    recipe.Limit               `yaml:"images,required"`   // what all embedded images may take together
+	MaxImages Count                      `yaml:"max_images,required"`
+	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; in usr when left out
+
+	Name string `yaml:"-"` // the file's, without suffix
+	File string `yaml:"-"` // for messages
+	Dir  string `yaml:"-"` // that the files it names are relative to
+}
+
+// Count is how many images a platform may activate.
+type Count int
+
+const maxCount = 128
+
+// UnmarshalText refuses what is not a number from 1 to 128.
+func (c *Count) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 1 || n > maxCount {
+		return fmt.Errorf("%q; wanted a number of images from 1 to %d", text, maxCount)
+	}
+	*c = Count(n)
+	return nil
+}
+
+// Places is where a platform's tools may go, first choice first.
+type Places []fit.Placement
+
+var places = []fit.Placement{fit.InUsr, fit.OnOEM, fit.InBothPlaces}
+
+// UnmarshalText reads one place, or several with commas between them.
+func (p *Places) UnmarshalText(text []byte) error {
+	for name := range strings.SplitSeq(string(text), ",") {
+		place := fit.Placement(strings.TrimSpace(name))
+		if !slices.Contains(places, place) || slices.Contains(*p, place) {
+			return fmt.Errorf("%q; wanted usr, oem-partition or both, or several of them, such as \"usr, oem-partition\"", text)
+		}
+		*p = append(*p, place)
+	}
+	return nil
+}
+
+// Of returns where a platform's tools may go.
+func (p *Profile) Of(platform string) Places {
+	for id, chosen := range p.Placement {
+		if id.Value == platform {
+			return chosen
+		}
+	}
+	return Places{fit.InUsr}
+}
+
+// PlatformIDs are those that the profile names.
+func (p *Profile) PlatformIDs() []string {
+	var ids []string
+	for _, id := range p.Platforms {
+		ids = append(ids, id.Value)
+	}
+	return ids
+}
+
+// Load reads a profile of a checkout by its name, or one elsewhere by the path of its file. Known is what there is to be named.
+func Load(checkout, name string, known Known) (*Profile, error) {
+	p := &Profile{Name: name, File: path.Join(Dir, name+".yaml"), Dir: filepath.Join(checkout, Dir)}
+	file := filepath.Join(checkout, p.File)
+	if isPath(name) {
+		p.Name, p.File, p.Dir = strings.TrimSuffix(filepath.Base(name), ".yaml"), name, filepath.Dir(name)
+		file = name
+	} else if !validName.MatchString(name) {
+		return nil, fmt.Errorf("no profile %q; wanted a name in %s or the path of a file", name, Dir)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("no profile %q: %w; %s has %s", name, err, Dir, strings.Join(Names(os.DirFS(checkout)), ", "))
+	}
+	mistakes := strictyaml.Decode(p.File, content, p)
+	return p, append(mistakes, p.check(known)...).Err()
+}
+
+// isPath tells paths from names.
+func isPath(name string) bool {
+	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".yaml")
+}
+
+// Names returns the profiles of a checkout.
+func Names(checkout fs.FS) []string {
+	var names []string
+	files, err := fs.Glob(checkout, path.Join(Dir, "*.yaml"))
+	if err != nil {
+		return nil // the pattern is fixed
+	}
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(path.Base(file), ".yaml"))
+	}
+	return names
+}
+
+// Known is what a profile may name.
+type Known struct {
+	Platforms []string // ids
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+-]*$`)
+
+// check finds what strictyaml does not see.
+func (p *Profile) check(known Known) strictyaml.Mistakes {
+	c := checker{profile: p, known: known}
+	for _, id := range p.Platforms {
+		c.platform(id, "platforms")
+	}
+	for id := range p.Placement {
+		c.platform(id, "placement")
+	}
+	return c.mistakes
+}
+
+type checker struct {
+	profile  *Profile
+	known    Known
+	mistakes strictyaml.Mistakes
+}
+
+func (c *checker) add(line strictyaml.Line, format string, args ...any) {
+	c.mistakes = append(c.mistakes, strictyaml.Mistake{File: c.profile.File, Line: max(line, 1), Text: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) platform(id strictyaml.Text, key string) {
+	if !slices.Contains(c.known.Platforms, id.Value) {
+		c.add(id.Line, "%s: %q is no platform; wanted one of %s", key, id, strings.Join(c.known.Platforms, ", "))
+	}
+}

@@ -1,0 +1,26 @@
+package profiles
+
+import (
+	"io/fs"
+	"reflect"
+
+	"github.com/flatcar/oem-sysext/oem/schema"
+)
+
+// SchemaFile is the schema by which editors know the keys of profiles, in a checkout.
+const SchemaFile = Dir + "/profile.schema.json"
+
+// Schema returns the content of the schema file of a checkout.
+func Schema(checkout fs.FS) ([]byte, error) {
+	return schema.For(reflect.TypeFor[Profile](), checkout, "Profile")
+}
+
+// JSONSchema says what a number of images is.
+func (Count) JSONSchema() map[string]any {
+	return map[string]any{"pattern": "^[0-9]+$", "minimum": 1, "maximum": maxCount}
+}
+
+// JSONSchema says what places are.
+func (Places) JSONSchema() map[string]any {
+	return map[string]any{"pattern": "^(usr|oem-partition|both)( *, *(usr|oem-partition|both))*$"}
+}

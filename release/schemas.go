@@ -1,0 +1,18 @@
+package release
+
+import (
+	"io/fs"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/release/profiles"
+)
+
+// Schemas returns the contents of all schema files of a checkout, by name.
+func Schemas(checkout fs.FS) (map[string][]byte, error) {
+	schemas, err := oem.Schemas(checkout)
+	if err != nil {
+		return nil, err
+	}
+	schemas[profiles.SchemaFile], err = profiles.Schema(checkout)
+	return schemas, err
+}
