@@ -50,10 +50,16 @@ func options(t testing.TB, cache, output string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := optionsIn(cache, output, t.Output())
+	o.Checkout = checkout
+	return o
+}
+
+func optionsIn(cache, output string, log io.Writer) Options {
 	return Options{
-		Checkout: checkout, Output: output, Cache: cache,
+		Output: output, Cache: cache,
 		Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
-		Progress: progress.To(t.Output()), Log: slog.New(slog.DiscardHandler),
+		Progress: progress.To(log), Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -84,6 +90,13 @@ func theRelease(t testing.TB) {
 }
 
 func TestMain(m *testing.M) {
+	if dirs := os.Getenv(envAssembles); dirs != "" {
+		if err := assembleInChild(dirs); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if made.workshop != nil {
 		made.workshop.close()

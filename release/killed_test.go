@@ -1,0 +1,138 @@
+package release
+
+import (
+	"context"
+	stdflag "flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/base"
+)
+
+var kills = stdflag.Int("kills", 2, "how many runs TestReleaseIsKilled kills, each one later than the one before")
+
+// envAssembles is set in a child of TestReleaseIsKilled: the directories of checkout, cache and output.
+const envAssembles = "RELEASE_TEST_ASSEMBLES"
+
+// smallOptions make a release of one small tool on the reference base.
+func smallOptions(checkout, cache, output string) Options {
+	o := optionsIn(cache, output, os.Stderr)
+	o.Checkout = checkout
+	return o
+}
+
+func assembleInChild(dirs string) error {
+	named := strings.Split(dirs, ":")
+	_, err := Assemble(context.Background(), smallOptions(named[0], named[1], named[2]))
+	return err
+}
+
+// TestReleaseIsKilled kills runs that make a release, each of another tool, so that they cannot take results of each other.
+// The release directory must have a whole release at any time, and after one more run there is no device, mount or scratch
+// of the killed ones.
+func TestReleaseIsKilled(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), "go")...)
+	checkout, cache, output := smallCheckout(t), cacheWithBase(t), t.TempDir()
+	o := smallOptions(checkout, cache, output)
+	// assemble makes the n-th release, or is killed, and tells how long that took.
+	assemble := func(n int, limit time.Duration) (took time.Duration, killed bool) {
+		t.Helper()
+		tool := fmt.Appendf(nil, "#!/bin/sh\nexec sleep %d\n", n)
+		if err := os.WriteFile(filepath.Join(checkout, "recipes/tool/files/usr/bin/tool"), tool, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		child := exec.CommandContext(ctx, os.Args[0])
+		child.Env = append(os.Environ(), envAssembles+"="+strings.Join([]string{checkout, cache, output}, ":"))
+		child.Stderr = t.Output()
+		start := time.Now()
+		err := child.Run()
+		killed = child.ProcessState != nil && child.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+		if err != nil && !killed {
+			t.Fatal(err)
+		}
+		return time.Since(start), killed
+	}
+	whole, _ := assemble(0, time.Hour)
+	last := checkedSums(t, o)
+	for n := 1; n <= *kills; n++ {
+		limit := whole * time.Duration(n) / time.Duration(*kills+1)
+		_, killed := assemble(n, limit)
+		sums := checkedSums(t, o)
+		if killed != (sums == last) {
+			t.Errorf("after %v of %v: killed is %v, and there is another release: %v", limit, whole, killed, sums != last)
+		}
+		last = sums
+	}
+	if _, killed := assemble(*kills+1, time.Hour); killed || checkedSums(t, o) == last {
+		t.Error("the run after all killed ones made no release of its own")
+	}
+	nothingLeft(t, cache)
+}
+
+// cacheWithBase is a cache with the tools and bases of the one that all tests share, and nothing made of them.
+func cacheWithBase(t *testing.T) string {
+	t.Helper()
+	shared, own := toolroottest.Cache(t), t.TempDir()
+	theRelease(t) // so that tools and base are there
+	for _, pattern := range []string{"tools-*", "base-*", "downloads"} {
+		dirs, err := filepath.Glob(filepath.Join(shared, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range dirs {
+			if err := os.Symlink(dir, filepath.Join(own, filepath.Base(dir))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return own
+}
+
+// checkedSums lets sha256sum check the release and returns the digest of what it was told.
+func checkedSums(t *testing.T, o Options) digest.SHA256 {
+	t.Helper()
+	sums := filepath.Join(o.Dir(), sumsFile)
+	err := run.Run(t.Context(), run.Cmd{
+		Program: "sha256sum", Args: []string{"--quiet", "--strict", "--check", sums}, Dir: o.Dir(), Env: run.HostEnv("PATH"),
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	d, _, err := digest.OfFile(sums)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// nothingLeft checks that no device is attached to a file below a directory, that nothing is mounted there, and that no
+// run has scratch there.
+func nothingLeft(t *testing.T, cache string) {
+	t.Helper()
+	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(devices, "/proc/self/mountinfo") {
+		content, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(content), cache) { // a device may be gone by now
+			t.Errorf("%s has %s", path, content)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(cache, "scratch/*")); err != nil || len(left) > 0 {
+		t.Errorf("scratch is left: %v, %v", left, err)
+	}
+}
