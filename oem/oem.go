@@ -125,15 +125,20 @@ func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 
 // Stage makes the trees of platforms, in their order.
 func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]Staged, error) {
-	resolved, err := f.resolve(ctx, recipesOf(platforms))
-	if err != nil {
-		return nil, err
-	}
-	made, err := f.buildRecipes(ctx, resolved)
+	made, err := f.Recipes(ctx, RecipesOf(platforms))
 	if err != nil {
 		return nil, err
 	}
 	return f.stage(ctx, platforms, made)
+}
+
+// Recipes makes the trees of recipes, for which no platform is needed.
+func (f *Factory) Recipes(ctx context.Context, recipes []*recipe.Recipe) (map[*recipe.Recipe]Made, error) {
+	resolved, err := f.resolve(ctx, recipes)
+	if err != nil {
+		return nil, err
+	}
+	return f.buildRecipes(ctx, resolved)
 }
 
 // Layers splits the trees of platforms: each one's own layer, in their order, then the shared ones.
@@ -161,8 +166,8 @@ func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
 	return layers, nil
 }
 
-// recipesOf returns the recipes of all platforms, each once.
-func recipesOf(platforms []*platform.Platform) []*recipe.Recipe {
+// RecipesOf returns the recipes of all platforms, each once.
+func RecipesOf(platforms []*platform.Platform) []*recipe.Recipe {
 	var recipes []*recipe.Recipe
 	for _, p := range platforms {
 		for _, r := range p.Recipes {

@@ -114,9 +114,9 @@ func copyWhole(from, to string) (err error) {
 // diskImage makes the base's disk image with the release's partition in its first slot and the kernel that boots it.
 // Nothing else of the disk changes, least of all its partition table.
 func (w *workshop) diskImage(ctx context.Context, p partition, k bootable) (manifest.File, error) {
-	inputs := []any{w.base.Disk, p.SHA256, k.SHA256, w.Epoch.Unix(), w.tools.Versions(esp.Tools...)}
-	there := func(f manifest.File) bool { return w.blobs.Has(f.SHA256, int64(f.Size)) }
-	return store.Memo(w.results, "disk", inputs, there, func() (manifest.File, error) {
+	inputs := []any{w.cacheName(w.base.Disk), p.SHA256, k.SHA256, w.Epoch.Unix(), w.tools.Versions(esp.Tools...)}
+	names := func(f manifest.File) []store.Blob { return blobs(f.Installed()) }
+	return store.Memo(ctx, w.results, "disk", inputs, names, func() (manifest.File, error) {
 		path := filepath.Join(w.scratch.Dir, "disk")
 		if err := copyWhole(w.base.Disk, path); err != nil {
 			return manifest.File{}, err

@@ -126,8 +126,7 @@ func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged 
 
 // ladder returns the rungs that the base's kernel reads and the tool root makes.
 func (w *workshop) ladder(ctx context.Context) ([]pack.Rung, error) {
-	always := func(pack.Writers) bool { return true }
-	writers, err := store.Memo(w.results, "writers", w.tools.Versions(pack.Tools...), always, func() (pack.Writers, error) {
+	writers, err := store.Memo(ctx, w.results, "writers", w.tools.Versions(pack.Tools...), store.Nothing, func() (pack.Writers, error) {
 		return pack.Detect(ctx, w.tools)
 	})
 	return pack.Ladder(w.Arch, w.target.Kernel, writers), err
@@ -311,8 +310,7 @@ func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
 // cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
 func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
 	inputs := []any{f.empty.SHA256, packed.SHA256, compressorVersion()}
-	always := func(size.Bytes) bool { return true }
-	return store.Memo(f.results, "cost", inputs, always, func() (size.Bytes, error) {
+	return store.Memo(ctx, f.results, "cost", inputs, store.Nothing, func() (size.Bytes, error) {
 		f.editing.Lock()
 		defer f.editing.Unlock()
 		dir, err := os.MkdirTemp(f.scratch.Dir, "cost.")
@@ -333,7 +331,7 @@ func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, erro
 // emptyPartition has a file system without files, but for the directory that images go to.
 func (w *workshop) emptyPartition(ctx context.Context) (partition, error) {
 	inputs := []any{time.Unix(0, 0), w.tools.Versions(btrfsTools...), compressorVersion()}
-	return store.Memo(w.results, "empty", inputs, w.there, func() (partition, error) {
+	return store.Memo(ctx, w.results, "empty", inputs, partition.blobs, func() (partition, error) {
 		return w.makePartition(ctx, func(path string) error {
 			source, err := os.MkdirTemp(w.scratch.Dir, "empty.")
 			if err != nil {

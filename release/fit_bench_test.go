@@ -20,7 +20,7 @@ func cold(b *testing.B) *workshop {
 	b.Helper()
 	w := *made.workshop
 	var err error
-	if w.results, err = store.OpenResults(b.TempDir()); err != nil {
+	if w.results, err = store.OpenResults(b.TempDir(), w.blobs, nil); err != nil {
 		b.Fatal(err)
 	}
 	return &w

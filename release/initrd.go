@@ -195,7 +195,7 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 		if f.suffix == stubForm {
 			image = signed.Image
 		}
-		file, err := w.writeForm(p.Image(), f, image)
+		file, err := w.writeForm(ctx, p.Image(), f, image)
 		if err != nil {
 			return made, err
 		}
@@ -307,9 +307,9 @@ func (w *workshop) forms(p *platform.Platform, host *initrd.Host) ([]form, error
 }
 
 // writeForm writes an archive to the blobs.
-func (w *workshop) writeForm(name string, f form, image pack.Image) (manifest.File, error) {
+func (w *workshop) writeForm(ctx context.Context, name string, f form, image pack.Image) (manifest.File, error) {
 	inputs := []any{name, f.suffix, f.inputs, image.SHA256, w.Epoch.Unix(), compressorVersion()}
-	made, err := store.Memo(w.results, "initrd", inputs, w.has, func() (made manifest.Installed, err error) {
+	made, err := store.Memo(ctx, w.results, "initrd", inputs, blobs, func() (made manifest.Installed, err error) {
 		content, err := os.Open(w.blobs.Path(image.SHA256))
 		if err != nil {
 			return made, err

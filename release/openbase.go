@@ -46,7 +46,7 @@ func (w *workshop) openBase(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.target, err = w.describeBase()
+	w.target, err = w.describeBase(ctx)
 	return err
 }
 
@@ -57,6 +57,7 @@ func (w *workshop) referenceBase(ctx context.Context) (base.Base, error) {
 	}
 	options := base.Options{
 		CacheDir:    w.Cache,
+		Results:     w.results,
 		Arch:        string(w.Arch),
 		Version:     w.Version,
 		Sources:     w.suite.SourceLines(),
@@ -96,10 +97,9 @@ func (w *workshop) flatcarBase(ctx context.Context) (base.Base, error) {
 }
 
 // describeBase reads what building needs to know of the base.
-func (w *workshop) describeBase() (*target.Base, error) {
-	always := func(tree.Tree) bool { return true }
+func (w *workshop) describeBase(ctx context.Context) (*target.Base, error) {
 	// The directory's name has the digest of all that the base was made from.
-	usr, err := store.Memo(w.results, "base-tree", w.base.Usr, always, func() (tree.Tree, error) {
+	usr, err := store.Memo(ctx, w.results, "base-tree", w.cacheName(w.base.Usr), store.Nothing, func() (tree.Tree, error) {
 		scanned, err := tree.Scan(w.base.Usr, digest.OfReader)
 		return scanned.Below("/usr"), err
 	})

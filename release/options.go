@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
@@ -26,9 +27,12 @@ type Options struct {
 	Previous  []string  // manifests of earlier releases or their directories, the oldest first
 	Platforms []string  // ids; the profile decides when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
-	Locked    bool      // take everything from lock files, and never look anything up
-	Jobs      int       // how much is done at a time
-	Progress  *progress.Display
+	// Caches that other machines share, directories or addresses: those that are read, in this order, and one that is written to.
+	RemoteCache      []string
+	RemoteCacheWrite string
+	Locked           bool // take everything from lock files, and never look anything up
+	Jobs             int  // how much is done at a time
+	Progress         *progress.Display
 	// What update payloads are signed with; the development key of the cache when there is none.
 	Update sign.Files
 	// How extension images lie on disk: what fits the base when empty.
@@ -49,16 +53,17 @@ const (
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
+// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, REMOTE_CACHE (with blanks between), REMOTE_CACHE_WRITE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
 // IMAGES, SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES, UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
 	o := Options{
-		Checkout: checkout,
-		Output:   orElse(os.Getenv("OUTPUT"), OutputDir),
-		Cache:    orElse(os.Getenv("CACHE"), CacheDir),
-		Profile:  os.Getenv("PROFILE"),
-		Previous: filepath.SplitList(os.Getenv("PREVIOUS")),
+		Checkout:    checkout,
+		Output:      orElse(os.Getenv("OUTPUT"), OutputDir),
+		Cache:       orElse(os.Getenv("CACHE"), CacheDir),
+		Profile:     os.Getenv("PROFILE"),
+		Previous:    filepath.SplitList(os.Getenv("PREVIOUS")),
+		RemoteCache: strings.Fields(os.Getenv("REMOTE_CACHE")), RemoteCacheWrite: os.Getenv("REMOTE_CACHE_WRITE"),
 		Update:   sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
 		BaseID:   os.Getenv("BASE"),
 		Version:  os.Getenv("VERSION"),

@@ -36,7 +36,7 @@ type verityData struct {
 	UUID     string
 }
 
-func (w *workshop) there(p partition) bool { return w.blobs.Has(p.SHA256, p.Size) }
+func (p partition) blobs() []store.Blob { return []store.Blob{{SHA256: p.SHA256, Size: p.Size}} }
 
 // btrfsTools make the empty file system.
 var btrfsTools = []string{"btrfs-progs"}
@@ -63,8 +63,8 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 	if w.base.Image != "" {
 		return w.strip(ctx)
 	}
-	inputs := []any{w.base.Usr, w.Epoch.Unix(), w.tools.Versions(btrfsTools...), compressorVersion()}
-	return store.Memo(w.results, "format", inputs, w.there, func() (partition, error) {
+	inputs := []any{w.cacheName(w.base.Usr), w.Epoch.Unix(), w.tools.Versions(btrfsTools...), compressorVersion()}
+	return store.Memo(ctx, w.results, "format", inputs, partition.blobs, func() (partition, error) {
 		id := digest.Of([]byte("file system of " + w.base.ID + " " + w.base.Version + " " + w.base.Arch))
 		return w.makePartition(ctx, func(path string) error {
 			return w.timed("file system of the base", func() error {
@@ -87,8 +87,8 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 	for _, file := range activate.System(nil) {
 		paths = append(paths, file.Path)
 	}
-	inputs := []any{w.base.Image, paths, w.Epoch.Unix(), compressorVersion()}
-	return store.Memo(w.results, "pristine", inputs, w.there, func() (partition, error) {
+	inputs := []any{w.cacheName(w.base.Image), paths, w.Epoch.Unix(), compressorVersion()}
+	return store.Memo(ctx, w.results, "pristine", inputs, partition.blobs, func() (partition, error) {
 		return w.makePartition(ctx, func(path string) error {
 			return w.timed("partition of the base", func() error { return embed.Strip(ctx, w.base.Image, path, paths, w.Epoch) })
 		})
@@ -109,7 +109,7 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 		}
 	}
 	inputs := []any{empty.SHA256, content, w.Epoch.Unix(), compressorVersion()}
-	return store.Memo(w.results, "embed", inputs, w.there, func() (partition, error) {
+	return store.Memo(ctx, w.results, "embed", inputs, partition.blobs, func() (partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {
 			return partition{}, err
@@ -136,10 +136,15 @@ func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.Fi
 		SHA256 digest.SHA256
 		Size   int64
 	}
-	there := func(s stage) bool { return s == stage{} || w.blobs.Has(s.SHA256, s.Size) }
+	names := func(s stage) []store.Blob {
+		if s == (stage{}) {
+			return nil
+		}
+		return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
+	}
 	added := append(activate.Initrd(), w.certificates("usr/")...)
 	inputs := []any{empty.SHA256, added, w.Epoch.Unix(), w.tools.Versions(activate.Tools...)}
-	made, err := store.Memo(w.results, "second-stage", inputs, there, func() (s stage, err error) {
+	made, err := store.Memo(ctx, w.results, "second-stage", inputs, names, func() (s stage, err error) {
 		dir, err := os.MkdirTemp(w.scratch.Dir, "stage.")
 		if err != nil {
 			return s, err

@@ -82,7 +82,7 @@ func (w *workshop) addPayload(ctx context.Context, m *manifest.Manifest, p manif
 	if err != nil {
 		return err
 	}
-	signed, err := store.Memo(w.results, "signed", []any{body.SHA256, signatures}, w.has, func() (manifest.Installed, error) {
+	signed, err := store.Memo(ctx, w.results, "signed", []any{body.SHA256, signatures}, blobs, func() (manifest.Installed, error) {
 		f, err := os.Open(w.blobs.Path(body.SHA256))
 		if err != nil {
 			return manifest.Installed{}, err
@@ -98,13 +98,15 @@ func (w *workshop) addPayload(ctx context.Context, m *manifest.Manifest, p manif
 	return w.addFile(m, p.File+sumSuffix, strings.NewReader(fmt.Sprintf("%v  %s\n", signed.SHA256, p.File)))
 }
 
-func (w *workshop) has(i manifest.Installed) bool { return w.blobs.Has(i.SHA256, int64(i.Size)) }
+func blobs(i manifest.Installed) []store.Blob {
+	return []store.Blob{{SHA256: i.SHA256, Size: int64(i.Size)}}
+}
 
 // payloadBody makes a payload but for its signatures, which are the only part that depends on the key, its length apart.
 func (w *workshop) payloadBody(ctx context.Context, p manifest.Payload) (manifest.Installed, error) {
 	key := w.updateKey.Public()
 	inputs := []any{p.Image, p.Kernel, key.Size(), w.tools.Versions(payload.Tools...), compressorVersion()}
-	return store.Memo(w.results, "payload", inputs, w.has, func() (made manifest.Installed, err error) {
+	return store.Memo(ctx, w.results, "payload", inputs, blobs, func() (made manifest.Installed, err error) {
 		step := w.Progress.Bytes(p.File, int64(p.Image.Size))
 		defer step.End()
 		image, err := os.Open(w.blobs.Path(p.Image.SHA256))

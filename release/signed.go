@@ -83,9 +83,9 @@ func (w *workshop) signImage(ctx context.Context, name string, packed pack.Image
 	if key == nil {
 		return onDisk{Image: packed}, nil
 	}
-	there := func(i onDisk) bool { return w.blobs.Has(i.SHA256, int64(i.Size)) }
+	names := func(i onDisk) []store.Blob { return []store.Blob{{SHA256: i.SHA256, Size: int64(i.Size)}} }
 	inputs := []any{packed, w.Arch, key.Certificate().Raw}
-	return store.Memo(w.results, "signed image", inputs, there, func() (onDisk, error) {
+	return store.Memo(ctx, w.results, "signed image", inputs, names, func() (onDisk, error) {
 		data, err := os.Open(w.blobs.Path(packed.SHA256))
 		if err != nil {
 			return onDisk{}, err

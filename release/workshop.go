@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem"
@@ -173,9 +174,17 @@ func (w *workshop) openCache() error {
 	if w.blobs, err = store.OpenBlobs(filepath.Join(cache, "blobs"), w.scratch.Dir); err != nil {
 		return err
 	}
-	w.results, err = store.OpenResults(filepath.Join(cache, "results"))
+	shared, err := store.OpenShared(w.RemoteCache, w.RemoteCacheWrite, w.Log)
+	if err != nil {
+		return fmt.Errorf("REMOTE_CACHE, REMOTE_CACHE_WRITE: %w", err)
+	}
+	w.results, err = store.OpenResults(filepath.Join(cache, "results"), w.blobs, shared)
 	return err
 }
+
+// cacheName returns the name of a file or directory of the cache, wherever that lies. Directories are named after the digest of
+// what they were made from.
+func (w *workshop) cacheName(path string) string { return strings.TrimPrefix(path, w.Cache) }
 
 // close removes what is unfinished.
 func (w *workshop) close() {
@@ -220,7 +229,7 @@ func (w *workshop) openTools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.tools, err = toolroot.Open(ctx, toolroot.Options{CacheDir: w.Cache, Release: suite, Epoch: suite.SuiteDate(), Log: w.Log})
+	w.tools, err = toolroot.Open(ctx, toolroot.Options{CacheDir: w.Cache, Results: w.results, Release: suite, Epoch: suite.SuiteDate(), Log: w.Log})
 	return err
 }
 
@@ -231,7 +240,7 @@ func (w *workshop) scriptTools(ctx context.Context, suite string, packages []str
 		return nil, err
 	}
 	return toolroot.Open(ctx, toolroot.Options{
-		CacheDir: w.Cache, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: w.Log,
+		CacheDir: w.Cache, Results: w.results, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: w.Log,
 	})
 }
 

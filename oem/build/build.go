@@ -105,19 +105,19 @@ func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 }
 
 func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
-	there := func(t tree.Tree) bool {
+	names := func(t tree.Tree) (named []store.Blob) {
 		for _, e := range t {
-			if e.Type == tree.File && !b.Blobs.Has(e.SHA256, e.Size) {
-				return false
+			if e.Type == tree.File {
+				named = append(named, store.Blob{SHA256: e.SHA256, Size: e.Size})
 			}
 		}
-		return true
+		return named
 	}
 	key, err := b.key(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}
-	made, err := store.Memo(b.Results, "tree", key, there, func() (tree.Tree, error) { return b.make(ctx, r) })
+	made, err := store.Memo(ctx, b.Results, "tree", key, names, func() (tree.Tree, error) { return b.make(ctx, r) })
 	if err != nil {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}

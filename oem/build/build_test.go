@@ -45,7 +45,7 @@ func builder(t *testing.T, dir string) (*Builder, *recipe.Recipe) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := store.OpenResults(t.TempDir())
+	results, err := store.OpenResults(t.TempDir(), blobs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func fetching(t *testing.T, definition string) (*Builder, *recipe.Recipe) {
 
 func problems(t *testing.T, b *Builder, content tree.Tree) []string {
 	t.Helper()
-	results, err := store.OpenResults(t.TempDir())
+	results, err := store.OpenResults(t.TempDir(), b.Blobs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

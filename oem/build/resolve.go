@@ -141,8 +141,7 @@ func (b *Builder) closure(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]de
 		status, without = nil, append(slices.Clone(d.Without), glibc...)
 	}
 	inputs := []any{release.Fingerprint, digest.Of(status), names, without}
-	always := func([]debian.Package) bool { return true }
-	return store.Memo(b.Results, "closure", inputs, always, func() ([]debian.Package, error) {
+	return store.Memo(ctx, b.Results, "closure", inputs, store.Nothing, func() ([]debian.Package, error) {
 		return solve(ctx, release, status, names, without)
 	})
 }

@@ -111,7 +111,7 @@ func (w *world) without(name string) {
 // problems checks the image, with the directories that its files lie in.
 func (w *world) problems() []string {
 	w.Helper()
-	results, err := store.OpenResults(w.TempDir())
+	results, err := store.OpenResults(w.TempDir(), w.blobs, nil)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -397,7 +397,7 @@ func diagnostics(t *testing.T, loader string) []string {
 func TestResultsAreKept(t *testing.T) {
 	w := newWorld(t)
 	w.file("/usr/bin/script", "#!/usr/bin/python3\n")
-	results, err := store.OpenResults(t.TempDir())
+	results, err := store.OpenResults(t.TempDir(), w.blobs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

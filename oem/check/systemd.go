@@ -47,8 +47,7 @@ func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	if _, has := c.base.Usr.Find("/usr/bin/systemd-analyze"); !has || !isNative {
 		return nil, nil
 	}
-	always := func([]string) bool { return true }
-	known, err := store.Memo(c.results, "check-base", []any{revision, c.digest}, always, func() ([]string, error) {
+	known, err := store.Memo(ctx, c.results, "check-base", []any{revision, c.digest}, store.Nothing, func() ([]string, error) {
 		return c.judge(ctx, nil, unitsOf(c.base.Usr))
 	})
 	if err != nil {

@@ -74,13 +74,13 @@ func (s *Store) get(ctx context.Context, client *retryablehttp.Client, address s
 	}
 	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, withoutAddress(err)
+		return nil, WithoutAddress(err)
 	}
 	header.Set("User-Agent", "oem-sysext")
 	request.Header = header
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, withoutAddress(err)
+		return nil, WithoutAddress(err)
 	}
 	return response, nil
 }
@@ -118,8 +118,8 @@ func redactAll(addresses []string) string {
 	return strings.Join(shown, ", ")
 }
 
-// withoutAddress unwraps the errors of net/http, which name the whole address, also one that a redirect gave.
-func withoutAddress(err error) error {
+// WithoutAddress unwraps the errors of net/http, which name the whole address, also one that a redirect gave.
+func WithoutAddress(err error) error {
 	var withAddress *url.Error
 	for errors.As(err, &withAddress) {
 		err = withAddress.Err
@@ -145,7 +145,7 @@ func (r *stallReader) Read(p []byte) (int, error) {
 		if cause := context.Cause(r.ctx); cause != nil {
 			err = cause
 		}
-		err = fmt.Errorf("%w: %w", errCut, withoutAddress(err))
+		err = fmt.Errorf("%w: %w", errCut, WithoutAddress(err))
 	}
 	return n, err
 }

@@ -50,8 +50,8 @@ type Packer struct {
 // Image packs a tree at a rung, or returns what an earlier run packed.
 func (p *Packer) Image(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
 	inputs := []any{t, rung, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
-	there := func(image Image) bool { return p.Blobs.Has(image.SHA256, int64(image.Size)) }
-	return store.Memo(p.Results, "pack", inputs, there, func() (Image, error) { return p.pack(ctx, t, rung) })
+	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
+	return store.Memo(ctx, p.Results, "pack", inputs, names, func() (Image, error) { return p.pack(ctx, t, rung) })
 }
 
 func (p *Packer) pack(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {

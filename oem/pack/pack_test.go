@@ -29,7 +29,7 @@ func packer(t *testing.T, tools *toolroot.Root) *Packer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := store.OpenResults(filepath.Join(dir, "results"))
+	results, err := store.OpenResults(filepath.Join(dir, "results"), blobs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

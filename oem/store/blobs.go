@@ -5,6 +5,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,6 +50,23 @@ func (b *Blobs) Add(r io.Reader) (digest.SHA256, int64, error) {
 		return digest.SHA256{}, 0, err
 	}
 	return d, n, b.adopt(f.Name(), d)
+}
+
+// take keeps what r has, if that is the blob.
+func (b *Blobs) take(r io.Reader, want Blob) error {
+	f, err := os.CreateTemp(b.scratch, "blob.")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	got, n, err := digest.OfReader(io.TeeReader(io.LimitReader(r, want.Size+1), f))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if n != want.Size || got != want.SHA256 {
+		return fmt.Errorf("has %d bytes or more, with the digest %v; wanted %d and %v", n, got, want.Size, want.SHA256)
+	}
+	return b.adopt(f.Name(), want.SHA256)
 }
 
 // AddFile is Add for a file of the same file system, which is moved into the store.

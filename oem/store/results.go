@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,22 +13,67 @@ import (
 )
 
 // Results keeps what steps returned under the digest of the step's name and inputs.
-type Results struct{ dir string }
-
-// OpenResults opens the results in a directory, which is made when it is not there.
-func OpenResults(dir string) (*Results, error) {
-	return &Results{dir: dir}, os.MkdirAll(dir, 0o755)
+type Results struct {
+	dir    string
+	blobs  *Blobs
+	shared *Shared
 }
 
-// Memo returns what the step returned before for the same inputs, as long as usable agrees
-// (it is asked whether the blobs that a result names are still there); otherwise it runs the step and keeps the result.
-// Inputs must name everything that the result depends on.
-func Memo[T any](r *Results, step string, inputs any, usable func(T) bool, run func() (T, error)) (T, error) {
+// OpenResults opens the results in a directory, which is made when it is not there. They name blobs, and may come from, and go to,
+// caches that other machines share, where there are some.
+func OpenResults(dir string, blobs *Blobs, shared *Shared) (*Results, error) {
+	return &Results{dir, blobs, shared}, os.MkdirAll(dir, 0o755)
+}
+
+// Blob is content that a result names.
+type Blob struct {
+	SHA256 digest.SHA256
+	Size   int64
+}
+
+// Memo returns what the step returned before for the same inputs, here or on a machine that shares its results, if the blobs that
+// it names can be had; otherwise it runs the step and keeps the result.
+// Inputs must name everything that the result depends on, and neither they nor the result anything of this machine.
+func Memo[T any](ctx context.Context, r *Results, step string, inputs any, names func(T) []Blob, run func() (T, error)) (T, error) {
+	usable := func(result T) bool { return r.shared.complete(ctx, r.blobs, names(result)) }
 	key, err := digest.OfInputs([]any{step, inputs})
 	if err != nil {
 		var none T
 		return none, err
 	}
+	result, err := local(r, step, key, usable, func() (T, error) {
+		if encoded, found := r.shared.result(ctx, key); found {
+			var result T
+			if json.Unmarshal(encoded, &result) == nil && usable(result) {
+				return result, nil
+			}
+		}
+		return run()
+	})
+	if err != nil || !r.shared.lacks(ctx, key) {
+		return result, err
+	}
+	encoded, err := json.Marshal(result)
+	if err == nil {
+		r.shared.share(ctx, r.blobs, key, encoded, names(result))
+	}
+	return result, err
+}
+
+// Nothing says that a result names no blobs.
+func Nothing[T any](T) []Blob { return nil }
+
+// Local is Memo for results that are of use on this machine only, such as paths: as long as usable agrees.
+func Local[T any](r *Results, step string, inputs any, usable func(T) bool, run func() (T, error)) (T, error) {
+	key, err := digest.OfInputs([]any{step, inputs})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return local(r, step, key, usable, run)
+}
+
+func local[T any](r *Results, step string, key digest.SHA256, usable func(T) bool, run func() (T, error)) (T, error) {
 	path := filepath.Join(r.dir, fmt.Sprintf("%s-%s", step, key))
 	if kept, ok := read[T](path); ok && usable(kept) {
 		return kept, nil

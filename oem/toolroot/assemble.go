@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/store"
 )
 
 // Suite is the Debian suite that the pipeline's own tools come from.
@@ -30,7 +30,8 @@ var packages = []string{
 
 // Options say where the tools come from and where the root is kept.
 type Options struct {
-	CacheDir string          // must exist
+	CacheDir string // must exist
+	Results  *store.Results
 	Release  *debian.Release // for the host's architecture
 	Packages []string        // what the root holds; the programs of the pipeline itself when empty
 	Epoch    time.Time
@@ -50,7 +51,7 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = atomicfile.Dir(dir, func(temp string) error {
+	err = store.Dir(ctx, o.Results, dir, key, func(temp string) error {
 		return bootstrap.Make(ctx, bootstrap.Spec{
 			Suite:    o.Release.Suite,
 			Arch:     o.Release.Arch,

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/store"
 )
 
 // Base is an OS release that images are built for and embedded in: a reference base, or one of Flatcar's own.
@@ -46,7 +47,8 @@ type Base struct {
 
 // Options say where a base comes from and where it is kept.
 type Options struct {
-	CacheDir    string    // must exist
+	CacheDir    string // must exist
+	Results     *store.Results
 	Arch        string    // as Debian names it
 	Version     string    // three numbers, and optionally a plus sign and the name of a build
 	Sources     []string  // sources.list lines of the definition's suite
@@ -82,7 +84,7 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 		return Base{}, err
 	}
 	core := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s", def.ID, key.Short()))
-	if err := atomicfile.Dir(core, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
+	if err := store.Dir(ctx, opts.Results, core, key, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
 		return Base{}, fmt.Errorf("assemble base %s: %w", def.ID, err)
 	}
 	usr := core + "-" + opts.Version

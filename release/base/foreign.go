@@ -12,6 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/store"
 )
 
 // Foreign returns the base of a definition for an architecture whose programs this host cannot run: its packages, unpacked.
@@ -35,7 +36,7 @@ func Foreign(ctx context.Context, def Definition, archive *debian.Archive, suite
 		return Base{}, err
 	}
 	dir := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s-%s-%s", def.ID, opts.Arch, key.Short(), opts.Version))
-	err = atomicfile.Dir(dir, func(temp string) error { return unpackForeign(ctx, def, archive, packages, temp, opts) })
+	err = store.Dir(ctx, opts.Results, dir, key, func(temp string) error { return unpackForeign(ctx, def, archive, packages, temp, opts) })
 	if err != nil {
 		return Base{}, fmt.Errorf("base %s for %s: %w", def.ID, opts.Arch, err)
 	}

@@ -103,7 +103,7 @@ func newOptions(t *testing.T, keys openpgp.EntityList) Options {
 }
 
 func optionsIn(dir string, tools *toolroot.Root, log *slog.Logger) (Options, error) {
-	results, err := store.OpenResults(filepath.Join(dir, "results"))
+	results, err := store.OpenResults(filepath.Join(dir, "results"), nil, nil)
 	return Options{
 		CacheDir: dir, Arch: arch.AMD64, Store: fetch.New(filepath.Join(dir, "downloads"), log, nil),
 		Results: results, Tools: tools, Log: log,

@@ -60,7 +60,9 @@ var judges = []string{
 	"gdisk",                // sgdisk
 	"initramfs-tools-core", // lsinitramfs
 	"libarchive-tools",     // bsdtar
+	"gpg",                  // for systemd-sysupdate
 	"mtools",               // mcopy, mdir
+	"nginx-light",          // a remote cache, with WebDAV
 	"openssl",              //
 	"sbsigntool",           // sbsign, sbverify
 	"systemd-container",    // systemd-dissect

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/run"
+)
+
+// Dir makes a directory as atomicfile.Dir does, from what another machine made for the same key or else from what fill puts into
+// the one it is given. The key must name everything that the directory depends on. Without results nothing is shared.
+func Dir(ctx context.Context, r *Results, path string, key digest.SHA256, fill func(temp string) error) error {
+	if r == nil || r.shared == nil {
+		return atomicfile.Dir(path, fill)
+	}
+	key = digest.Of(append([]byte("directory"), key[:]...))
+	err := atomicfile.Dir(path, func(temp string) error {
+		if r.unpack(ctx, key, temp) {
+			return nil
+		}
+		if err := emptyDir(temp); err != nil { // what came may have been damaged
+			return err
+		}
+		return fill(temp)
+	})
+	if err != nil || !r.shared.lacks(ctx, key) {
+		return err
+	}
+	return r.packed(ctx, key, path)
+}
+
+func emptyDir(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Mkdir(dir, 0o755)
+}
+
+// unpack fills a directory with what another machine made. It tells whether it did.
+func (r *Results) unpack(ctx context.Context, key digest.SHA256, dir string) bool {
+	encoded, found := r.shared.result(ctx, key)
+	var packed Blob
+	if !found || json.Unmarshal(encoded, &packed) != nil || !r.shared.complete(ctx, r.blobs, []Blob{packed}) {
+		return false
+	}
+	f, err := os.Open(r.blobs.Path(packed.SHA256))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	root, err := os.OpenRoot(dir)
+	if err == nil {
+		err = archive.Tar(f, root, archive.Options{Name: packed.SHA256.String()})
+		root.Close()
+	}
+	if err != nil {
+		r.shared.log.Warn("a directory of the remote cache cannot be used and is made here", "directory", filepath.Base(dir), "error", err)
+	}
+	return err == nil
+}
+
+// packed shares a directory. Device nodes of roots are left out: programs never see those.
+func (r *Results) packed(ctx context.Context, key digest.SHA256, dir string) error {
+	stream, in := io.Pipe()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := pack(ctx, dir, in)
+		in.CloseWithError(err)
+		return err
+	})
+	var blob Blob
+	group.Go(func() (err error) {
+		blob.SHA256, blob.Size, err = r.blobs.Add(stream)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("pack %s for the remote cache: %w", dir, err)
+	}
+	encoded, err := json.Marshal(blob)
+	if err != nil {
+		return err
+	}
+	r.shared.share(ctx, r.blobs, key, encoded, []Blob{blob})
+	return nil
+}
+
+func pack(ctx context.Context, dir string, to io.Writer) error {
+	compressed, err := zstd.NewWriter(to)
+	if err != nil {
+		return err
+	}
+	err = run.Run(ctx, run.Cmd{
+		Program: "tar",
+		Args: []string{
+			"--create", "--format=pax", "--sort=name", "--numeric-owner", "--pax-option=delete=atime,delete=ctime",
+			"--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.capability",
+			"--exclude=./*/dev/*", "--directory", dir, ".",
+		},
+		Env:    run.HostEnv("PATH"),
+		Stdout: compressed,
+	})
+	return errors.Join(err, compressed.Close())
+}
