@@ -18,6 +18,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/base"
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
+	//mage:import ci
+	_ "github.com/flatcar/oem-sysext/magefiles/ci"
 	//mage:import fit
 	_ "github.com/flatcar/oem-sysext/magefiles/fit"
 	//mage:import initrd

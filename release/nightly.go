@@ -1,10 +1,8 @@
 package release
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/flatcar/oem-sysext/release/nightly"
@@ -17,15 +15,8 @@ func NightlyVersion(o Options, now time.Time, file string, out io.Writer) error 
 	if err != nil {
 		return fmt.Errorf("VERSION: %w", err)
 	}
-	if file != "" {
-		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(f, "VERSION=%s\n", version)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
+	if err := appendTo(file, fmt.Sprintf("VERSION=%s\n", version)); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintln(out, version)
 	return err

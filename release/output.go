@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -239,11 +238,7 @@ func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	for _, f := range m.Files {
 		sums[f.Name] = f.SHA256
 	}
-	var list strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(sums)) {
-		fmt.Fprintf(&list, "%v  %s\n", sums[name], name) // as sha256sum --check reads it
-	}
-	own[sumsFile] = []byte(list.String())
+	own[sumsFile] = formatSums(sums)
 	return own, nil
 }
 
@@ -255,6 +250,12 @@ func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool 
 		return false
 	}
 	for name, content := range extra {
+		if name == sumsFile {
+			if !hasSums(dir, content) {
+				return false
+			}
+			continue
+		}
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != string(content) {
 			return false
 		}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/verify"
@@ -31,6 +32,16 @@ const guests = 2
 // Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
 // and writes proof.json beside its files.
 func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
+	all := func(platforms []*platform.Platform) []*platform.Platform { return platforms }
+	proof, err := provePlatforms(ctx, o, all)
+	if err != nil {
+		return nil, err
+	}
+	return proof, writeProof(o.Dir(), proofFile, proof)
+}
+
+// provePlatforms proves those platforms that are chosen of those that were asked for and are embedded.
+func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Platform) []*platform.Platform) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
@@ -40,25 +51,26 @@ func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	platforms = choose(platforms)
 	prover, err := w.prover(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	step := w.Progress.Items("machines", len(platforms))
 	defer step.End()
-	proof, err := prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
-	if err != nil {
-		return nil, err
-	}
-	return proof, writeProof(filepath.Join(to.Dir, proofFile), proof)
+	return prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
 }
 
-func writeProof(path string, p *prove.Proof) error {
+// writeProof writes a proof beside the files that it is about, and its digest into their sums.
+func writeProof(dir, name string, p *prove.Proof) error {
 	encoded, err := p.Encode()
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(path, 0o644, encoded)
+	if err := atomicfile.WriteBytes(filepath.Join(dir, name), 0o644, encoded); err != nil {
+		return err
+	}
+	return addSum(dir, name, digest.Of(encoded))
 }
 
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
@@ -99,7 +111,7 @@ func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Pr
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(filepath.Join(to.Dir, file), proof)
+	return proof, writeProof(to.Dir, file, proof)
 }
 
 // openProving opens the release that is chosen, and a workshop without a base.

@@ -2,7 +2,8 @@
 //
 // In: a release, as a directory or wherever else its files can be read, and public keys. Every file is read once, as a stream.
 // Out: the files, and everything that is wrong with them by name: content that is not what SHA256SUMS says, files that are missing
-// or that nothing vouches for, a signature that does not belong to SHA256SUMS, a manifest that disagrees with the files.
+// or that nothing vouches for, a signature that does not belong to SHA256SUMS, a manifest that disagrees with the files, proofs
+// about other files than these, or that speak against them.
 // An error means that there was no answer, such as a server that is not there.
 //
 // Without keys a release is only known to be complete and undamaged, not whose it is.
@@ -33,7 +34,7 @@ const (
 	MinisignName = SumsName + ".minisig"
 )
 
-// What proofs write beside a release. They are made after the sums, so these do not have them.
+// What proofs write beside a release, and into its sums.
 const (
 	ProofName         = "proof.json"
 	RollbackProofName = "proof-rollback.json"
@@ -73,6 +74,7 @@ func Release(ctx context.Context, from Source, keys Keys, now time.Time, read io
 		c.sums()
 		c.signatures(keys, now)
 		c.manifest()
+		c.proofs()
 	} else {
 		c.fault("%s is missing, so nothing vouches for the other files", SumsName)
 	}
@@ -145,6 +147,7 @@ func (c *check) readOne(ctx context.Context, name string) error {
 // limits says of which files how much is kept.
 var limits = map[string]int{
 	SumsName: maxSums, OpenPGPName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
+	ProofName: maxProof, RollbackProofName: maxProof, TamperProofName: maxProof,
 }
 
 // capped keeps what is written to it up to a limit.
@@ -172,7 +175,7 @@ func (c *check) sums() {
 		want, listed := sums[f.Name]
 		delete(sums, f.Name)
 		switch f.Name {
-		case SumsName, OpenPGPName, MinisignName, ProofName, RollbackProofName, TamperProofName:
+		case SumsName, OpenPGPName, MinisignName:
 			continue
 		}
 		switch {

@@ -3,6 +3,8 @@ package verify
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,7 +69,7 @@ func signedRelease(t *testing.T, keys keyPair) string {
 	}
 	add(manifest.FileName, encoded)
 	add("report.md", []byte("report"))
-	put(ProofName, []byte("{}"))
+	add(ProofName, proofOf(m, "usr.bin", "vmlinuz"))
 	put(SumsName, []byte(sums.String()))
 	var armored bytes.Buffer
 	if err := openpgp.ArmoredDetachSign(&armored, keys.openpgp, strings.NewReader(sums.String()), nil); err != nil {
@@ -104,6 +106,22 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// proofOf is a proof of the files that it names.
+func proofOf(m *manifest.Manifest, files ...string) []byte {
+	booted := map[string]digest.SHA256{}
+	for _, name := range files {
+		booted[name] = m.File(name).SHA256
+	}
+	encoded, err := json.Marshal(map[string]any{
+		"version": m.Version, "arch": m.Arch, "booted": booted,
+		"machines": []any{map[string]any{"platform": "a", "outcomes": []any{map[string]string{"assertion": "the system is up"}}}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
+
 // TestOneBadByte changes one byte of each file, and one after the other that file must be named, alone.
 func TestOneBadByte(t *testing.T) {
 	keys := newKeys(t)
@@ -131,7 +149,7 @@ func TestOneBadByte(t *testing.T) {
 			// What is wrong with the sums shows in all that depends on them. Armor has bytes that say nothing, such as its last one.
 			named := strings.Contains(strings.Join(result.Faults, "\n"), name)
 			alone := len(result.Faults) == 1 || name == SumsName || name == manifest.FileName
-			harmless := name == ProofName || name == OpenPGPName && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
+			harmless := name == OpenPGPName && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
 			if !harmless && (!named || !alone) {
 				t.Errorf("byte %d of %s: %q", at, name, result.Faults)
 			}
@@ -149,6 +167,23 @@ func TestFaults(t *testing.T) {
 	}
 	put := func(name, content string) func(string) error {
 		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644) }
+	}
+	content := bytes.Repeat([]byte("vmlinuz"), 1000)
+	right := string(proofOf(&manifest.Manifest{Version: "1.2.3", Arch: "amd64", Files: []manifest.File{{Name: "vmlinuz", SHA256: digest.Of(content)}}}, "vmlinuz"))
+	// proves puts another proof into a release and its sums.
+	proves := func(text string) func(string) error {
+		return func(dir string) error {
+			old, err := os.ReadFile(filepath.Join(dir, ProofName))
+			if err != nil {
+				return err
+			}
+			sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+			if err != nil {
+				return err
+			}
+			sums = bytes.Replace(sums, []byte(digest.Of(old).String()), []byte(digest.Of([]byte(text)).String()), 1)
+			return errors.Join(put(SumsName, string(sums))(dir), put(ProofName, text)(dir))
+		}
 	}
 	for name, test := range map[string]struct {
 		change func(dir string) error
@@ -177,6 +212,15 @@ func TestFaults(t *testing.T) {
 			}
 			return os.WriteFile(filepath.Join(dir, SumsName), []byte(changed), 0o644)
 		}, Keys{}, []string{"usr.bin has 7 B and sha256"}},
+		"proof without a sum":      {put(TamperProofName, "{}"), keys.public, []string{"proof-tamper.json is not in SHA256SUMS"}},
+		"proof of nothing":         {proves("{}"), Keys{}, []string{"proof.json is about 0 machines"}},
+		"no proof":                 {proves("?"), Keys{}, []string{"proof.json is no proof"}},
+		"proof of another release": {proves(strings.Replace(right, "1.2.3", "1.2.4", 1)), Keys{}, []string{`proof.json is about 1 machines with 1 files of release "1.2.4"`}},
+		"proof of another file":    {proves(strings.Replace(right, `"vmlinuz"`, `"usr.bin"`, 1)), Keys{}, []string{"proof.json is about another usr.bin"}},
+		"a machine that failed": {proves(strings.Replace(right, `"platform":`, `"error":"no answer","platform":`, 1)), Keys{},
+			[]string{"proof.json: the machine of a did not answer: no answer"}},
+		"an assertion that failed": {proves(strings.Replace(right, `"assertion":`, `"error":"it is down","assertion":`, 1)), Keys{},
+			[]string{"proof.json: on a it is not so that the system is up: it is down"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := signedRelease(t, keys)
