@@ -58,15 +58,53 @@ func Publish(ctx context.Context, o Options, getenv func(string) string, out io.
 	if err != nil {
 		return fmt.Errorf("%s cannot be published: %w", o.Dir(), err)
 	}
-	notes, err := os.ReadFile(filepath.Join(o.Dir(), reportMarkdownFile))
+	m := checked.Manifest
+	notes, err := o.notes(ctx, publisher, m, prerelease)
 	if err != nil {
 		return err
 	}
-	m := checked.Manifest
 	return publisher.Publish(ctx, &publish.Release{
 		Dir: o.Dir(), Tag: publish.Tag(m.Version, m.Arch), Commit: getenv("GITHUB_SHA"),
-		Title: fmt.Sprintf("OEM tools %s, %s", m.Version, m.Arch), Notes: string(notes), Prerelease: prerelease, Files: checked.Files,
+		Title: fmt.Sprintf("OEM tools %s, %s", m.Version, m.Arch), Notes: notes, Prerelease: prerelease, Files: checked.Files,
 	}, apply, out)
+}
+
+// MayPublish looks before a release is built whether it can be published: the environment is as for Publish, the token may write,
+// the keys that are named can be used, nothing was published under the tag yet, and BASE is no disk image, which GitHub would not take.
+func MayPublish(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return err
+	}
+	if err := tryKeys(getenv); err != nil {
+		return err
+	}
+	tag := publish.Tag(orElse(o.Version, DefaultVersion), string(o.Arch))
+	if err := publisher.MayPublish(ctx, tag); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s may be published at %s\n", tag, publisher.Repository)
+	return err
+}
+
+// tryKeys makes signatures that nobody needs.
+func tryKeys(getenv func(string) string) error {
+	dir, err := os.MkdirTemp("", "keys.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	m := &manifest.Manifest{Schema: manifest.Schema}
+	encoded, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{sumsFile: nil, manifest.FileName: encoded} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return Sign(dir, getenv, time.Now())
 }
 
 // flag reads a variable that is 1 or 0.
@@ -132,14 +170,22 @@ func (o Options) manifestOf(ctx context.Context, release string, getenv func(str
 	if err != nil {
 		return nil, err
 	}
-	content, err := from.Open(ctx, manifest.FileName)
+	m, err := readManifest(ctx, from)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", release, err)
+	}
+	return m, nil
+}
+
+func readManifest(ctx context.Context, from verify.Source) (*manifest.Manifest, error) {
+	content, err := from.Open(ctx, manifest.FileName)
+	if err != nil {
+		return nil, err
 	}
 	defer content.Close()
 	encoded, err := io.ReadAll(io.LimitReader(content, verify.MaxManifest))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", release, err)
+		return nil, err
 	}
 	return manifest.Decode(encoded)
 }

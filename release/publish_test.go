@@ -14,18 +14,20 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/github"
 	"github.com/flatcar/oem-sysext/oem/progress"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
 )
 
 // smallRelease writes a release of a few bytes to o.Dir().
-func smallRelease(t *testing.T, o Options) {
+func smallRelease(t *testing.T, o Options, recipes ...manifest.Recipe) {
 	t.Helper()
-	m := &manifest.Manifest{Schema: manifest.Schema, Version: o.Version, Arch: string(o.Arch), Epoch: 1700000000}
+	m := &manifest.Manifest{Schema: manifest.Schema, Version: o.Version, Arch: string(o.Arch), Epoch: 1700000000, Recipes: recipes}
 	content := map[string]string{partitionFile: "partition", kernelFile: "kernel", reportMarkdownFile: "# Report\n"}
 	for _, name := range []string{partitionFile, kernelFile} {
 		m.Add(manifest.File{Name: name, Size: size.Bytes(len(content[name])), SHA256: digest.Of([]byte(content[name]))})
@@ -98,7 +100,7 @@ func TestPublishAndVerify(t *testing.T) {
 		}
 	}
 	got := s.Releases()[0]
-	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || got.Body != "# Report\n" || len(got.Assets) != 6 {
+	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || !strings.HasPrefix(got.Body, "\n## OEM tools 1.2.3, amd64\n") || len(got.Assets) != 6 {
 		t.Errorf("published %+v", got)
 	}
 
@@ -133,6 +135,115 @@ func TestPublishAndVerify(t *testing.T) {
 	}
 	if all := out.String() + log.String(); strings.Contains(all, githubtest.Token) {
 		t.Errorf("the token shows: %s", all)
+	}
+}
+
+// TestNotes publishes two releases, the second one with another kernel and a proof.
+func TestNotes(t *testing.T) {
+	s := githubtest.New(t)
+	display := progress.To(io.Discard)
+	o := Options{Output: t.TempDir(), Version: "1.2.2", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
+	environment := map[string]string{
+		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token,
+		"GITHUB_REPOSITORY": githubtest.Repository, "PUBLISH": "1",
+	}
+	getenv := func(name string) string { return environment[name] }
+	smallRelease(t, o)
+	if err := MayPublish(t.Context(), o, getenv, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if err := MayPublish(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "wanted another VERSION") {
+		t.Errorf("error is %v", err)
+	}
+	environment["SIGNING_KEY"] = "/nonexistent"
+	if err := MayPublish(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "SIGNING_KEY: ") {
+		t.Errorf("error is %v", err)
+	}
+	delete(environment, "SIGNING_KEY")
+	o.Version = "1.2.3"
+	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []build.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
+	r, err := prove.Open(o.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := &prove.Proof{
+		Schema: prove.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{kernelFile: r.Manifest.File(kernelFile).SHA256},
+		Machines: []prove.Machine{{Platform: "azure", Seconds: 12, Outcomes: []prove.Outcome{{Assertion: "the system is up"}}}},
+	}
+	if err := writeProof(o.Dir(), proofFile, proof); err != nil {
+		t.Fatal(err)
+	}
+	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	notes := s.Releases()[1].Body
+	for _, says := range []string{
+		"### Changes since 1.2.2\n", "- recipe `chrony` added", "deb `chrony` `4.6` added", "### Plan\n",
+		"### Proof\n", "`1.2.3` (tcg), 0 of them failed", "| `azure` | 0 | 12 s | 1 of 1 |  |",
+	} {
+		if !strings.Contains(notes, says) {
+			t.Errorf("the notes do not say %q:\n%s", says, notes)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "summary")
+	if err := Summarize(o, file); err != nil {
+		t.Fatal(err)
+	}
+	if summary, err := os.ReadFile(file); err != nil || !strings.Contains(string(summary), "# Report") || !strings.Contains(string(summary), "### Proof") {
+		t.Errorf("the summary is %s, %v", summary, err)
+	}
+	if err := os.WriteFile(filepath.Join(o.Dir(), proofFile), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(t.Context(), o, o.Dir(), getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "proof.json has sha256") {
+		t.Errorf("a damaged proof: %v", err)
+	}
+}
+
+// TestReportNight tells of three nights, of which the last is good.
+func TestReportNight(t *testing.T) {
+	s := githubtest.New(t)
+	display := progress.To(io.Discard)
+	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
+	environment := map[string]string{
+		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token, "GITHUB_REPOSITORY": githubtest.Repository,
+		"GITHUB_RUN_ID": "42",
+	}
+	getenv := func(name string) string { return environment[name] }
+	if err := ReportNight(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), `NEEDS=""; wanted`) {
+		t.Errorf("error is %v", err)
+	}
+	if err := os.MkdirAll(o.proofs(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	part := `{"schema": 1, "machines": [{"platform": "azure", "error": "it | hangs"}]}`
+	if err := os.WriteFile(filepath.Join(o.proofs(), "1-of-1.json"), []byte(part), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, needs := range []string{
+		`{"build": {"result": "success", "outputs": {}}, "prove": {"result": "failure"}}`,
+		`{"build": {"result": "failure"}, "prove": {"result": "skipped"}}`,
+	} {
+		environment["NEEDS"] = needs
+		if err := ReportNight(t.Context(), o, getenv, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items := s.Items()
+	if len(items) != 1 || items[0].State != "open" {
+		t.Fatalf("there are %+v", items)
+	}
+	for _, says := range []string{s.URL + "/owner/tools/actions/runs/42", "| `build` | failure |", "| `azure` | 0 | 0 s | 0 of 0 | `it \\| hangs` |"} {
+		if !strings.Contains(items[0].Body, says) {
+			t.Errorf("the issue does not say %q:\n%s", says, items[0].Body)
+		}
+	}
+	environment["NEEDS"] = `{"build": {"result": "success"}, "prove": {"result": "success"}}`
+	if err := ReportNight(t.Context(), o, getenv, io.Discard); err != nil || s.Items()[0].State != "closed" {
+		t.Errorf("%+v, %v", s.Items(), err)
 	}
 }
 

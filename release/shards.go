@@ -195,8 +195,8 @@ func ProvePart(ctx context.Context, o Options, part Part) (*prove.Proof, error) 
 	return proof, atomicfile.WriteBytes(filepath.Join(o.proofs(), fmt.Sprintf("%d-of-%d.json", part.Number, part.Of)), 0o644, encoded)
 }
 
-// MergeProofs makes the release's proof of those of its parts. Each platform must have been proven once, with the release's files.
-func MergeProofs(o Options) (*prove.Proof, error) {
+// readProofs reads the parts of a proof that are there.
+func (o Options) readProofs() ([]*prove.Proof, error) {
 	paths, err := filepath.Glob(filepath.Join(o.proofs(), "*.json"))
 	if err != nil {
 		return nil, err
@@ -212,6 +212,15 @@ func MergeProofs(o Options) (*prove.Proof, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+// MergeProofs makes the release's proof of those of its parts. Each platform must have been proven once, with the release's files.
+func MergeProofs(o Options) (*prove.Proof, error) {
+	parts, err := o.readProofs()
+	if err != nil {
+		return nil, err
 	}
 	r, err := prove.Open(o.Dir())
 	if err != nil {

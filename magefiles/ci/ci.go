@@ -58,7 +58,10 @@ func Combine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return release.PrintRelease(os.Stdout, m)
+	if err := release.PrintRelease(os.Stdout, m); err != nil {
+		return err
+	}
+	return release.Summarize(o, os.Getenv("GITHUB_STEP_SUMMARY"))
 }
 
 // Prove boots the release in virtual machines of one part of the clouds.
@@ -84,8 +87,43 @@ func Proof() error {
 	if err != nil {
 		return err
 	}
+	if err := release.Summarize(o, os.Getenv("GITHUB_STEP_SUMMARY")); err != nil {
+		return err
+	}
 	return release.PrintProof(os.Stdout, proof)
 }
+
+// Report tells of a night that failed in one issue, which is closed after a night that did not.
+//
+// NEEDS is the context of that name of a workflow's run, as JSON. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write issues.
+func Report(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.ReportNight(ctx, o, os.Getenv, os.Stdout)
+}
+
+// Bump makes a pull request of each recipe for which there is something newer.
+//
+// The argument is the recipe's name, or all. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it and open pull requests,
+// GITHUB_REF_NAME is the branch that they are for. The checkout must be clean, and stays as it was.
+func Bump(ctx context.Context, recipe string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.BumpRequests(ctx, o, []string{recipe}, os.Getenv, os.Stdout)
+}
+
+// Keys writes the private keys that a workflow has as secrets to files that nobody else may read.
+//
+// SIGNING_KEY_TEXT, MINISIGN_KEY_TEXT, UPDATE_KEY_TEXT, SYSEXT_KEY_TEXT and SYSEXT_CERTIFICATE_TEXT are their texts; those that are
+// empty are left out. They go to the directory RUNNER_TEMP, and the next steps learn where they are by the file GITHUB_ENV.
+func Keys() error { return release.WriteKeys(os.Getenv) }
+
+// RemoveKeys removes the files that keys wrote.
+func RemoveKeys() error { return release.RemoveKeys(os.Getenv) }
 
 func withPart(text string, work func(release.Options, release.Part) error) error {
 	part, err := release.ParsePart(text)

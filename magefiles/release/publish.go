@@ -24,6 +24,18 @@ func Publish(ctx context.Context, version string) error {
 	return release.Publish(ctx, o, os.Getenv, os.Stdout)
 }
 
+// MayPublish checks before a release is built whether it can be published.
+//
+// VERSION and ARCH choose the release, all else is as for publish: the token may write to the repository, the keys can be used, and
+// nothing was published under the tag yet.
+func MayPublish(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.MayPublish(ctx, o, os.Getenv, os.Stdout)
+}
+
 // Verify checks everything about a release, and names every file that is not what it should be.
 //
 // The argument is its directory, or the tag of one in GITHUB_REPOSITORY. RELEASE_KEY is a file with OpenPGP public keys,

@@ -73,9 +73,9 @@ func (r *Results) unpack(ctx context.Context, key digest.SHA256, dir string) boo
 // packed shares a directory. Device nodes of roots are left out: programs never see those.
 func (r *Results) packed(ctx context.Context, key digest.SHA256, dir string) error {
 	stream, in := io.Pipe()
-	group, ctx := errgroup.WithContext(ctx)
+	group, packing := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := pack(ctx, dir, in)
+		err := pack(packing, dir, in)
 		in.CloseWithError(err)
 		return err
 	})

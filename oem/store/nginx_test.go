@@ -20,7 +20,7 @@ import (
 
 // webdav is a remote cache as many have it: a web server that takes files. The first argument is the port, the second the directory.
 const webdav = `
-pid %[2]s/pid; error_log stderr; daemon off; master_process off;
+pid %[2]s/pid; error_log stderr crit; daemon off; master_process off;
 events {}
 http {
 	access_log off; client_max_body_size 0; client_body_temp_path %[2]s/body;

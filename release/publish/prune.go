@@ -20,6 +20,11 @@ import (
 // Tag returns the tag of a release. Architectures have releases of their own, since their files have the same names.
 func Tag(version, architecture string) string { return version + "-" + architecture }
 
+// cutArch returns the version of a tag that is of the architecture.
+func cutArch(tag, architecture string) (version string, isOurs bool) {
+	return strings.CutSuffix(tag, Tag("", architecture))
+}
+
 // aged is a nightly on the server.
 type aged struct {
 	*gh.RepositoryRelease
@@ -33,7 +38,7 @@ func asNightly(r *release) (aged, bool) {
 		return aged{}, false
 	}
 	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
-		if version, fits := strings.CutSuffix(r.GetTagName(), Tag("", string(a))); fits {
+		if version, fits := cutArch(r.GetTagName(), string(a)); fits {
 			at, isNightly := nightly.Time(version)
 			return aged{r, string(a), at}, isNightly
 		}

@@ -79,11 +79,11 @@ func (md *markdown) images() {
 		if i.Embedded != "" {
 			cost = i.Cost.String()
 		}
-		rung := code(i.Rung.String())
+		rung := Code(i.Rung.String())
 		if was := i.Repacked(); was != "" {
-			rung += ", was " + code(was)
+			rung += ", was " + Code(was)
 		}
-		md.row(code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), code(i.SHA256.Short()))
+		md.row(Code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), Code(i.SHA256.Short()))
 	}
 	md.row("**all**", "", md.Unpacked.String(), "", md.Embedded.String(), "", "", "")
 }
@@ -102,7 +102,7 @@ func (md *markdown) platforms() {
 		if p.OnOEM() {
 			name += ", on the OEM partition"
 		}
-		md.row(code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
+		md.row(Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
 			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files))
 	}
 }
@@ -123,7 +123,7 @@ func (md *markdown) budgets() {
 		if b.Used > b.Limit {
 			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
 		}
-		md.row(code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", percent(b.Used, b.Limit)))
+		md.row(Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", percent(b.Used, b.Limit)))
 	}
 }
 
@@ -144,7 +144,7 @@ func (md *markdown) changes() {
 		return
 	}
 	for _, c := range md.Changes.Ground {
-		md.line("- %s %s", code(c.Name), ends(c))
+		md.line("- %s %s", Code(c.Name), ends(c))
 	}
 	for _, r := range md.Changes.Recipes {
 		md.recipe(r)
@@ -156,7 +156,7 @@ func (md *markdown) changes() {
 func (md *markdown) recipe(r recipeChange) {
 	name := "files of no recipe"
 	if r.Name != "" {
-		name = "recipe " + code(r.Name)
+		name = "recipe " + Code(r.Name)
 	}
 	files := "same files"
 	if r.Files.Count() > 0 {
@@ -165,7 +165,7 @@ func (md *markdown) recipe(r recipeChange) {
 	md.line("- %s %s: %s", name, r.How, files)
 	shown := min(len(r.Inputs), maxMarkdownInputs)
 	for _, c := range r.Inputs[:shown] {
-		md.line("  - %s %s %s", plain(c.Kind), code(c.Name), ends(c))
+		md.line("  - %s %s %s", plain(c.Kind), Code(c.Name), ends(c))
 	}
 	if rest := len(r.Inputs) - shown; rest > 0 {
 		md.line("  - and %s", count(rest, "more input"))
@@ -176,11 +176,11 @@ func (md *markdown) recipe(r recipeChange) {
 func ends(c change) string {
 	switch {
 	case c.Old == "":
-		return code(c.New) + " added"
+		return Code(c.New) + " added"
 	case c.New == "":
-		return code(c.Old) + " removed"
+		return Code(c.Old) + " removed"
 	}
-	return code(c.Old) + " → " + code(c.New)
+	return Code(c.Old) + " → " + Code(c.New)
 }
 
 func (md *markdown) changedImages() {
@@ -190,14 +190,14 @@ func (md *markdown) changedImages() {
 	md.heading("#### Changed images")
 	md.table("image", "", "rung", ">room")
 	for _, c := range md.Changes.Images {
-		rung := code(c.New)
+		rung := Code(c.New)
 		switch {
 		case c.New == "":
-			rung = code(c.Old)
+			rung = Code(c.Old)
 		case c.Old != "" && c.Old != c.New:
-			rung = code(c.Old) + " → " + code(c.New)
+			rung = Code(c.Old) + " → " + Code(c.New)
 		}
-		md.row(code(c.Name), c.How, rung, signed(c.Room))
+		md.row(Code(c.Name), c.How, rung, signed(c.Room))
 	}
 }
 
@@ -209,24 +209,24 @@ func (md *markdown) changedFiles() {
 	md.table("file", "", "recipe", "images", ">size")
 	shown := md.Changes.Files[:min(len(md.Changes.Files), maxMarkdownFiles)]
 	for _, c := range shown {
-		images := code(c.Images[0])
+		images := Code(c.Images[0])
 		if more := len(c.Images) - 1; more > 0 {
 			images += fmt.Sprintf(" and %d more", more)
 		}
 		recipe := "–"
 		if c.Recipe != "" {
-			recipe = code(c.Recipe)
+			recipe = Code(c.Recipe)
 		}
-		md.row(code(c.Path), c.How, recipe, images, signed(c.Size))
+		md.row(Code(c.Path), c.How, recipe, images, signed(c.Size))
 	}
 	if rest := tallyOf(md.Changes.Files[len(shown):]); rest.Count() > 0 {
 		md.row(fmt.Sprintf("%s beyond the %d largest differences", count(rest.Count(), "more file"), maxMarkdownFiles), rest.String(), "", "", signed(rest.Size))
 	}
 }
 
-// code prints a name so that nothing in it is read as Markdown, HTML, a link or a mention, in a table or out of it
+// Code prints a name so that nothing in it is read as Markdown, HTML, a link or a mention, in a table or out of it
 // (GitHub Flavored Markdown, Code spans, and Tables about pipes).
-func code(name string) string {
+func Code(name string) string {
 	longest, run := 0, 0
 	for _, r := range name {
 		run++

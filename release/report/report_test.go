@@ -177,8 +177,8 @@ func TestMarkdownNames(t *testing.T) {
 		"a\nb":    "`a\ufffdb`",
 		"\u202ea": "`\ufffda`", // turns the direction of writing
 	} {
-		if got := code(name); got != want {
-			t.Errorf("code(%q) = %q; want %q", name, got, want)
+		if got := Code(name); got != want {
+			t.Errorf("Code(%q) = %q; want %q", name, got, want)
 		}
 	}
 	if got, want := plain("a|b *c* <d> @e"), `a\|b \*c\* \<d\> \@e`; got != want {

@@ -44,11 +44,13 @@ type Server struct {
 	Faults    *Faults
 	Intercept func(http.ResponseWriter, *http.Request) bool // answers what it likes to, and tells whether it did
 	PageSize  int                                           // the largest page
+	Branches  func(name string) bool                        // of the repository, for pull requests
 
 	mu       sync.Mutex
 	next     int64
 	releases []*Release
 	tags     map[string]bool
+	items    []*Item  // issues and pull requests
 	requests []string // method and path, in order
 }
 
@@ -187,7 +189,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.handle(w, r)
 }
 
-var route = regexp.MustCompile(`^/api/(?:v3|uploads)/repos/owner/tools(/releases(?:/assets/(\d+)|/(\d+)(/assets)?)?)?$`)
+var route = regexp.MustCompile(`^/api/(?:v3|uploads)/repos/owner/tools(/releases(?:/generate-notes|/assets/(\d+)|/(\d+)(/assets)?)?|/(issues|pulls)(?:/(\d+))?)?$`)
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	answer, status := s.answer(r)
@@ -233,12 +235,18 @@ func (s *Server) answer(r *http.Request) (any, int) {
 	if tag, isTag := strings.CutPrefix(r.URL.Path, "/api/v3/repos/"+Repository+"/git/refs/tags/"); isTag && r.Method == http.MethodDelete && s.MayWrite {
 		return s.deleteTag(tag)
 	}
+	if r.URL.Path == "/api/v3/repos/"+Repository+"/releases/generate-notes" && r.Method == http.MethodPost && s.MayWrite {
+		return map[string]string{"name": "", "body": ""}, 200
+	}
 	found := route.FindStringSubmatch(r.URL.Path)
 	if found == nil {
 		return refusal{status: 403, message: "You must authenticate with an installation access token"}, 0
 	}
 	if r.Method != http.MethodGet && !s.MayWrite {
 		return refusal{status: 403, message: "Resource not accessible by integration"}, 0
+	}
+	if found[5] != "" {
+		return s.track(r, found[5], found[6])
 	}
 	number := func(i int) int64 { n, _ := strconv.ParseInt(found[i], 10, 64); return n }
 	switch {

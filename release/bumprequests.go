@@ -1,0 +1,202 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/release/tracker"
+)
+
+// bot is who commits newer versions. A branch that ends with somebody else's commit is left alone.
+const (
+	botName  = "oem-sysext"
+	botEmail = "oem-sysext@users.noreply.github.com"
+)
+
+// BumpRequests makes a branch bump/NAME and a pull request of each recipe for which there is something newer, the named ones or all.
+// The environment says where: GITHUB_REPOSITORY, GITHUB_TOKEN, and GITHUB_REF_NAME, the branch that they are for, main by default.
+// The checkout is a clone whose remote is named origin. It stays as it was. What could not be looked up is an error after all the rest.
+func BumpRequests(ctx context.Context, o Options, names []string, getenv func(string) string, out io.Writer) error {
+	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
+	if err := mistakes.Err(); err != nil {
+		return err
+	}
+	recipes, err := all.Choose(names)
+	if err != nil {
+		return err
+	}
+	p, err := o.proposer(getenv)
+	if err != nil {
+		return err
+	}
+	if err := p.isClean(ctx); err != nil {
+		return err
+	}
+	var failures []error
+	for _, r := range recipes {
+		changes, err := Bump(ctx, o, r.Name.Value)
+		if err == nil {
+			err = p.propose(ctx, r.Name.Value, changes, out)
+		}
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", r.Name, err))
+		}
+		if err := p.git(ctx, nil, "reset", "--quiet", "--hard"); err != nil {
+			return errors.Join(append(failures, err)...)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// proposer proposes what is changed in a checkout.
+type proposer struct {
+	checkout string
+	into     string // the branch that pull requests are for
+	tracker  *tracker.Tracker
+	server   string
+	token    string
+}
+
+func (o Options) proposer(getenv func(string) string) (*proposer, error) {
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return nil, err
+	}
+	return &proposer{
+		checkout: o.Checkout, into: orElse(getenv("GITHUB_REF_NAME"), "main"),
+		tracker: &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository},
+		server:  publisher.Client.Server, token: getenv(github.EnvToken),
+	}, nil
+}
+
+func (p *proposer) isClean(ctx context.Context) error {
+	var changed bytes.Buffer
+	if err := p.git(ctx, &changed, "status", "--porcelain", "--untracked-files=no"); err != nil {
+		return err
+	}
+	if changed.Len() > 0 {
+		return fmt.Errorf("the checkout has changes that are in no commit, and they would get lost:\n%s", &changed)
+	}
+	return nil
+}
+
+// propose makes a branch and a pull request of what is changed in a recipe's directory, if anything is.
+func (p *proposer) propose(ctx context.Context, name string, changes []Bumped, out io.Writer) error {
+	commit, err := p.commit(ctx, path.Join("recipes", name), "bump: "+subject(name, changes))
+	if err != nil || commit == "" {
+		return err
+	}
+	branch := "bump/" + name
+	if err := p.push(ctx, commit, branch); err != nil {
+		return err
+	}
+	var body strings.Builder
+	body.WriteString("`scripts/mage recipe:bump " + name + "` found:\n\n")
+	if err := PrintBumped(&body, changes); err != nil {
+		return err
+	}
+	address, err := p.tracker.Propose(ctx, branch, p.into, subject(name, changes), body.String())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: %s\n", name, address)
+	return err
+}
+
+// subject says in a line what is newer.
+func subject(name string, changes []Bumped) string {
+	if len(changes) != 1 {
+		return fmt.Sprintf("%s: %d newer versions", name, len(changes))
+	}
+	return fmt.Sprintf("%s: %s %s", name, path.Base(changes[0].Name), changes[0].To)
+}
+
+// commit returns a commit of what is changed in a directory, on top of the current one; nothing when nothing is. It has the date of
+// that one, so that the same change is the same commit.
+func (p *proposer) commit(ctx context.Context, dir, message string) (string, error) {
+	if err := p.git(ctx, nil, "add", "--all", "--", dir); err != nil {
+		return "", err
+	}
+	tree, err := p.ask(ctx, "write-tree")
+	if err != nil {
+		return "", err
+	}
+	before, err := p.ask(ctx, "rev-parse", "HEAD^{tree}")
+	if err != nil || tree == before {
+		return "", err
+	}
+	date, err := p.ask(ctx, "show", "--no-patch", "--format=%cI", "HEAD")
+	if err != nil {
+		return "", err
+	}
+	return p.askAs(ctx, []string{
+		"GIT_AUTHOR_NAME=" + botName, "GIT_AUTHOR_EMAIL=" + botEmail, "GIT_AUTHOR_DATE=" + date,
+		"GIT_COMMITTER_NAME=" + botName, "GIT_COMMITTER_EMAIL=" + botEmail, "GIT_COMMITTER_DATE=" + date,
+	}, "commit-tree", tree, "-p", "HEAD", "-m", message)
+}
+
+// push makes a branch of the repository lead to a commit, unless it does, or ends with a commit of somebody else.
+func (p *proposer) push(ctx context.Context, commit, branch string) error {
+	ref := "refs/heads/" + branch
+	there, err := p.ask(ctx, "ls-remote", "origin", ref)
+	if err != nil {
+		return err
+	}
+	last, _, _ := strings.Cut(there, "\t")
+	if last == commit {
+		return nil
+	}
+	if last != "" {
+		if err := p.git(ctx, nil, "fetch", "--quiet", "--depth=1", "origin", ref); err != nil {
+			return err
+		}
+		who, err := p.ask(ctx, "show", "--no-patch", "--format=%ce", "FETCH_HEAD")
+		if err != nil {
+			return err
+		}
+		if who != botEmail {
+			return fmt.Errorf("the branch %s ends with a commit of %s; merge it or delete it, then newer versions are proposed again", branch, who)
+		}
+	}
+	return p.git(ctx, nil, "push", "--quiet", "--force-with-lease="+ref+":"+last, "origin", commit+":"+ref)
+}
+
+func (p *proposer) ask(ctx context.Context, args ...string) (string, error) {
+	return p.askAs(ctx, nil, args...)
+}
+
+func (p *proposer) askAs(ctx context.Context, env []string, args ...string) (string, error) {
+	var out bytes.Buffer
+	err := p.run(ctx, env, &out, args...)
+	return strings.TrimSpace(out.String()), err
+}
+
+func (p *proposer) git(ctx context.Context, out io.Writer, args ...string) error {
+	return p.run(ctx, nil, out, args...)
+}
+
+// run runs git, which gets the token for the server by its environment, where other users do not see it.
+func (p *proposer) run(ctx context.Context, env []string, out io.Writer, args ...string) error {
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_COUNT=1",
+		"GIT_CONFIG_KEY_0=http."+p.server+"/.extraHeader",
+		"GIT_CONFIG_VALUE_0=Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("x-access-token:"+p.token)))
+	dir, err := filepath.Abs(p.checkout)
+	if err != nil {
+		return err
+	}
+	return run.Run(ctx, run.Cmd{
+		Program: "git", Args: append([]string{"-c", "safe.directory=" + dir}, args...), Dir: dir,
+		Env: append(run.HostEnv("PATH", "HOME", "http_proxy", "https_proxy", "no_proxy"), env...), Stdout: out,
+	})
+}

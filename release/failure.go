@@ -1,0 +1,95 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/release/report"
+	"github.com/flatcar/oem-sysext/release/tracker"
+)
+
+// failureTitle is what the one issue is known by.
+const failureTitle = "The nightly build fails"
+
+// ReportNight opens or changes the one issue that says what failed in a run of a workflow, with a table of its jobs and of the
+// machines of its proof, or closes it when nothing did. The environment has the run: GITHUB_REPOSITORY, GITHUB_TOKEN,
+// GITHUB_SERVER_URL, GITHUB_RUN_ID, and in NEEDS the workflow's context of that name, as JSON.
+func ReportNight(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
+	publisher, err := o.publisher(getenv)
+	if err != nil {
+		return err
+	}
+	var jobs map[string]struct {
+		Result string `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(getenv("NEEDS")), &jobs); err != nil || len(jobs) == 0 {
+		return fmt.Errorf("NEEDS=%.100q; wanted the context needs of a workflow's run as JSON", getenv("NEEDS"))
+	}
+	t := &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository}
+	failed := false
+	var body bytes.Buffer
+	fmt.Fprintf(&body, "The last run that failed: %s/%s/actions/runs/%s\n\n| job | result |\n| --- | --- |\n",
+		publisher.Client.Server, publisher.Repository, getenv("GITHUB_RUN_ID"))
+	for _, name := range slices.Sorted(maps.Keys(jobs)) {
+		result := jobs[name].Result
+		failed = failed || result == "failure" || result == "cancelled"
+		fmt.Fprintf(&body, "| %s | %s |\n", report.Code(name), result)
+	}
+	if !failed {
+		n, err := t.Resolve(ctx, failureTitle)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "nothing failed; %d issues closed\n", n)
+		return err
+	}
+	if err := o.failedProofs(&body); err != nil {
+		return err
+	}
+	address, err := t.Report(ctx, failureTitle, body.String())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, address)
+	return err
+}
+
+// failedProofs writes what the parts of the proof say, as far as there are some.
+func (o Options) failedProofs(out io.Writer) error {
+	parts, err := o.readProofs()
+	if err != nil {
+		return err
+	}
+	for i, p := range parts {
+		fmt.Fprintf(out, "\n### Proof, %d of %d parts that are there\n\n", i+1, len(parts))
+		if err := proofTable(out, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Summarize adds a release's report and proofs to the summary of a workflow's job, which is the file that GitHub's runners name in
+// GITHUB_STEP_SUMMARY. Without one it does nothing.
+func Summarize(o Options, file string) error {
+	const most = 1 << 20 // of a step, docs.github.com/actions
+	if file == "" {
+		return nil
+	}
+	content, err := os.ReadFile(filepath.Join(o.Dir(), reportMarkdownFile))
+	if err != nil {
+		return err
+	}
+	text := bytes.NewBuffer(content)
+	if err := writeProofs(text, o.Dir()); err != nil {
+		return err
+	}
+	return appendTo(file, string(text.Bytes()[:min(text.Len(), most)]))
+}
