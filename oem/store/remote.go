@@ -43,7 +43,7 @@ func OpenRemote(place string) (Remote, error) {
 		return openHTTP(place)
 	}
 	if strings.Contains(place, "://") {
-		return nil, errors.New("wanted a directory, or an address that begins with http: or https:")
+		return nil, errors.New("wanted a directory, or an address of http or https")
 	}
 	return directory(filepath.Clean(place)), nil
 }
