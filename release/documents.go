@@ -5,17 +5,24 @@ import (
 
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/provenance"
+	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/sbom"
+	"github.com/flatcar/oem-sysext/release/sysupdate"
 )
 
-// documents returns what says where a release comes from: bills of materials and provenance.
-func documents(m *manifest.Manifest) (map[string][]byte, error) {
+// documents returns what says where a release comes from, bills of materials and provenance, and how machines get its extensions.
+func (o Options) documents(m *manifest.Manifest) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	boms, err := sbom.Documents(m)
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(all, boms)
+	installed, err := sysupdate.Files(m, o.Releases, publish.Tag(m.Version, m.Arch))
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, installed)
 	all[provenance.Name], err = provenance.Statement(m)
 	return all, err
 }

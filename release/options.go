@@ -27,6 +27,7 @@ type Options struct {
 	Previous  []string  // manifests of earlier releases or their directories, the oldest first
 	Platforms []string  // ids; the profile decides when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
+	Releases  string    // address that releases are published below, for what machines get them by; this project's when empty
 	// Caches that other machines share, directories or addresses: those that are read, in this order, and one that is written to.
 	RemoteCache      []string
 	RemoteCacheWrite string
@@ -53,7 +54,7 @@ const (
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), OUTPUT, CACHE, REMOTE_CACHE (with blanks between), REMOTE_CACHE_WRITE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
+// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), RELEASES_URL, OUTPUT, CACHE, REMOTE_CACHE (with blanks between), REMOTE_CACHE_WRITE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
 // IMAGES, SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES, UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
@@ -65,6 +66,7 @@ func FromEnvironment(checkout string) (Options, error) {
 		Previous:    filepath.SplitList(os.Getenv("PREVIOUS")),
 		RemoteCache: strings.Fields(os.Getenv("REMOTE_CACHE")), RemoteCacheWrite: os.Getenv("REMOTE_CACHE_WRITE"),
 		Update:   sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
+		Releases: os.Getenv("RELEASES_URL"),
 		BaseID:   os.Getenv("BASE"),
 		Version:  os.Getenv("VERSION"),
 		Arch:     arch.AMD64,

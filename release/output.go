@@ -226,7 +226,7 @@ func (w *workshop) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	if err := errors.Join(report.HTML(&page, m, previous), report.Markdown(&markdown, m, previous)); err != nil {
 		return nil, err
 	}
-	own, err := documents(m)
+	own, err := w.documents(m)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/payload"
 	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/release/sysupdate"
 )
 
 // Names in a release directory, as Flatcar's update servers and clients have them.
@@ -52,6 +53,8 @@ func (w *workshop) addUpdates(ctx context.Context, m *manifest.Manifest, staged 
 			File: s.Platform.Image() + payloadSuffix, Platform: s.Platform.ID.Value,
 			Image: manifest.Installed{Size: image.Size, SHA256: image.SHA256}, Rung: &image.Rung,
 		})
+		// The same image as it is, for machines that take it from where the release is published.
+		m.Add(manifest.File{Name: sysupdate.ImageName(s.Platform.Image(), m), Size: image.Size, SHA256: image.SHA256})
 	}
 	for _, p := range m.Payloads {
 		err := w.addPayload(ctx, m, p)

@@ -27,7 +27,7 @@ const stallTimeout = 2 * time.Minute
 
 // isLater tells whether a file is added to a release that is complete without it, and is about these very files.
 func isLater(name string) bool {
-	return name == proofFile || name == rollbackProofFile || name == tamperProofFile || name == verify.OpenPGPName || name == verify.MinisignName
+	return name == proofFile || name == rollbackProofFile || name == tamperProofFile || name == verify.OpenPGPName || name == verify.SysupdateName || name == verify.MinisignName
 }
 
 // Publish puts the release in OUTPUT/VERSION/ARCH on GitHub, as the environment says: GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA,
@@ -216,8 +216,10 @@ func Sign(dir string, getenv func(string) string, now time.Time) error {
 	}
 	if openpgpKey != "" {
 		made, err := sign.OpenPGP(openpgpKey, getenv("SIGNING_PASSPHRASE"), sums, time.Unix(m.Epoch, 0), now)
-		if err == nil {
-			err = writeOnce(filepath.Join(dir, verify.OpenPGPName), made)
+		for _, name := range []string{verify.OpenPGPName, verify.SysupdateName} {
+			if err == nil {
+				err = writeOnce(filepath.Join(dir, name), made)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("SIGNING_KEY: %w", err)

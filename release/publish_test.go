@@ -100,7 +100,7 @@ func TestPublishAndVerify(t *testing.T) {
 		}
 	}
 	got := s.Releases()[0]
-	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || !strings.HasPrefix(got.Body, "\n## OEM tools 1.2.3, amd64\n") || len(got.Assets) != 6 {
+	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || !strings.HasPrefix(got.Body, "\n## OEM tools 1.2.3, amd64\n") || len(got.Assets) != 7 {
 		t.Errorf("published %+v", got)
 	}
 
@@ -109,7 +109,7 @@ func TestPublishAndVerify(t *testing.T) {
 		if err := Verify(t.Context(), o, from, getenv, &out); err != nil {
 			t.Errorf("%s: %v", from, err)
 		}
-		want := from + " is release 1.2.3 for amd64, with 6 good files; signed by the given keys (SHA256SUMS.asc)\n"
+		want := from + " is release 1.2.3 for amd64, with 7 good files; signed by the given keys (SHA256SUMS.asc, SHA256SUMS.gpg)\n"
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("says %q; wanted %q", &out, want)
 		}

@@ -30,8 +30,9 @@ import (
 
 // Names of the signatures of SHA256SUMS.
 const (
-	OpenPGPName  = SumsName + ".asc"
-	MinisignName = SumsName + ".minisig"
+	OpenPGPName   = SumsName + ".asc"
+	SysupdateName = SumsName + ".gpg" // the same, where systemd-sysupdate looks for it
+	MinisignName  = SumsName + ".minisig"
 )
 
 // What proofs write beside a release, and into its sums.
@@ -146,7 +147,7 @@ func (c *check) readOne(ctx context.Context, name string) error {
 
 // limits says of which files how much is kept.
 var limits = map[string]int{
-	SumsName: maxSums, OpenPGPName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
+	SumsName: maxSums, OpenPGPName: signature.MaxLength, SysupdateName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
 	ProofName: maxProof, RollbackProofName: maxProof, TamperProofName: maxProof,
 }
 
@@ -175,7 +176,7 @@ func (c *check) sums() {
 		want, listed := sums[f.Name]
 		delete(sums, f.Name)
 		switch f.Name {
-		case SumsName, OpenPGPName, MinisignName:
+		case SumsName, OpenPGPName, SysupdateName, MinisignName:
 			continue
 		}
 		switch {
@@ -206,9 +207,11 @@ func (c *check) signatures(keys Keys, now time.Time) {
 		}
 		c.result.Signed = append(c.result.Signed, name)
 	}
-	signed(OpenPGPName, len(keys.OpenPGP) > 0, func(content *bytes.Reader, sig []byte) error {
-		return signature.OpenPGPThen(keys.OpenPGP, content, sig, now)
-	})
+	for _, name := range []string{OpenPGPName, SysupdateName} {
+		signed(name, len(keys.OpenPGP) > 0, func(content *bytes.Reader, sig []byte) error {
+			return signature.OpenPGPThen(keys.OpenPGP, content, sig, now)
+		})
+	}
 	signed(MinisignName, keys.Minisign != nil, func(content *bytes.Reader, sig []byte) error {
 		return signature.Minisign(*keys.Minisign, content, sig)
 	})

@@ -76,6 +76,7 @@ func signedRelease(t *testing.T, keys keyPair) string {
 		t.Fatal(err)
 	}
 	put(OpenPGPName, armored.Bytes())
+	put(SysupdateName, armored.Bytes())
 	reader := minisign.NewReader(strings.NewReader(sums.String()))
 	if _, err := io.Copy(io.Discard, reader); err != nil {
 		t.Fatal(err)
@@ -91,10 +92,10 @@ func TestRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(result.Faults) != 0 || result.Manifest.Version != "1.2.3" || len(result.Files) != 9 {
+	if len(result.Faults) != 0 || result.Manifest.Version != "1.2.3" || len(result.Files) != 10 {
 		t.Errorf("result is %+v", result)
 	}
-	if diff := cmp.Diff([]string{OpenPGPName, MinisignName}, result.Signed); diff != "" {
+	if diff := cmp.Diff([]string{OpenPGPName, SysupdateName, MinisignName}, result.Signed); diff != "" {
 		t.Error(diff)
 	}
 	var total size.Bytes
@@ -149,7 +150,7 @@ func TestOneBadByte(t *testing.T) {
 			// What is wrong with the sums shows in all that depends on them. Armor has bytes that say nothing, such as its last one.
 			named := strings.Contains(strings.Join(result.Faults, "\n"), name)
 			alone := len(result.Faults) == 1 || name == SumsName || name == manifest.FileName
-			harmless := name == OpenPGPName && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
+			harmless := (name == OpenPGPName || name == SysupdateName) && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
 			if !harmless && (!named || !alone) {
 				t.Errorf("byte %d of %s: %q", at, name, result.Faults)
 			}
@@ -197,7 +198,7 @@ func TestFaults(t *testing.T) {
 		"no signature":         {remove(OpenPGPName), keys.public, []string{"SHA256SUMS.asc is missing, and there is a key for it"}},
 		"no minisign":          {remove(MinisignName), keys.public, []string{"SHA256SUMS.minisig is missing"}},
 		"signature not wanted": {remove(OpenPGPName), Keys{}, nil},
-		"another's signature":  {func(string) error { return nil }, stranger.public, []string{"SHA256SUMS.asc: no good signature", "SHA256SUMS.minisig: signed by key"}},
+		"another's signature":  {func(string) error { return nil }, stranger.public, []string{"SHA256SUMS.asc: no good signature", "SHA256SUMS.gpg: no good signature", "SHA256SUMS.minisig: signed by key"}},
 		"huge signature":       {put(OpenPGPName, strings.Repeat("x", 70_000)), Keys{}, []string{"SHA256SUMS.asc is longer than 65536 B"}},
 		"empty sums":           {put(SumsName, ""), Keys{}, []string{"SHA256SUMS does not end with a line break"}},
 		"sums and manifest differ": {func(dir string) error {

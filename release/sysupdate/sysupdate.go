@@ -1,0 +1,124 @@
+// Package sysupdate writes by which files a machine gets a platform's extension from where a release is published: a definition for
+// systemd-sysupdate, and a snippet of Butane that sets a new machine up with both.
+//
+// In: a manifest, and the address that releases are below. Out: the names and contents of two files for each platform whose whole
+// image is among the release's files, under a name that has version and architecture, as systemd-sysupdate finds versions by names.
+//
+// An extension is for one version of the OS, which its extension-release names: on a machine of another version it stays unmerged.
+package sysupdate
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/release/manifest"
+)
+
+// DefaultAddress is where this project's releases are.
+const DefaultAddress = "https://github.com/flatcar/oem-sysext/releases"
+
+// ImageName is the name of a platform's whole image. The plus sign of a nightly's version is not kept by those who serve it; what
+// stands for it is none of the characters that order versions (systemd's strverscmp_improved).
+func ImageName(image string, m *manifest.Manifest) string {
+	return fmt.Sprintf("%s-%s-%s.raw", image, strings.ReplaceAll(m.Version, "+", "_"), arch.Arch(m.Arch).Systemd())
+}
+
+// extension is what the templates know.
+type extension struct {
+	Name    string // oem-ID
+	Image   string
+	SHA256  string
+	Latest  string // address of the directory with the newest release's files
+	Tagged  string // and of this one's
+	File    string // name of the definition
+	Title   string
+	Inlined string // the definition, as a YAML string
+}
+
+// Definitions have been named so since systemd 257; before, *.conf.
+const newNameSince = 257
+
+var definition = template.Must(template.New("definition").Parse(`# {{.Title}}
+# Put into /etc/sysupdate.{{.Name}}.d, then: systemd-sysupdate --component={{.Name}} update && systemctl restart systemd-sysext
+# /etc/extensions has to be there, and the key that signs SHA256SUMS in /etc/systemd/import-pubring.gpg.
+[Transfer]
+Verify=yes
+
+[Source]
+Type=url-file
+Path={{.Latest}}
+MatchPattern={{.Name}}-@v-%a.raw
+
+[Target]
+Type=regular-file
+Path=/opt/extensions/{{.Name}}
+MatchPattern={{.Name}}-@v-%a.raw
+CurrentSymlink=/etc/extensions/{{.Name}}.raw
+Mode=0644
+InstancesMax=3
+`))
+
+var butane = template.Must(template.New("butane").Parse(`# {{.Title}}
+# To be merged into a machine's Butane configuration.
+variant: flatcar
+version: 1.0.0
+storage:
+  files:
+    - path: /opt/extensions/{{.Name}}/{{.Image}}
+      mode: 0644
+      contents:
+        source: {{.Tagged}}/{{.Image}}
+        verification:
+          hash: sha256-{{.SHA256}}
+    - path: /etc/sysupdate.{{.Name}}.d/{{.File}}
+      mode: 0644
+      contents:
+        inline: {{.Inlined}}
+  links:
+    - path: /etc/extensions/{{.Name}}.raw
+      target: /opt/extensions/{{.Name}}/{{.Image}}
+      hard: false
+`))
+
+// Files returns the files of all platforms by name. The address is DefaultAddress when empty. The tag is the one that the release is published under.
+func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error) {
+	address = strings.TrimSuffix(cmp.Or(address, DefaultAddress), "/")
+	suffix := ".transfer"
+	systemd, _, _ := strings.Cut(m.Base.Systemd, ".")
+	if n, err := strconv.Atoi(systemd); err == nil && n < newNameSince {
+		suffix = ".conf"
+	}
+	files := map[string][]byte{}
+	for _, p := range m.Platforms {
+		name := "oem-" + p.ID
+		e := extension{
+			Name: name, Image: ImageName(name, m), Title: "OEM tools for " + strings.Join(strings.Fields(p.Name), " ") + ", " + m.Version,
+			Latest: address + "/latest/download", Tagged: address + "/download/" + tag, File: name + suffix,
+		}
+		file := m.File(e.Image)
+		if file.Name == "" {
+			continue
+		}
+		e.SHA256 = file.SHA256.String()
+		var text, snippet bytes.Buffer
+		if err := definition.Execute(&text, e); err != nil {
+			return nil, err
+		}
+		inlined, err := json.Marshal(text.String()) // which is YAML as well
+		if err != nil {
+			return nil, err
+		}
+		e.Inlined = string(inlined)
+		if err := butane.Execute(&snippet, e); err != nil {
+			return nil, err
+		}
+		files[e.File], files[name+".butane.yaml"] = text.Bytes(), snippet.Bytes()
+	}
+	return files, nil
+}
