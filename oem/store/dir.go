@@ -70,7 +70,7 @@ func (r *Results) unpack(ctx context.Context, key digest.SHA256, dir string) boo
 	return err == nil
 }
 
-// packed shares a directory. Device nodes of roots are left out: programs never see those.
+// packed shares a directory. The device nodes of a root in it are left out: programs never see those.
 func (r *Results) packed(ctx context.Context, key digest.SHA256, dir string) error {
 	stream, in := io.Pipe()
 	group, packing := errgroup.WithContext(ctx)
@@ -105,7 +105,7 @@ func pack(ctx context.Context, dir string, to io.Writer) error {
 		Args: []string{
 			"--create", "--format=pax", "--sort=name", "--numeric-owner", "--pax-option=delete=atime,delete=ctime",
 			"--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.capability",
-			"--exclude=./*/dev/*", "--directory", dir, ".",
+			"--anchored", "--no-wildcards-match-slash", "--exclude=./*/dev/*", "--directory", dir, ".",
 		},
 		Env:    run.HostEnv("PATH"),
 		Stdout: compressed,

@@ -91,6 +91,9 @@ func (m *machine) dir(t *testing.T) {
 		m.runs++
 		return errors.Join(
 			os.MkdirAll(filepath.Join(temp, "root/bin"), 0o755),
+			os.MkdirAll(filepath.Join(temp, "root/dev/null"), 0o755),
+			os.MkdirAll(filepath.Join(temp, "root/usr/dev"), 0o755),
+			os.WriteFile(filepath.Join(temp, "root/usr/dev/can"), nil, 0o644),
 			os.WriteFile(filepath.Join(temp, "root/bin/true"), []byte("#!"), 0o755),
 			os.Link(filepath.Join(temp, "root/bin/true"), filepath.Join(temp, "root/bin/yes")),
 			os.Symlink("/usr/bin/true", filepath.Join(temp, "root/false")),
@@ -104,6 +107,9 @@ func (m *machine) dir(t *testing.T) {
 	info, err := os.Stat(filepath.Join(path, "root/bin/yes"))
 	if err != nil || !info.ModTime().Equal(at) || info.Mode() != 0o711|os.ModeSetuid {
 		t.Errorf("made %v at %v, %v", info.Mode(), info.ModTime(), err)
+	}
+	if _, err := os.Stat(filepath.Join(path, "root/usr/dev/can")); err != nil {
+		t.Error(err)
 	}
 	if target, err := os.Readlink(filepath.Join(path, "root/false")); target != "/usr/bin/true" {
 		t.Errorf("leads to %q, %v", target, err)
