@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/github"
 	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/report"
@@ -70,7 +71,8 @@ func Publish(ctx context.Context, o Options, getenv func(string) string, out io.
 }
 
 // MayPublish looks before a release is built whether it can be published: the environment is as for Publish, the token may write,
-// the keys that are named can be used, nothing was published under the tag yet, and BASE is no disk image, which GitHub would not take.
+// the keys that are named can be used, nothing was published under the tag yet, and the base is no file that makes one of the release
+// larger than GitHub takes.
 func MayPublish(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
 	publisher, err := o.publisher(getenv)
 	if err != nil {
@@ -78,6 +80,9 @@ func MayPublish(ctx context.Context, o Options, getenv func(string) string, out 
 	}
 	if err := tryKeys(getenv); err != nil {
 		return err
+	}
+	if info, err := os.Stat(o.BaseID); err == nil && info.Mode().IsRegular() && size.Bytes(info.Size()) > publish.MaxAsset {
+		return fmt.Errorf("BASE=%s has %v, and so will the disk image of the release; GitHub takes less than 2 GiB: wanted a partition, or an update payload", o.BaseID, size.Bytes(info.Size()))
 	}
 	tag := publish.Tag(orElse(o.Version, DefaultVersion), string(o.Arch))
 	if err := publisher.MayPublish(ctx, tag); err != nil {

@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -164,6 +165,14 @@ func TestNotes(t *testing.T) {
 	}
 	delete(environment, "SIGNING_KEY")
 	o.Version = "1.2.3"
+	large := o
+	large.BaseID = filepath.Join(t.TempDir(), "disk.bin")
+	if err := errors.Join(os.WriteFile(large.BaseID, nil, 0o644), os.Truncate(large.BaseID, 2<<30)); err != nil {
+		t.Fatal(err)
+	}
+	if err := MayPublish(t.Context(), large, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "disk.bin has 2.0 GiB") {
+		t.Errorf("error is %v", err)
+	}
 	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []build.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
 	r, err := prove.Open(o.Dir())
 	if err != nil {

@@ -19,12 +19,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/profiles"
+	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/sign"
 )
 
@@ -124,6 +126,9 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	}
 	if err := w.openBase(ctx); err != nil {
 		return err
+	}
+	if info, err := os.Stat(w.base.Disk); err == nil && size.Bytes(info.Size()) > publish.MaxAsset {
+		w.Log.Warn("the release has a disk image that is too large to be published on GitHub", "size", size.Bytes(info.Size()))
 	}
 	return w.openImageKey()
 }

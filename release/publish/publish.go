@@ -30,7 +30,7 @@ import (
 
 // What GitHub takes.
 const (
-	maxAsset  = 2*size.GiB - 1 // each file of a release must be under 2 GiB
+	MaxAsset  = 2*size.GiB - 1 // of each file of a release
 	maxAssets = 1000           // of a release
 	maxNotes  = 125_000        // characters
 )
@@ -54,7 +54,7 @@ func (r *Release) Check() error {
 	var wrong []error
 	for _, f := range r.Files {
 		switch {
-		case f.Size > maxAsset:
+		case f.Size > MaxAsset:
 			wrong = append(wrong, fmt.Errorf("%s has %v, and GitHub takes less than 2 GiB; a release for it must not have a disk image (BASE)", f.Name, f.Size))
 		case f.Size == 0:
 			wrong = append(wrong, fmt.Errorf("%s is empty, which GitHub does not take", f.Name))
