@@ -20,6 +20,8 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import ci
 	_ "github.com/flatcar/oem-sysext/magefiles/ci"
+	//mage:import compose
+	_ "github.com/flatcar/oem-sysext/magefiles/compose"
 	//mage:import fit
 	_ "github.com/flatcar/oem-sysext/magefiles/fit"
 	//mage:import initrd

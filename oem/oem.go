@@ -29,9 +29,15 @@ import (
 // Definitions reads recipes/ and platforms/ of a checkout and returns all platforms.
 // The error is strictyaml.Mistakes with everything that is wrong in any file.
 func Definitions(checkout fs.FS) ([]*platform.Platform, error) {
+	platforms, _, err := AllDefinitions(checkout)
+	return platforms, err
+}
+
+// AllDefinitions is Definitions that returns the recipes as well, also those of no platform.
+func AllDefinitions(checkout fs.FS) ([]*platform.Platform, recipe.Set, error) {
 	recipes, mistakes := recipe.Load(checkout, "recipes")
 	platforms, more := platform.Load(checkout, "platforms", recipes)
-	return platforms, append(mistakes, more...).Err()
+	return platforms, recipes, append(mistakes, more...).Err()
 }
 
 // Select returns the platforms that exist for an architecture, or those of them that are named.
@@ -121,6 +127,26 @@ func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 		return err
 	})
 	return images, err
+}
+
+// Recipe makes the tree of one recipe with those that it needs, as a plain extension without an extension-release.
+func (f *Factory) Recipe(ctx context.Context, name string, all recipe.Set) (tree.Tree, []Made, error) {
+	recipes := all.With(name)
+	resolved, err := f.resolve(ctx, recipes)
+	if err != nil {
+		return nil, nil, err
+	}
+	byRecipe, err := f.buildRecipes(ctx, resolved)
+	if err != nil {
+		return nil, nil, err
+	}
+	var merged tree.Tree
+	var made []Made
+	for _, one := range recipes {
+		merged, _ = tree.Merge(merged, byRecipe[one].Tree)
+		made = append(made, byRecipe[one])
+	}
+	return merged.Without(f.Base.Usr), made, nil
 }
 
 // Stage makes the trees of platforms, in their order.

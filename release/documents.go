@@ -10,7 +10,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/sysupdate"
 )
 
-// documents returns what says where a release comes from, bills of materials and provenance, and how machines get its extensions.
+// documents returns what says where a release comes from, bills of materials and provenance, how machines get its extensions,
+// and how those are enabled that the profile brings.
 func (o Options) documents(m *manifest.Manifest) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	boms, err := sbom.Documents(m)
@@ -23,6 +24,11 @@ func (o Options) documents(m *manifest.Manifest) (map[string][]byte, error) {
 		return nil, err
 	}
 	maps.Copy(all, installed)
+	enabling, err := snippets(m)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, enabling)
 	all[provenance.Name], err = provenance.Statement(m)
 	return all, err
 }

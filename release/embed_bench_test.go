@@ -28,7 +28,7 @@ func BenchmarkEmbed(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	content := embed.Content{Files: activate.System(w.activation(made.images))}
+	content := embed.Content{Files: activate.System(w.activation(made.images), nil)}
 	for _, image := range made.images {
 		content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
 	}

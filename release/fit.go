@@ -45,6 +45,7 @@ type fitting struct {
 	planner *fit.Planner
 	items   []fit.Item
 	trees   [][]oem.Layer // by item and option
+	others  []*composed   // by item; nil for OEM tools
 	packer  *pack.Packer
 	empty   partition  // a file system without files, for measuring
 	editing sync.Mutex // kernels before 6.7 do not mount two file systems of one UUID
@@ -53,6 +54,7 @@ type fitting struct {
 // fitted is a plan, and the images that it chose.
 type fitted struct {
 	images  []image
+	flat    partition    // where they go: with the files of flattened extensions
 	whole   []pack.Image // of each platform, all that it has: what a machine keeps on its OEM partition
 	budgets []fit.Budget
 }
@@ -94,7 +96,7 @@ func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.S
 		return fitted{}, err
 	}
 	boot, err := w.bootBudget()
-	return fitted{images, whole, append(plan.Budgets, onOEM, boot)}, err
+	return fitted{images: images, whole: whole, budgets: append(plan.Budgets, onOEM, boot)}, err
 }
 
 func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (*fitting, error) {
@@ -167,7 +169,25 @@ func (f *fitting) addItems(factory *oem.Factory, staged []oem.Staged) error {
 		item := fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: f.options(l, fit.InUsr, false)}
 		f.items, f.trees = append(f.items, item), append(f.trees, slices.Repeat([]oem.Layer{l}, len(f.ladder)))
 	}
+	f.others = make([]*composed, len(f.items))
+	f.addExtensions()
 	return nil
+}
+
+// addExtensions makes an item of each extension. One that is embedded as it came has one option.
+func (f *fitting) addExtensions() {
+	for _, x := range f.extensions {
+		if x.Flatten {
+			continue
+		}
+		l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
+		item := fit.Item{Name: l.Name, Activations: 1, Options: []fit.Option{{Placement: fit.InUsr, Unpacked: l.Tree.Size()}}}
+		if !x.AsIs {
+			item.Options = f.options(l, fit.InUsr, false)
+		}
+		f.items, f.trees = append(f.items, item), append(f.trees, slices.Repeat([]oem.Layer{l}, len(item.Options)))
+		f.others = append(f.others, x)
+	}
 }
 
 func (f *fitting) options(l oem.Layer, place fit.Placement, demoted bool) []fit.Option {
@@ -188,7 +208,7 @@ func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
 	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
 	sent := before + w.layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
 	return []fit.Budget{
-		{Name: "images", Limit: w.profile.Images.Bytes},
+		{Name: "images", Limit: w.profile.Images.Bytes, Used: w.flattened, Fixed: w.flattened},
 		{Name: "usr", Limit: w.layout.Filesystem.Bytes - w.profile.Headroom.Bytes, Used: before, Fixed: before},
 		{Name: "payload", Limit: w.layout.Payload.Bytes, Used: sent, Fixed: sent},
 	}, nil
@@ -260,6 +280,9 @@ func (w *workshop) oemBudget(staged []oem.Staged, whole []pack.Image) (fit.Budge
 // measure packs one option of an item, and measures what the image takes of a file system like the base's.
 func (f *fitting) measure(ctx context.Context, item, option int) (fit.Taken, error) {
 	choice := f.items[item].Options[option]
+	if x := f.others[item]; x != nil && x.AsIs {
+		return fit.Taken{Size: x.Size, Cost: atMost(x.Size)}, nil
+	}
 	packed, err := f.packer.Image(ctx, f.trees[item][option].Tree, choice.Rung)
 	if err != nil {
 		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
@@ -272,12 +295,24 @@ func (f *fitting) measure(ctx context.Context, item, option int) (fit.Taken, err
 	return fit.Taken{Size: made.Size, Cost: cost}, err
 }
 
+// atMost is what a file takes of /usr if btrfs finds nothing to compress in it: its blocks, and about a part in 500 for their sums
+// and extents. Measuring what others packed would take as long as embedding it, and show little else.
+func atMost(n size.Bytes) size.Bytes {
+	const block = 4 * size.KiB
+	blocks := (n + block - 1) / block * block
+	return blocks + blocks/500 + 4*block
+}
+
 // chosen returns the images of a plan, shared ones without platforms that went elsewhere.
 func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
 	var images []image
 	elsewhere := map[string]bool{}
 	for i, d := range plan.Decisions {
 		option, l := f.items[i].Options[d.Option], f.trees[i][d.Option]
+		if x := f.others[i]; x != nil && x.AsIs {
+			x.Cost = d.Cost
+			continue
+		}
 		packed, err := f.packer.Image(ctx, l.Tree, option.Rung)
 		if err != nil {
 			return nil, err
@@ -288,6 +323,10 @@ func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if x := f.others[i]; x != nil {
+			x.onDisk, x.Cost = made, d.Cost
+			continue
 		}
 		own := image{Layer: l, onDisk: made, Placement: option.Placement, Read: d.Read}
 		if option.Placement.Embedded() {

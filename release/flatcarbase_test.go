@@ -59,7 +59,7 @@ func likeFlatcar(t *testing.T, tools, judges *toolroot.Root) string {
 }
 
 // smallCheckout has one platform with one tool, which needs no packages.
-func smallCheckout(t *testing.T) string {
+func smallCheckout(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{

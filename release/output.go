@@ -79,6 +79,9 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 		m.SignedBy = digest.Of(w.imageKey.Certificate().Raw)
 	}
 	describePlan(m, staged, plan)
+	for _, x := range w.extensions {
+		m.Extensions = append(m.Extensions, describeExtension(x))
+	}
 	m.Kernel = kernel.Told
 	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
 	m.Files = append(m.Files, manifest.File{Name: kernelFile, Size: size.Bytes(kernel.Size), SHA256: kernel.SHA256})
@@ -149,6 +152,30 @@ func describeImage(i image, staged []oem.Staged) manifest.Image {
 				Path: e.Path, Size: e.Size, SHA256: e.SHA256, Target: e.Target, Recipe: staged[of].RecipeOf(e.Path),
 			})
 		}
+	}
+	return m
+}
+
+func describeExtension(x *composed) manifest.Extension {
+	m := manifest.Extension{
+		Name: x.Name.Value, Version: x.Version.Value, Default: x.Default, Inputs: x.Inputs, Coupled: x.Coupled, Unpacked: x.Tree.Size(),
+	}
+	for _, e := range x.Tree {
+		if e.Type != tree.Dir {
+			m.Contents = append(m.Contents, manifest.Content{Path: e.Path, Size: e.Size, SHA256: e.SHA256, Target: e.Target})
+		}
+	}
+	if x.Flatten {
+		return m
+	}
+	m.Enable, m.Platforms = string(x.Enable.How), x.Enable.IDs()
+	m.Embedded, m.AsIs = path.Join(embed.Dir, x.File), x.AsIs
+	m.Size, m.SHA256, m.RootHash, m.Cost = x.Size, x.SHA256, x.RootHash, x.Cost
+	if !x.AsIs {
+		m.Rung = &x.Rung
+	}
+	if x.Trusted != nil {
+		m.SignedBy = digest.Of(x.Trusted.Raw)
 	}
 	return m
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -83,8 +84,13 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 // strip makes the partition that the base came as what it is without images of ours.
 func (w *workshop) strip(ctx context.Context) (partition, error) {
 	// The directory's name has the digest of the file that the base came in.
-	paths := []string{certificateFile}
-	for _, file := range activate.System(nil) {
+	var paths []string
+	for _, e := range w.target.Usr {
+		if name := strings.TrimPrefix(e.Path, "/usr/"); strings.HasPrefix(name, certificatePrefix) {
+			paths = append(paths, name)
+		}
+	}
+	for _, file := range activate.System(nil, nil) {
 		paths = append(paths, file.Path)
 	}
 	inputs := []any{w.cacheName(w.base.Image), paths, w.Epoch.Unix(), compressorVersion()}
@@ -97,7 +103,7 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 
 // embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
-	content := embed.Content{Files: append(activate.System(w.activation(images)), w.certificates("")...)}
+	content := embed.Content{Files: append(activate.System(w.activation(images), w.choices()), w.certificates("")...)}
 	secondStage, err := w.secondStage(ctx, empty)
 	if err != nil {
 		return partition{}, err
@@ -106,6 +112,11 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 	for _, image := range images {
 		if image.Placement.Embedded() {
 			content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
+		}
+	}
+	for _, x := range w.extensions {
+		if !x.Flatten {
+			content.Images = append(content.Images, embed.Image{Name: x.File, SHA256: x.SHA256, Size: x.Size})
 		}
 	}
 	inputs := []any{empty.SHA256, content, w.Epoch.Unix(), compressorVersion()}

@@ -53,7 +53,7 @@ func names[T any](m map[string]T) string { return strings.Join(slices.Sorted(map
 // loadProfile reads the profile that was asked for. What it says of base and platforms holds where nothing else was asked for.
 func (w *workshop) loadProfile() (err error) {
 	name := orElse(w.Profile, profiles.Default)
-	if w.profile, err = profiles.Load(w.Checkout, name, profiles.Known{Platforms: platformIDs(w.catalogue)}); err != nil {
+	if w.profile, err = profiles.Load(w.Checkout, name, profiles.Known{Platforms: platformIDs(w.catalogue), Recipes: slices.Sorted(maps.Keys(w.recipes))}); err != nil {
 		return err
 	}
 	w.BaseID = orElse(w.BaseID, orElse(w.profile.Base, DefaultBase))

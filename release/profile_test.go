@@ -1,7 +1,9 @@
 package release
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +17,7 @@ import (
 
 // Every profile of the tree can be read, and goes to machines of before.
 func TestProfilesOfTheTree(t *testing.T) {
-	platforms, err := oem.Definitions(os.DirFS(".."))
+	platforms, recipes, err := oem.AllDefinitions(os.DirFS(".."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +26,7 @@ func TestProfilesOfTheTree(t *testing.T) {
 		t.Errorf("there are the profiles %v", names)
 	}
 	for _, name := range names {
-		p, err := profiles.Load("..", name, profiles.Known{Platforms: platformIDs(platforms)})
+		p, err := profiles.Load("..", name, profiles.Known{Platforms: platformIDs(platforms), Recipes: slices.Sorted(maps.Keys(recipes))})
 		if err != nil {
 			t.Error(err)
 			continue

@@ -41,7 +41,7 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	partition, err := w.embed(ctx, empty, plan.images)
+	partition, err := w.embed(ctx, plan.flat, plan.images)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +75,9 @@ func Fit(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	}
 	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.profile.Name, Budgets: plan.budgets}}
 	describePlan(m, staged, plan)
+	for _, x := range w.extensions {
+		m.Extensions = append(m.Extensions, describeExtension(x))
+	}
 	return m, nil
 }
 
@@ -87,7 +90,16 @@ func (w *workshop) plan(ctx context.Context) (staged []oem.Staged, empty partiti
 	if empty, err = w.format(ctx); err != nil {
 		return nil, partition{}, fitted{}, err
 	}
-	plan, err = w.fit(ctx, factory, staged, empty)
+	if w.extensions, err = w.compose(ctx, factory, staged); err != nil {
+		return nil, empty, fitted{}, err
+	}
+	flat, err := w.flatten(ctx, empty)
+	if err != nil {
+		return nil, empty, fitted{}, err
+	}
+	w.flattened = empty.Free - flat.Free
+	plan, err = w.fit(ctx, factory, staged, flat)
+	plan.flat = flat
 	return staged, empty, plan, err
 }
 

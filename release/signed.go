@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -39,15 +40,24 @@ func (w *workshop) imageKind() (ImageKind, error) {
 	default:
 		return "", fmt.Errorf("IMAGES=%s; wanted %s or %s", w.Kind, BareImages, SignedImages)
 	}
-	digits := len(w.base.Systemd) - len(strings.TrimLeft(w.base.Systemd, "0123456789"))
-	version, err := strconv.Atoi(w.base.Systemd[:digits])
+	version, err := w.systemdVersion()
 	if err != nil {
-		return "", fmt.Errorf("base %s has systemd %q, which is no version; IMAGES says whether its images are to be %s or %s", w.base.ID, w.base.Systemd, BareImages, SignedImages)
+		return "", fmt.Errorf("%w; IMAGES says whether its images are to be %s or %s", err, BareImages, SignedImages)
 	}
 	if version < signingSystemd {
 		return BareImages, nil
 	}
 	return SignedImages, nil
+}
+
+// systemdVersion returns the first number of the version of the base's systemd.
+func (w *workshop) systemdVersion() (int, error) {
+	digits := len(w.base.Systemd) - len(strings.TrimLeft(w.base.Systemd, "0123456789"))
+	version, err := strconv.Atoi(w.base.Systemd[:digits])
+	if err != nil {
+		return 0, fmt.Errorf("base %s has systemd %q, which is no version", w.base.ID, w.base.Systemd)
+	}
+	return version, nil
 }
 
 // openImageKey opens what images are signed with, where they are to be signed.
@@ -108,15 +118,26 @@ func (w *workshop) signImage(ctx context.Context, name string, packed pack.Image
 	})
 }
 
-// certificateFile is relative to /usr.
-const certificateFile = "lib/verity.d/oem-sysext.crt"
+// Certificates of ours and of extensions that came with a signature, relative to /usr.
+const (
+	certificatePrefix = "lib/verity.d/oem-sysext"
+	certificateFile   = certificatePrefix + ".crt"
+)
 
 // certificates are the files by which machines verify images: one signed image without its certificate stops the whole merge.
 // In the initramfs they are for systemd before 260, which does not look below the root file system that it merges for.
 func (w *workshop) certificates(below string) []embed.File {
-	if w.imageKey == nil {
-		return nil
+	var files []embed.File
+	add := func(path string, certificate *x509.Certificate) {
+		files = append(files, embed.File{Path: below + path, Mode: 0o644, Content: sign.EncodeCertificate(certificate)})
 	}
-	encoded := sign.EncodeCertificate(w.imageKey.Certificate())
-	return []embed.File{{Path: below + certificateFile, Mode: 0o644, Content: encoded}}
+	if w.imageKey != nil {
+		add(certificateFile, w.imageKey.Certificate())
+	}
+	for _, x := range w.extensions {
+		if x.Trusted != nil {
+			add(certificatePrefix+"-"+x.Name.Value+"-"+digest.Of(x.Trusted.Raw).Short()+".crt", x.Trusted)
+		}
+	}
+	return files
 }

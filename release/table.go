@@ -69,12 +69,40 @@ func PrintPlan(out io.Writer, m *manifest.Manifest) error {
 	if err := images.Flush(); err != nil {
 		return err
 	}
+	if err := printExtensions(out, m.Extensions); err != nil {
+		return err
+	}
 	budgets := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(budgets, "\nbudget\tused\tof that fixed\tlimit\tleft")
 	for _, b := range m.Plan.Budgets {
 		fmt.Fprintf(budgets, "%s\t%v\t%v\t%v\t%v\n", b.Name, b.Used, b.Fixed, b.Limit, b.Left())
 	}
 	return budgets.Flush()
+}
+
+func printExtensions(out io.Writer, all []manifest.Extension) error {
+	if len(all) == 0 {
+		return nil
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nextension\tversion\tenabled\tunpacked\tsize\tin /usr\tpacked")
+	for _, x := range all {
+		enabled, packed := x.Enable, "as it came"
+		switch {
+		case x.Embedded == "":
+			enabled, packed = "part of /usr", "-"
+		case x.Rung != nil:
+			packed = x.Rung.String()
+		}
+		if len(x.Platforms) > 0 {
+			enabled = strings.Join(x.Platforms, " ")
+		}
+		if x.Default {
+			enabled += ", by default"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%v\t%v\t%s\n", x.Name, x.Version, enabled, x.Unpacked, x.Size, x.Cost, packed)
+	}
+	return table.Flush()
 }
 
 func milliseconds(microseconds int64) string { return fmt.Sprintf("%d ms", (microseconds+500)/1000) }

@@ -19,6 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -35,22 +36,26 @@ type workshop struct {
 	Options
 	catalogue []*platform.Platform // all that there are
 	chosen    []*platform.Platform // those that were asked for
+	recipes   recipe.Set
 	profile   *profiles.Profile
 	layout    layout
-	downloads *progress.Downloads
-	store     *fetch.Store
-	archive   *debian.Archive
-	named     named           // what BASE means
-	suite     *debian.Release // that a reference base is made from
-	bootKey   *sign.Signer    // for Secure Boot; nil when kernels are not signed
-	tools     *toolroot.Root
-	base      base.Base
-	target    *target.Base
-	blobs     *store.Blobs
-	results   *store.Results
-	scratch   *store.Scratch
-	updateKey *sign.Signer
-	imageKey  *sign.Signer // for images; nil when they are bare
+	// extensions beside the OEM tools, and what those take of /usr that are flattened.
+	extensions []*composed
+	flattened  size.Bytes
+	downloads  *progress.Downloads
+	store      *fetch.Store
+	archive    *debian.Archive
+	named      named           // what BASE means
+	suite      *debian.Release // that a reference base is made from
+	bootKey    *sign.Signer    // for Secure Boot; nil when kernels are not signed
+	tools      *toolroot.Root
+	base       base.Base
+	target     *target.Base
+	blobs      *store.Blobs
+	results    *store.Results
+	scratch    *store.Scratch
+	updateKey  *sign.Signer
+	imageKey   *sign.Signer // for images; nil when they are bare
 	// measureKey stands for imageKey while images are measured.
 	measureKey *sign.Signer
 }
@@ -135,7 +140,7 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 
 // choosePlatforms reads all definitions and the profile, which says what nobody asked for.
 func (w *workshop) choosePlatforms() (err error) {
-	if w.catalogue, err = oem.Definitions(os.DirFS(w.Checkout)); err != nil {
+	if w.catalogue, w.recipes, err = oem.AllDefinitions(os.DirFS(w.Checkout)); err != nil {
 		return err
 	}
 	if err := w.loadProfile(); err != nil {

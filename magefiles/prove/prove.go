@@ -70,3 +70,18 @@ func Initramfs(ctx context.Context) error {
 	}
 	return release.PrintInitramfsProof(os.Stdout, proof)
 }
+
+// Compose boots machines of a composed release whose configurations ask for one set of extensions after the other, and an older release.
+//
+// Extensions are made from packages of Debian by other programs than ours. BASE is the reference base.
+func Compose(ctx context.Context) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	proof, err := release.ProveCompose(ctx, o)
+	if err != nil {
+		return err
+	}
+	return release.PrintProof(os.Stdout, proof)
+}

@@ -23,7 +23,7 @@ import (
 )
 
 // revision goes up whenever a tree that was fine may be so no more, or the other way round.
-const revision = 2
+const revision = 3
 
 // Problem is something that is wrong with one path of a tree.
 type Problem struct {

@@ -48,6 +48,9 @@ func (c *Calibration) Has(r pack.Rung) bool { return c.Rungs[r.String()].MBPerSe
 
 // Read returns how many microseconds a cold read of files takes.
 func (c *Calibration) Read(r pack.Rung, unpacked size.Bytes) int64 {
+	if (r == pack.Rung{}) {
+		return 0
+	}
 	return int64(unpacked) / int64(c.Rungs[r.String()].MBPerSecond)
 }
 

@@ -196,6 +196,11 @@ func (g *GitHub) AssetFor(a arch.Arch) string {
 	return filler(strings.TrimPrefix(g.Tag, "v"), g.ArchNames, a).Replace(g.Asset.Value)
 }
 
+// Fill fills in what an address or a name of a file leaves open.
+func Fill(text, version string, names map[string]string, a arch.Arch) string {
+	return filler(version, names, a).Replace(text)
+}
+
 // filler fills in what addresses and patterns leave open.
 func filler(version string, names map[string]string, a arch.Arch) *strings.Replacer {
 	return strings.NewReplacer("{version}", version, "{arch}", cmp.Or(names[string(a)], string(a)))

@@ -2,9 +2,15 @@ package stage
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -12,17 +18,55 @@ import (
 // and rights that no recipe declares.
 func checkLayout(t tree.Tree, parts []Part, problems *Problems) {
 	for _, e := range t {
-		if !isBelow(e.Path, "/usr") && !isBelow(e.Path, "/opt") {
-			problems.add("%s is outside /usr and /opt; move or prune it", e.Path)
-		}
-		if e.Path == "/usr/lib/os-release" {
-			problems.add("%s makes systemd refuse the image; prune it", e.Path)
-		}
-		if e.Type != tree.Symlink && e.Mode&0o002 != 0 {
-			problems.add("%s has mode %04o, so everyone may write it; take that away where it is made, or prune it", e.Path, e.Mode)
-		}
+		checkPlace(e, problems)
 		checkRights(e, parts, problems)
 	}
+}
+
+func checkPlace(e tree.Entry, problems *Problems) {
+	if !isBelow(e.Path, "/usr") && !isBelow(e.Path, "/opt") {
+		problems.add("%s is outside /usr and /opt; move or prune it", e.Path)
+	}
+	if e.Path == "/usr/lib/os-release" {
+		problems.add("%s makes systemd refuse the image; prune it", e.Path)
+	}
+	if e.Type != tree.Symlink && e.Mode&0o002 != 0 {
+		problems.add("%s has mode %04o, so everyone may write it; take that away where it is made, or prune it", e.Path, e.Mode)
+	}
+}
+
+// Foreign returns what keeps a tree that no recipe made from being merged over a base: what checks of recipes refuse, where
+// nobody can have declared a right or a replacement; names that cannot be printed; and what overlayfs would hide things by.
+func Foreign(t tree.Tree, base *target.Base) []string {
+	problems := &Problems{}
+	for _, e := range t {
+		if !utf8.ValidString(e.Path) || strings.ContainsFunc(e.Path, unicode.IsControl) {
+			problems.add("%q has a name that cannot be printed; rename it where it is made", e.Path)
+			continue
+		}
+		checkPlace(e, problems)
+		if e.Type != tree.Symlink && e.Mode&specialBits != 0 {
+			problems.add("%s has mode %04o, so it runs as its owner; take that away where it is made", e.Path, e.Mode)
+		}
+		if e.UID != 0 || e.GID != 0 {
+			problems.add("%s has the owner %d:%d, who may be somebody else on a machine; wanted 0:0", e.Path, e.UID, e.GID)
+		}
+		if _, has := e.Xattrs[capabilityXattr]; has {
+			problems.add("%s has capabilities; take them away where it is made", e.Path)
+		}
+		if e.Type == tree.Symlink && leadsOut(e) {
+			problems.add("%s is a link to %q, out of what extensions are merged with; remove it where it is made", e.Path, e.Target)
+		}
+		below, there := base.Usr.Find(e.Path)
+		sameDir := e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode
+		if there && !sameDir && !e.Equal(below) {
+			problems.add("%s is in the base, and not alike (%v | base %v); leave it out where it is made", e.Path, e, below)
+		}
+	}
+	for _, hiding := range check.Together([]check.Named{{Name: "the image", Tree: t}}) {
+		problems.add("%v", hiding)
+	}
+	return problems.Found
 }
 
 func isBelow(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
@@ -31,6 +75,19 @@ const (
 	specialBits     = 0o6000 // setuid and setgid
 	capabilityXattr = "security.capability"
 )
+
+// leadsOut tells whether a link climbs above the root, or leads to where neither the OS nor its configuration and state are.
+func leadsOut(e tree.Entry) bool {
+	target := e.Target
+	if !path.IsAbs(target) {
+		if relative := path.Join(strings.TrimPrefix(path.Dir(e.Path), "/"), target); relative == ".." || strings.HasPrefix(relative, "../") {
+			return true
+		}
+		target = path.Join(path.Dir(e.Path), target)
+	}
+	places := []string{"/usr", "/opt", "/etc", "/run", "/var", "/dev", "/proc", "/sys", "/bin", "/sbin", "/lib", "/lib64"}
+	return !slices.ContainsFunc(places, func(dir string) bool { return isBelow(path.Clean(target), dir) })
+}
 
 // checkRights refuses rights that nobody declared.
 func checkRights(e tree.Entry, parts []Part, problems *Problems) {

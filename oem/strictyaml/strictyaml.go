@@ -5,7 +5,8 @@
 //
 // Fields are named by `yaml:"name"` tags; `yaml:"name,required"` makes a missing key a mistake.
 // Values may be structs, slices, maps, strings, booleans, Text, and any type that implements encoding.TextUnmarshaler.
-// A map's keys may be of any type that a text fits.
+// A map's keys may be of any type that a text fits. A struct with named fields that implements encoding.TextUnmarshaler
+// is read from a text, or from keys and values.
 // A struct field of type Line receives the line its struct begins on.
 package strictyaml
 
@@ -151,7 +152,7 @@ func (d *decoder) value(node *yaml.Node, into reflect.Value) {
 		d.scalar(node, "text", func() error { text.Value = node.Value; return nil })
 		return
 	}
-	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok && !(node.Kind == yaml.MappingNode && hasKeys(into.Type())) {
 		d.scalar(node, "one value", func() error { return unmarshaler.UnmarshalText([]byte(node.Value)) })
 		return
 	}
@@ -176,6 +177,19 @@ func (d *decoder) value(node *yaml.Node, into reflect.Value) {
 	default:
 		panic(fmt.Sprintf("strictyaml: no rule for %v", into.Type()))
 	}
+}
+
+// hasKeys tells whether a type has fields with names, so that keys and values fit it.
+func hasKeys(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("yaml") != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *decoder) scalar(node *yaml.Node, wanted string, set func() error) {

@@ -142,6 +142,14 @@ func (t Tree) Filter(keep func(Entry) bool) Tree {
 	return kept
 }
 
+// Without returns the entries that another tree has not just alike. Directories with something left in them stay.
+func (t Tree) Without(other Tree) Tree {
+	return t.Filter(func(e Entry) bool {
+		there, has := other.Find(e.Path)
+		return e.Type == Dir || !has || !e.Equal(there)
+	})
+}
+
 // Below returns the tree as it is below a directory that is added with its parents, mode 0755.
 func (t Tree) Below(dir string) Tree {
 	moved := make([]Entry, 0, len(t)+1)

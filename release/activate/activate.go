@@ -1,13 +1,15 @@
-// Package activate makes a release link the images of a machine's cloud, before systemd-sysext merges what is linked.
+// Package activate makes a release link the images of a machine's cloud, and extensions that the machine is to have, before
+// systemd-sysext merges what is linked.
 //
-// In go the platforms, how their machines are recognised, and the images that make up each; out come files for /usr:
-// a POSIX shell script that decides and links, and a unit that runs it. Links go to /run/extensions and lead into /usr,
+// In go the platforms, how their machines are recognised, and the images that make up each, and the extensions that may be enabled;
+// out come files for /usr: a POSIX shell script that decides and links, a unit that runs it, and a command that shows what it decided. Links go to /run/extensions and lead into /usr,
 // by the same path in both slots, so a rollback takes its own images along and nothing on the machine has to change.
 //
 // What the script takes from a machine is compared with names that are in it, and is never part of a path or a command.
 package activate
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -26,9 +28,50 @@ type Platform struct {
 	Images   []string // the embedded images that make it up, its own one first; none when it is not embedded
 }
 
+// Extension is one that is embedded, and the machines that get it unless their users say something else.
+type Extension struct {
+	Name      string
+	Always    bool     // on all machines
+	Platforms []string // on those of some clouds; without these and Always, where its name is in the configuration
+	Versions  []Version
+}
+
+// Version is one image of an extension.
+type Version struct {
+	Name    string // empty where there is but one
+	File    string // in the images' directory
+	Default bool
+}
+
+// When is when the extension is enabled, in the words of the script.
+func (x Extension) When() []string {
+	switch {
+	case x.Always:
+		return []string{"always"}
+	case len(x.Platforms) > 0:
+		return x.Platforms
+	}
+	return []string{"by-name"}
+}
+
+// Words are the versions in the words of the script, the default first.
+func (x Extension) Words() []string {
+	var words []string
+	for _, v := range x.Versions {
+		word := cmp.Or(v.Name, "-") + ":" + v.File
+		if v.Default {
+			words = slices.Insert(words, 0, word)
+		} else {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
 // The paths of the script and of the units that run it, in /usr of the release and in the initramfs.
 const (
 	Script    = "lib/flatcar/oem-sysext-link"
+	Command   = "bin/oem-sysext"
 	Unit      = "oem-sysext-link.service"
 	unitDir   = "lib/systemd/system"
 	wantedBy  = unitDir + "/sysinit.target.wants/" + Unit
@@ -37,6 +80,9 @@ const (
 
 //go:embed link.sh.tmpl
 var scriptTemplate string
+
+//go:embed show.sh
+var showScript []byte
 
 // systemUnit links in the running system. A mount unit with nofail is not ordered before local-fs.target, so /oem has to be named.
 const systemUnit = `[Unit]
@@ -76,9 +122,10 @@ ConditionDirectoryNotEmpty=|/sysroot/run/extensions
 
 // System returns what goes into /usr of a release whose running system merges images (systemd before 258),
 // and of every other one, too: where the initramfs has linked already, there is nothing left to do.
-func System(platforms []Platform) []embed.File {
+func System(platforms []Platform, extensions []Extension) []embed.File {
 	return []embed.File{
-		{Path: Script, Mode: 0o755, Content: []byte(script(platforms))},
+		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
+		{Path: Command, Mode: 0o755, Content: showScript},
 		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
 		{Path: wantedBy, Target: "../" + Unit},
 	}
@@ -93,11 +140,19 @@ func Initrd() []embed.File {
 	}
 }
 
-// script returns the shell script for the platforms, which are in any order.
-func script(platforms []Platform) string {
+// script returns the shell script for the platforms and extensions, which are in any order.
+func script(platforms []Platform, extensions []Extension) string {
 	var text strings.Builder
+	var images []string
+	for _, p := range platforms {
+		images = append(images, p.Images...)
+	}
+	slices.Sort(images)
+	byName := slices.SortedFunc(slices.Values(extensions), func(a, b Extension) int { return strings.Compare(a.Name, b.Name) })
 	err := template.Must(template.New("link").Funcs(template.FuncMap{"quote": quoteAll}).Parse(scriptTemplate)).
-		Execute(&text, map[string]any{"Dir": embed.Dir, "Platforms": views(platforms)})
+		Execute(&text, map[string]any{
+			"Dir": embed.Dir, "Platforms": views(platforms), "Images": slices.Compact(images), "Extensions": byName,
+		})
 	if err != nil {
 		panic(err) // the template is a constant, and a builder takes everything
 	}

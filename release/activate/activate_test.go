@@ -54,7 +54,7 @@ type private struct {
 	shell string // of those in the tool root
 }
 
-func newPrivate(t *testing.T, platforms []Platform) *private {
+func newPrivate(t *testing.T, platforms []Platform, more ...Extension) *private {
 	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, "bwrap")
@@ -64,7 +64,7 @@ func newPrivate(t *testing.T, platforms []Platform) *private {
 	p := &private{t: t, dir: t.TempDir(), shell: "dash"}
 	p.link("lib", "programs/lib")
 	p.link("lib64", "programs/lib64")
-	p.write("usr/"+Script, script(platforms))
+	p.write("usr/"+Script, script(platforms, more))
 	p.write("bin/systemd-detect-virt", "#!/programs/bin/sh\necho none; exit 1\n")
 	p.write("proc/cmdline", "quiet\n")
 	for _, platform := range platforms {
@@ -175,7 +175,7 @@ func TestLinks(t *testing.T) {
 		"link to the classic":    {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "downloaded"}, nil, "is the user's choice"},
 		"link to a classic link": {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "->../../usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
 		"another image":          {given{"oem/oem-release": "ID=azure", "etc/extensions/other.raw": "mine"}, azure, "linked"},
-		"switched off":           {given{"oem/oem-release": "ID=azure", conf: "podman\n-oem-azure # not here\n"}, nil, "-oem-azure in /etc/flatcar/enabled-sysext.conf is the user's choice"},
+		"switched off":           {given{"oem/oem-release": "ID=azure", conf: "-oem-azure # not here\n"}, nil, "-oem-azure in /etc/flatcar/enabled-sysext.conf is the user's choice"},
 		"switched off, no end":   {given{"oem/oem-release": "ID=azure", conf: " -oem-azure"}, nil, "is the user's choice"},
 		"another switched off":   {given{"oem/oem-release": "ID=azure", conf: "# -oem-azure\n-oem-azure2\n-oem-ami\n-*\n"}, azure, "linked"},
 
@@ -246,7 +246,7 @@ func TestInitrd(t *testing.T) {
 	if err := os.Rename(filepath.Join(p.dir, "usr"), filepath.Join(p.dir, "sysroot/usr")); err != nil {
 		t.Fatal(err)
 	}
-	p.write("usr/"+Script, script(some))
+	p.write("usr/"+Script, script(some, nil))
 	p.write("oem/oem-release", "ID=ami\n") // not the machine's
 	p.write("sysroot/oem/oem-release", "ID=azure\n")
 	p.write("sysroot/oem/sysext/active-oem-azure", "")

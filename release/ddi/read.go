@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -97,6 +98,39 @@ func (d *Disk) checkIDs() error {
 	}
 	return nil
 }
+
+// Open is Read for images that may be without a signature: those have one root partition and perhaps its hashes, which count for
+// nothing without a signature, and no other partitions.
+func Open(disk io.ReaderAt, length int64) (*Disk, error) {
+	table, err := gpt.Read(disk, length)
+	if err != nil {
+		return nil, err
+	}
+	partitions := table.Partitions()
+	if len(partitions) == len(types{}) {
+		return Read(disk, length)
+	}
+	if err := table.Damage(); err != nil {
+		return nil, err
+	}
+	d := &Disk{disk: disk, parts: partitions}
+	for a, kinds := range rootTypes {
+		alike := func(p gpt.Partition, kind gpt.GUID) bool { return p.Type == kind }
+		if n := len(partitions); n > 0 && n < len(kinds) && slices.EqualFunc(partitions, kinds[:n], alike) {
+			d.Arch = a
+		}
+	}
+	if d.Arch == "" {
+		return nil, fmt.Errorf("%d partitions; wanted root, root-verity and root-verity-sig of one architecture, or the first of them", len(partitions))
+	}
+	return d, nil
+}
+
+// Signed tells whether the image has a signature.
+func (d *Disk) Signed() bool { return !d.RootHash.IsZero() }
+
+// Offset returns where the file system begins.
+func (d *Disk) Offset() int64 { return d.parts[0].Offset() }
 
 // Data returns the file system and its length. It must be verified first.
 func (d *Disk) Data() *io.SectionReader {

@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/verity"
 )
@@ -26,7 +27,7 @@ const Dir = "share/flatcar/oem-sysext"
 
 // Image is what goes into the partition.
 type Image struct {
-	Name   string // of the file, such as oem-azure.raw
+	Name   string // of the file, such as oem-azure.raw, perhaps in a directory of its own
 	SHA256 digest.SHA256
 	Size   size.Bytes
 }
@@ -61,6 +62,8 @@ func (e *OverBudgetError) Error() string {
 type Content struct {
 	Images []Image // in their directory, where there is nothing else afterwards
 	Files  []File  // each replaces what the base has at its path
+	// What becomes part of /usr, with paths from the root. It must not have what the base has differently.
+	Tree tree.Tree
 }
 
 // Into writes at the path to the partition image from with the content in it. The blobs hold the images' contents.
@@ -83,6 +86,9 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 			return err
 		}
 		defer root.Close()
+		if err := writeTree(ctx, root, c.Tree, blobs); err != nil {
+			return err
+		}
 		if err := writeImages(ctx, root, c.Images, blobs); err != nil {
 			return err
 		}
@@ -132,6 +138,37 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 	return errors.Join(os.Truncate(to, int64(btrfs.FlatcarFilesystem)), os.Truncate(to, int64(btrfs.FlatcarPartition)))
 }
 
+// writeTree adds what the base does not have.
+func writeTree(ctx context.Context, root *os.Root, t tree.Tree, blobs *store.Blobs) error {
+	for _, e := range t {
+		name, below := strings.CutPrefix(e.Path, "/usr/")
+		if !below {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := root.Lstat(name); err == nil {
+			continue // alike
+		}
+		var err error
+		switch e.Type {
+		case tree.Dir:
+			if err = root.Mkdir(name, 0o755); err == nil {
+				err = root.Chmod(name, fs.FileMode(e.Mode&0o777)) // whatever the umask
+			}
+		case tree.Symlink:
+			err = root.Symlink(e.Target, name)
+		default:
+			err = write(root, name, fs.FileMode(e.Mode&0o777), func(f io.Writer) error { return blobs.CopyTo(f, e.SHA256) })
+		}
+		if err != nil {
+			return fmt.Errorf("flatten %s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
 // writeImages replaces what is in the images' directory.
 func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *store.Blobs) error {
 	if err := root.RemoveAll(Dir); err != nil {
@@ -142,6 +179,9 @@ func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *stor
 	}
 	for _, image := range images {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := makeDir(root, path.Dir(path.Join(Dir, image.Name))); err != nil {
 			return err
 		}
 		err := write(root, path.Join(Dir, image.Name), 0o644, func(f io.Writer) error { return blobs.CopyTo(f, image.SHA256) })

@@ -35,14 +35,16 @@ type Manifest struct {
 	Go        string            `json:"go"`    // the toolchain that compiled recipes' programs
 	Recipes   []Recipe          `json:"recipes"`
 	Platforms []Platform        `json:"platforms"`
-	Images    []Image           `json:"images"`             // platforms' own ones and shared ones, by name
-	SignedBy  digest.SHA256     `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
-	Plan      Plan              `json:"plan"`
-	Partition Partition         `json:"partition"`
-	Kernel    Kernel            `json:"kernel"`
-	Payloads  []Payload         `json:"payloads,omitempty"` // the OS's first, then one of each platform
-	Initrds   []Initrd          `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
-	Files     []File            `json:"files"`              // everything in the release directory but what is made from this file
+	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
+	// Extensions beside the OEM tools, in the order of the profile.
+	Extensions []Extension   `json:"extensions,omitempty"`
+	SignedBy   digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
+	Plan       Plan          `json:"plan"`
+	Partition  Partition     `json:"partition"`
+	Kernel     Kernel        `json:"kernel"`
+	Payloads   []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Initrds    []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
+	Files      []File        `json:"files"`              // everything in the release directory but what is made from this file
 }
 
 // Base is the OS release that the images are for.
@@ -89,6 +91,27 @@ type Image struct {
 	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is a signed image
 	Cost      size.Bytes    `json:"cost"`               // what the file system loses by embedding it; zero when it is not embedded
 	Read      int64         `json:"read_microseconds"`  // what a cold read of all its files takes on the machine of the calibration
+	Unpacked  size.Bytes    `json:"unpacked"`           // sum of the sizes of its files
+	Contents  []Content     `json:"contents"`           // files and links, by path
+}
+
+// Extension is one that the profile brings, in one version.
+type Extension struct {
+	Name      string        `json:"name"`
+	Version   string        `json:"version,omitempty"`
+	Default   bool          `json:"default,omitempty"`
+	Enable    string        `json:"enable,omitempty"`    // always, by-name or platforms; empty when it is flattened
+	Platforms []string      `json:"platforms,omitempty"` // ids of those whose machines have it
+	Inputs    []build.Input `json:"inputs"`
+	AsIs      bool          `json:"as_is,omitempty"`    // the image is the one that it came as
+	Coupled   bool          `json:"coupled,omitempty"`  // it is for this release of the OS only
+	Embedded  string        `json:"embedded,omitempty"` // path below /usr's root in the partition; empty when it is flattened
+	Size      size.Bytes    `json:"size,omitempty"`     // of the image
+	SHA256    digest.SHA256 `json:"sha256,omitzero"`
+	Rung      *pack.Rung    `json:"rung,omitempty"`     // of what was packed here
+	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is signed
+	SignedBy  digest.SHA256 `json:"signed_by,omitzero"` // of the certificate, when it came with a signature
+	Cost      size.Bytes    `json:"cost,omitempty"`     // what the file system loses by embedding it, at most
 	Unpacked  size.Bytes    `json:"unpacked"`           // sum of the sizes of its files
 	Contents  []Content     `json:"contents"`           // files and links, by path
 }

@@ -37,6 +37,9 @@ type Profile struct {
 	MaxImages Count                      `yaml:"max_images,required"`
 	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; in usr when left out
 
+	// What is in it beside OEM tools.
+	Extensions []Extension `yaml:"extensions"`
+
 	Name string `yaml:"-"` // the file's, without suffix
 	File string `yaml:"-"` // for messages
 	Dir  string `yaml:"-"` // that the files it names are relative to
@@ -132,6 +135,7 @@ func Names(checkout fs.FS) []string {
 // Known is what a profile may name.
 type Known struct {
 	Platforms []string // ids
+	Recipes   []string // names
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+-]*$`)
@@ -145,6 +149,7 @@ func (p *Profile) check(known Known) strictyaml.Mistakes {
 	for id := range p.Placement {
 		c.platform(id, "placement")
 	}
+	c.extensions()
 	return c.mistakes
 }
 

@@ -21,7 +21,7 @@ images: 6 KiB
 max_images: 2
 `
 
-var known = Known{Platforms: []string{"azure", "gce", "qemu"}}
+var known = Known{Platforms: []string{"azure", "gce", "qemu"}, Recipes: []string{"tool"}}
 
 // load reads a profile that lies in a directory of its own, with files beside it.
 func load(t *testing.T, content string, beside ...string) (*Profile, error) {
@@ -71,7 +71,7 @@ func TestMistakes(t *testing.T) {
 		`mine.yaml:4: "0"; wanted a number of images from 1 to 128`:         strings.Replace(head, "2", "0", 1),
 		`mine.yaml:2: unknown key "headrom"`:                                strings.Replace(head, "headroom", "headrom", 1),
 	} {
-		if _, err := load(t, content); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := load(t, content, "a.raw", "key", "tree/usr/x"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
 		}
 	}
@@ -121,9 +121,63 @@ func TestSchema(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, bad := range []string{"placement: {gce: attic}", "platforms: gce", "extra: 1"} {
+	for _, bad := range []string{"placement: {gce: attic}", "platforms: gce", "extra: 1", "extensions: [{name: a, enable: sometimes}]", "extensions: [{enable: always}]", "extensions: [{name: a, enable: {}}]"} {
 		if err := fits([]byte(head + bad)); err == nil {
 			t.Errorf("the schema accepts %q", bad)
+		}
+	}
+}
+
+func TestExtensions(t *testing.T) {
+	p, err := load(t, head+`extensions:
+- {name: a, version: v1, github: {repository: o/n, tag: "a-{version}"}, enable: by-name}
+- {name: a, version: v2, github: {repository: o/n, tag: t, asset: "x_{arch}", arch_names: {amd64: x64}, sums: S}, enable: by-name, default: true}
+- {name: b, url: {address: "https://example.org/{version}/{arch}", signature: {suffix: .sig, openpgp: key}}, enable: {platforms: [gce]}}
+- {name: c, file: a.raw, repack: true, enable: always}
+- {name: d, directory: tree, flatten: true}
+- {name: e, recipe: tool, enable: always, rebuild: {recipe: tool}}
+`, "a.raw", "key", "tree/usr/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := p.Extensions
+	var got []string
+	for i := range 2 {
+		tag, asset, sums := all[i].TagAndAssets("amd64")
+		got = append(got, tag, asset, sums)
+	}
+	got = append(got, all[2].AddressFor("arm64"), string(all[2].Enable.How), all[2].Enable.IDs()[0], string(all[3].Enable.How), p.Where(&all[1]))
+	want := []string{"a-v1", "a-v1-x86-64.raw", "SHA256SUMS", "t", "x_x64", "S", "https://example.org//arm64", "platforms", "gce", "always", p.File + ":7: extension a v2"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMistakesInExtensions(t *testing.T) {
+	for want, one := range map[string]string{
+		`:6: name "oem-a"; wanted letters`:                      "{name: oem-a, file: a.raw, enable: always}",
+		`:6: name "a b"; wanted letters`:                        "{name: a b, file: a.raw, enable: always}",
+		`:6: name "../a"; wanted letters`:                       "{name: ../a, file: a.raw, enable: always}",
+		`:6: version "1_2"; wanted`:                             "{name: a, version: 1_2, file: a.raw, enable: always}",
+		`:6: an extension with 0 sources`:                       "{name: a, enable: always}",
+		`:6: an extension with 2 sources`:                       "{name: a, file: a.raw, recipe: tool, enable: always}",
+		`:6: "b.raw" is not there; wanted a file beside`:        "{name: a, file: b.raw, enable: always}",
+		`:6: "a.raw" is not there; wanted a directory`:          "{name: a, directory: a.raw, enable: always}",
+		`:6: no recipe "b"`:                                     "{name: a, recipe: b, enable: always}",
+		`:6: nothing vouches for what is at the address`:        "{name: a, url: {address: x}, enable: always}",
+		`:6: a signature with no key, or with two`:              "{name: a, url: {address: x, signature: {suffix: s}}, enable: always}",
+		`:6: repository "a"; wanted owner/name`:                 "{name: a, github: {repository: a, tag: t}, enable: always}",
+		`:6: wanted one of enable and flatten`:                  "{name: a, file: a.raw}",
+		`:6: "sometimes"; wanted always, by-name, or platforms`: "{name: a, file: a.raw, enable: sometimes}",
+		`:6: enable: "gcp" is no platform`:                      "{name: a, file: a.raw, enable: {platforms: [gcp]}}",
+		`:6: a has several versions, so none can be part`:       "{name: a, version: 1, file: a.raw, flatten: true}\n- {name: a, version: 2, default: true, file: a.raw, flatten: true}",
+		`:6: 0 of the versions of a are the default`:            "{name: a, version: 1, file: a.raw, enable: always}\n- {name: a, version: 2, file: a.raw, enable: always}",
+		`:7: a is there 2 times; wanted a version of its own`:   "{name: a, version: 1, default: true, file: a.raw, enable: always}\n- {name: a, version: 1, file: a.raw, enable: always}",
+		`:6: "key" has no certificate in PEM`:                   "{name: a, file: a.raw, certificate: key, enable: always}",
+		`:6: a certificate for what is repacked`:                "{name: a, file: a.raw, certificate: key, repack: true, enable: always}",
+	} {
+		if _, err := load(t, head+"extensions:\n- "+one+"\n", "a.raw", "key"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error is %v; want %q", one, err, want)
 		}
 	}
 }

@@ -13,13 +13,15 @@ import (
 // Expectation is what a release promises of a machine in one cloud.
 type Expectation struct {
 	VersionID string
-	Reason    string   // for which the platform is chosen, in the words of the release
-	Images    []string // that are merged, and no other ones
-	Units     []string // that are active
-	Requires  []string // absolute paths that are there
-	Files     []string // absolute paths of the images' files
-	Foreign   []string // absolute paths that only other platforms' images have
-	Failed    []string // units that fail, since they were made to
+	Reason    string            // for which the platform is chosen, in the words of the release
+	Images    []string          // that are merged, and no other ones
+	Lying     map[string]string // where images lie that are not called like their file, by name, below /usr
+	Flattened []string          // names of extensions whose files are part of /usr
+	Units     []string          // that are active
+	Requires  []string          // absolute paths that are there
+	Files     []string          // absolute paths of the images' files
+	Foreign   []string          // absolute paths that only other platforms' images have
+	Failed    []string          // units that fail, since they were made to
 }
 
 func (e Expectation) question() vm.Question {
@@ -62,12 +64,16 @@ var assertions = []struct {
 		return nil
 	}},
 	{"exactly the platform's images are merged", func(e Expectation, r vm.Report) error {
-		return joined(sameSet("merged images", r.Merged, e.Images), sameSet("extension-release files", r.Extensions, prefixed("extension-release.", e.Images)))
+		return joined(sameSet("merged images", r.Merged, e.Images), sameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
 	}},
 	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
 		var files, backing []string
 		for _, image := range e.Images {
-			files = append(files, "/"+embed.Dir+"/"+image+".raw")
+			file := embed.Dir + "/" + image + ".raw"
+			if lies, differs := e.Lying[image]; differs {
+				file = lies
+			}
+			files = append(files, "/"+file)
 		}
 		for _, file := range r.Backing { // the kernel names them from the root of a mount that the merged /usr hides
 			backing = append(backing, strings.TrimPrefix(file, "/usr"))

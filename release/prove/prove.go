@@ -236,8 +236,9 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 	e := Expectation{
 		VersionID: m.Base.VersionID,
 		Reason:    "ID=" + p.ID.Value + " in /oem/oem-release",
-		Images:    m.Platforms[at].Activates,
+		Images:    slices.Clone(m.Platforms[at].Activates),
 	}
+	e.extensions(m.Extensions, p.ID.Value)
 	own := map[string]bool{}
 	for _, image := range m.Images {
 		if slices.Contains(e.Images, image.Name) {
@@ -258,6 +259,12 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 			}
 		}
 	}
+	for _, x := range m.Extensions {
+		for _, content := range x.Contents { // which no other platform has to itself
+			own[content.Path] = true
+		}
+	}
+	e.Foreign = slices.DeleteFunc(e.Foreign, func(path string) bool { return own[path] })
 	for _, unit := range p.ActiveUnits {
 		e.Units = append(e.Units, unit.Value)
 	}
@@ -267,4 +274,19 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 		}
 	}
 	return e, nil
+}
+
+// extensions adds what a platform's machines have of the extensions when their users say nothing.
+func (e *Expectation) extensions(all []manifest.Extension, platform string) {
+	e.Lying = map[string]string{}
+	for _, x := range all {
+		versions := slices.ContainsFunc(all, func(o manifest.Extension) bool { return o.Name == x.Name && o.Version != x.Version })
+		switch {
+		case x.Embedded == "":
+			e.Flattened = append(e.Flattened, x.Name)
+		case versions && !x.Default:
+		case x.Enable == "always", slices.Contains(x.Platforms, platform):
+			e.Images, e.Lying[x.Name] = append(e.Images, x.Name), x.Embedded
+		}
+	}
 }

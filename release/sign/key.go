@@ -131,7 +131,8 @@ func (f found) check(files Files) (*rsa.PublicKey, error) {
 	return public, nil
 }
 
-func readCertificate(path string) (*x509.Certificate, error) {
+// ReadCertificate reads a certificate with an RSA public key from a PEM file.
+func ReadCertificate(path string) (*x509.Certificate, error) {
 	f, err := readPEM(path)
 	if err != nil {
 		return nil, err

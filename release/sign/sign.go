@@ -51,7 +51,7 @@ func Open(f Files) (*Signer, error) {
 		return nil, err
 	}
 	if f.Certificate != "" {
-		if found.certificate, err = readCertificate(f.Certificate); err != nil {
+		if found.certificate, err = ReadCertificate(f.Certificate); err != nil {
 			return nil, err
 		}
 	}

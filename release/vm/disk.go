@@ -50,7 +50,21 @@ const oemSize = 128 * size.MiB
 
 // OEM makes at the path an image of the partition that says which cloud a machine is in: files by name, such as oem-release.
 func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(image), "oem.*")
+	return data(ctx, tools, image, "OEM", 6, files)
+}
+
+// Root makes a partition for what a machine keeps, which RootArguments make its root file system. Files are as of OEM; a name that ends
+// in a slash is a directory, and a content that begins with -> a link.
+func Root(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
+	return data(ctx, tools, image, "ROOT", 9, files)
+}
+
+// RootArguments are for the kernel, behind those of the base.
+func RootArguments() []string { return []string{"root=LABEL=ROOT", "rootfstype=btrfs"} }
+
+// data makes a partition with files.
+func data(ctx context.Context, tools *toolroot.Root, image, label string, number int, files map[string]string) (Partition, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(image), "data.*")
 	if err != nil {
 		return Partition{}, err
 	}
@@ -60,7 +74,16 @@ func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[stri
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return Partition{}, err
 		}
-		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		target, isLink := strings.CutPrefix(content, "->")
+		switch {
+		case strings.HasSuffix(name, "/"):
+			err = os.MkdirAll(file, 0o755)
+		case isLink:
+			err = os.Symlink(target, file)
+		default:
+			err = os.WriteFile(file, []byte(content), 0o644)
+		}
+		if err != nil {
 			return Partition{}, err
 		}
 	}
@@ -71,10 +94,10 @@ func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[stri
 		return Partition{}, err
 	}
 	err = tools.Run(ctx, toolroot.Cmd{
-		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", "OEM", "--rootdir", dir, image},
+		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", label, "--rootdir", dir, image},
 		Read: []string{dir}, Write: []string{image},
 	})
-	return Partition{Number: 6, Name: "OEM", Type: DataType, Content: image}, err
+	return Partition{Number: number, Name: label, Type: DataType, Content: image}, err
 }
 
 // align is where partitions begin, and what is left free at both ends of a disk.

@@ -1,0 +1,24 @@
+// Package compose holds the targets in the namespace compose.
+package compose
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/torcx"
+)
+
+// Torcx turns a package of Torcx into a directory that a profile takes as an extension.
+//
+// The argument is the file, such as docker:20.10.torcx.tgz. It goes to _output/torcx/NAME, which must be empty or not there.
+func Torcx(file string) error {
+	to := filepath.Join(release.OutputDir, "torcx", strings.TrimSuffix(filepath.Base(file), ".torcx.tgz"))
+	if err := torcx.Convert(file, to, os.TempDir()); err != nil {
+		return err
+	}
+	fmt.Printf("%s is for directory: in a profile\n", to)
+	return nil
+}

@@ -1,0 +1,252 @@
+package release
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/activate"
+	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/extension/extensiontest"
+	"github.com/flatcar/oem-sysext/release/profiles"
+)
+
+const profileHead = "summary: s\nheadroom: 64 MiB\nimages: 36 MiB\nmax_images: 5\nextensions:\n"
+
+// composing returns options for a profile that lies in a directory of its own.
+func composing(t testing.TB, dir, extensions string) Options {
+	t.Helper()
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), "go")...)
+	path := filepath.Join(dir, "mine.yaml")
+	if err := os.WriteFile(path, []byte(profileHead+extensions), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, toolroottest.Cache(t), t.TempDir())
+	o.Checkout, o.Profile = smallCheckout(t), path
+	return o
+}
+
+// program is an extension with a script of a name.
+func program(name, says string) []extensiontest.Entry {
+	return []extensiontest.Entry{
+		{Path: "usr/", Type: tar.TypeDir}, {Path: "usr/bin/", Type: tar.TypeDir}, {Path: "usr/lib/", Type: tar.TypeDir},
+		{Path: "usr/lib/extension-release.d/", Type: tar.TypeDir}, extensiontest.Release(name),
+		{Path: "usr/bin/" + name, Mode: 0o755, Content: "#!/bin/sh\necho " + says + "\n"},
+		{Path: "usr/bin/" + name + "-alias", Target: name},
+	}
+}
+
+// What is hostile is refused with the entry named, and so is what would not work or not go together.
+func TestHostileExtensions(t *testing.T) {
+	dir := t.TempDir()
+	good := program("good", "good")
+	with := func(e ...extensiontest.Entry) []extensiontest.Entry { return slices.Concat(good, e) }
+	release := func(content string) []extensiontest.Entry {
+		changed := slices.Clone(good)
+		changed[4].Content = content
+		return changed
+	}
+	cases := map[string][]extensiontest.Entry{
+		`"/usr/bin/new\nline" has a name that cannot be printed`:                  with(extensiontest.Entry{Path: "usr/bin/new\nline"}),
+		"/usr/lib/os-release makes systemd refuse the image":                      with(extensiontest.Entry{Path: "usr/lib/os-release", Content: "ID=evil\n"}),
+		"/usr/bin/su2 has mode 4755":                                              with(extensiontest.Entry{Path: "usr/bin/su2", Mode: 0o4755}),
+		"/usr/lib/hidden":                                                         with(extensiontest.Entry{Path: "usr/lib/hidden/", Type: tar.TypeDir, Xattrs: map[string]string{"trusted.overlay.opaque": "y"}}),
+		"/usr/lib/hid has the xattr user.overlay.opaque":                          with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
+		`/usr/bin/out is a link to "../../../../etc/shadow"`:                      with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
+		`/usr/bin/root is a link to "/root/.ssh"`:                                 with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
+		"/usr/bin/env is in the base, and not alike":                              with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
+		"/etc/passwd is outside /usr and /opt":                                    with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
+		"/usr/bin/lost wants the interpreter /usr/bin/nope":                       with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
+		"is for ID=fedora":                                                        release("ID=fedora\nVERSION_ID=1\n"),
+		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":            release("ID=flatcar\nVERSION_ID=1.2.3\n"),
+		"wanted the one file /usr/lib/extension-release.d/extension-release.good": program("bad", "bad"),
+	}
+	o := composing(t, dir, "- {name: good, file: mine.yaml, enable: always}\n")
+	w, err := open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	factory, err := w.factory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := w.newJudge(factory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := w.profile.Extensions[0]
+	x.File.Value = "image.raw"
+	judge := func(filesystem string, entries []extensiontest.Entry) error {
+		os.Remove(filepath.Join(dir, "image.raw"))
+		extensiontest.Image(t, w.tools, filesystem, filepath.Join(dir, "image.raw"), entries...)
+		_, err := j.one(t.Context(), &x)
+		return err
+	}
+	for _, filesystem := range []string{extensiontest.SquashFS, extensiontest.EROFS} {
+		if err := judge(filesystem, good); err != nil {
+			t.Errorf("what is fine is refused: %v", err)
+		}
+		for want, entries := range cases {
+			if err := judge(filesystem, entries); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error is %v; wanted %q", filesystem, err, want)
+			}
+		}
+	}
+	mine := *w.target
+	mine.Usr = tree.Sorted(append(slices.Clone(mine.Usr), tree.Entry{Path: "/usr/share/flatcar/sysext/docker-flatcar.raw", Type: tree.File}))
+	j.target = &mine
+	for name, want := range map[string]string{"docker": "its name is taken", "docker-flatcar": "its name is taken", "good": ""} {
+		if got := j.clash(name); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	x.Rebuild = &profiles.Rebuild{Command: "make good.raw"}
+	if err := judge(extensiontest.SquashFS, release("ID=flatcar\nVERSION_ID=1.2.3\n")); err == nil || !strings.Contains(err.Error(), "to rebuild it: make good.raw") {
+		t.Errorf("error is %v", err)
+	}
+	x.Rebuild = &profiles.Rebuild{}
+	x.Rebuild.Recipe.Value = "tool"
+	if err := judge(extensiontest.SquashFS, release("ID=flatcar\nVERSION_ID=1.2.3\n")); err != nil {
+		t.Errorf("the recipe is not taken: %v", err)
+	}
+}
+
+// TestCompose makes a release with extensions of every kind and looks into its /usr.
+func TestCompose(t *testing.T) {
+	dir := t.TempDir()
+	o := composing(t, dir, `
+- {name: by-name, file: by-name.raw, enable: by-name}
+- {name: two, version: "1", file: two-1.raw, enable: by-name}
+- {name: two, version: "2", file: two-2.raw, enable: by-name, default: true}
+- {name: flat, version: "7", file: flat.raw, flatten: true}
+- {name: packed, file: packed.raw, repack: true, enable: {platforms: [vagrant]}}
+- {name: plain, directory: plain, enable: always}
+`)
+	tools := toolroottest.Open(t)
+	flat := append(program("flat", "flat"), extensiontest.Entry{Path: "usr/share/flat/", Type: tar.TypeDir, Mode: 0o700}, extensiontest.Entry{Path: "usr/share/flat/data", Mode: 0o600, Content: strings.Repeat("x", 100_000)})
+	for file, entries := range map[string][]extensiontest.Entry{
+		"by-name.raw": program("by-name", "hello"), "two-1.raw": program("two", "one"), "two-2.raw": program("two", "two"),
+		"flat.raw": flat, "packed.raw": program("packed", "packed"),
+	} {
+		filesystem := extensiontest.SquashFS
+		if file == "two-2.raw" || file == "flat.raw" {
+			filesystem = extensiontest.EROFS
+		}
+		extensiontest.Image(t, tools, filesystem, filepath.Join(dir, file), entries...)
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "plain/usr/bin"), 0o755), os.WriteFile(filepath.Join(dir, "plain/usr/bin/plain"), []byte("#!/bin/sh\n"), 0o755)); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	w, err := open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	_, empty, plan, err := w.plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := w.embed(t.Context(), plan.flat, plan.images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, x := range w.extensions {
+		m := describeExtension(x)
+		told = append(told, strings.Join(append([]string{m.Name, m.Version, m.Enable, m.Embedded, fmt.Sprint(m.AsIs)}, m.Platforms...), " "))
+	}
+	const images = embed.Dir + "/"
+	want := []string{
+		"by-name  by-name " + images + "by-name.raw true",
+		"two 1 by-name " + images + "two.raw.v/two_1.raw true",
+		"two 2 by-name " + images + "two.raw.v/two_2.raw true",
+		"flat 7   false",
+		"packed  platforms " + images + "packed.raw false vagrant",
+		"plain  always " + images + "plain.raw false",
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
+	}
+	if plan.budgets[0].Fixed < 4*size.KiB || plan.budgets[0].Fixed != empty.Free-plan.flat.Free {
+		t.Errorf("what is flattened counts with %v; /usr had %v free, and has %v", plan.budgets[0].Fixed, empty.Free, plan.flat.Free)
+	}
+	w.lookInto(t, made, dir)
+}
+
+// lookInto compares a release's /usr with what should be in it.
+func (w *workshop) lookInto(t *testing.T, made partition, dir string) {
+	t.Helper()
+	err := btrfs.View(t.Context(), w.blobs.Path(made.SHA256), func(mounted string) error {
+		for file, original := range map[string]string{"by-name.raw": "by-name.raw", "two.raw.v/two_1.raw": "two-1.raw", "two.raw.v/two_2.raw": "two-2.raw"} {
+			want, _, err := digest.OfFile(filepath.Join(dir, original))
+			if err != nil {
+				return err
+			}
+			if got, _, err := digest.OfFile(filepath.Join(mounted, embed.Dir, file)); err != nil || got != want {
+				t.Errorf("%s is not byte for byte what it came as: %v", file, err)
+			}
+		}
+		content, err := os.ReadFile(filepath.Join(mounted, osReleaseFile))
+		if err != nil || !strings.Contains(string(content), "\nSYSEXT_FLATTENED=\"flat_7\"\n") {
+			t.Errorf("os-release is %s, %v", content, err)
+		}
+		var usr tree.Tree
+		for _, dir := range []string{"bin", "lib", "share"} { // mounted itself is a link, which is not walked
+			scanned, err := tree.Scan(filepath.Join(mounted, dir), digest.OfReader)
+			if err != nil {
+				return err
+			}
+			for _, e := range scanned {
+				delete(e.Xattrs, "btrfs.compression") // the file system's own
+			}
+			usr, _ = tree.Merge(usr, scanned.Below("/usr/"+dir))
+		}
+		w.mergedView(t, usr)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mergedView compares what is in /usr with the base's under the files of flattened extensions: each of these is there as a merge
+// of the extension would show it, and nothing else is but what makes images be found.
+func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
+	t.Helper()
+	want := w.target.Usr
+	for _, x := range w.extensions {
+		if x.Flatten {
+			var differ []tree.Conflict
+			if want, differ = tree.Merge(want, x.Tree); len(differ) > 0 {
+				t.Errorf("base and %s have %v", x.Name, differ)
+			}
+		}
+	}
+	own := map[string]bool{"/usr/" + osReleaseFile: true}
+	for _, f := range append(w.certificates(""), activate.System(nil, nil)...) {
+		own["/usr/"+f.Path] = true
+	}
+	ours := func(e tree.Entry) bool {
+		scanned := strings.HasPrefix(e.Path, "/usr/bin/") || strings.HasPrefix(e.Path, "/usr/lib/") || strings.HasPrefix(e.Path, "/usr/share/")
+		return scanned && !own[e.Path] && !strings.HasPrefix(e.Path, "/usr/"+embed.Dir)
+	}
+	if diff := cmp.Diff(want.Filter(ours).Listing(), usr.Filter(ours).Listing()); diff != "" {
+		t.Errorf("the merged view (-) and what was flattened (+):\n%s", diff)
+	}
+}

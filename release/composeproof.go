@@ -1,0 +1,307 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+// The releases that the proof of composing makes. The packages are Debian's, the images of other programs than ours.
+const (
+	proofHead = "summary: s\nplatforms: [qemu]\nheadroom: 64 MiB\nimages: 64 MiB\nmax_images: 5\nextensions:\n"
+	proofOld  = proofHead + `
+- {name: dos2unix, version: "1", file: dos2unix-1.raw, enable: by-name, default: true}
+- {name: tree, file: tree.raw, enable: always}
+`
+	proofNew = proofHead + `
+- {name: dos2unix, version: "1", file: dos2unix-1.raw, enable: by-name}
+- {name: dos2unix, version: "2", file: dos2unix-2.raw, enable: by-name, default: true}
+- {name: tree, file: tree.raw, enable: by-name}
+- {name: figlet, file: figlet.raw, flatten: true}
+`
+)
+
+// composeStep is one boot of a machine of the cloud qemu, with its configuration, and what must be active then.
+type composeStep struct {
+	name   string
+	old    bool              // from the slot with the older release
+	files  map[string]string // on the root file system
+	merged []string          // beside the platform's images
+	lies   string            // a file that a loop device shows, below the images' directory
+	says   string            // a line of the release
+}
+
+var composeSteps = []composeStep{
+	{
+		name: "one version chosen, an unknown name, the rest off", merged: []string{"dos2unix"}, lies: "dos2unix.raw.v/dos2unix_1.raw",
+		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix=1\nnope\n"},
+		says:  "nope is not in this release (nope in /etc/flatcar/enabled-sysext.conf)",
+	}, {
+		name: "another choice at the next boot, and a mask", merged: []string{"dos2unix"}, lies: "dos2unix.raw.v/dos2unix_2.raw",
+		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix\ntree\n", "etc/extensions/tree/": ""},
+		says:  "tree is not linked: /etc/extensions/tree is the user's choice",
+	}, {
+		name: "after a rollback", old: true, merged: []string{"dos2unix", "tree"}, lies: "dos2unix.raw",
+		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix\n"},
+		says:  "linked tree: always in this release",
+	},
+}
+
+// ProveCompose makes extensions from packages of Debian with mksquashfs, mkfs.erofs and systemd-repart, composes two releases of them,
+// and boots machines of them whose configurations ask for one set after the other. Exactly that must be active.
+func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
+	dir, err := os.MkdirTemp("", "compose.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	// Before there are images, there is a profile without any, for the workshop in which they are made.
+	empty := filepath.Join(dir, "empty.yaml")
+	if err := os.WriteFile(empty, []byte(strings.TrimSuffix(proofHead, "extensions:\n")), 0o600); err != nil {
+		return nil, err
+	}
+	o.Profile = empty
+	w, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	if w.base.Initrd == "" {
+		return nil, fmt.Errorf("the proof boots an initramfs beside the kernel, which base %s has not; choose a reference base", w.base.ID)
+	}
+	if err := w.proofImages(ctx, dir); err != nil {
+		return nil, err
+	}
+	var slots [2]composedSlot // the new release's, the old one's
+	for i, content := range []string{proofNew, proofOld} {
+		o.Profile = filepath.Join(dir, []string{"new.yaml", "old.yaml"}[i])
+		if err := os.WriteFile(o.Profile, []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+		if slots[i], err = composeSlot(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	proof := &prove.Proof{Schema: prove.Schema, Version: w.Version, Arch: string(w.Arch), Base: w.base.ID}
+	shown := w.Progress.Items("machines", len(composeSteps))
+	defer shown.End()
+	for _, step := range composeSteps {
+		m, err := w.composeBoot(ctx, step, slots)
+		if err != nil {
+			return proof, err
+		}
+		proof.Machines = append(proof.Machines, m)
+		shown.Add(1)
+	}
+	return proof, nil
+}
+
+// composedSlot is a partition with the images of a profile.
+type composedSlot struct {
+	partition
+	platform []string // names of the platform's images
+}
+
+func composeSlot(ctx context.Context, o Options) (composedSlot, error) {
+	w, err := open(ctx, o)
+	if err != nil {
+		return composedSlot{}, err
+	}
+	defer w.close()
+	_, _, plan, err := w.plan(ctx)
+	if err != nil {
+		return composedSlot{}, err
+	}
+	var s composedSlot
+	for _, i := range plan.images {
+		s.platform = append(s.platform, i.Name)
+	}
+	s.partition, err = w.embed(ctx, plan.flat, plan.images)
+	return s, err
+}
+
+// proofImages makes the images in a directory.
+func (w *workshop) proofImages(ctx context.Context, dir string) error {
+	others, err := w.scriptTools(ctx, "", []string{"systemd-repart", "erofs-utils", "squashfs-tools"})
+	if err != nil {
+		return err
+	}
+	factory, err := w.factory(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.downloads.End()
+	squashfs := func(from, to string) toolroot.Cmd {
+		return toolroot.Cmd{Program: "mksquashfs", Args: []string{from, to, "-quiet", "-no-progress"}}
+	}
+	for _, one := range []struct {
+		file, name string
+		write      func(from, to string) toolroot.Cmd
+	}{
+		{"tree.raw", "tree", squashfs},
+		{"dos2unix-1.raw", "dos2unix", func(from, to string) toolroot.Cmd {
+			return toolroot.Cmd{Program: "mkfs.erofs", Args: []string{"--quiet", "-zlz4hc", to, from}}
+		}},
+		{"dos2unix-2.raw", "dos2unix", func(from, to string) toolroot.Cmd {
+			definitions := filepath.Join(dir, "definitions")
+			return toolroot.Cmd{Program: "systemd-repart", Env: []string{"TMPDIR=/tmp"}, Args: []string{
+				"--empty=create", "--size=auto", "--dry-run=no", "--offline=yes", "--definitions=" + definitions, "--copy-source=" + from, to,
+			}}
+		}},
+		{"figlet.raw", "figlet", squashfs},
+	} {
+		from := filepath.Join(dir, one.file+".tree")
+		if err := w.proofTree(ctx, factory.Builder, one.name, from); err != nil {
+			return err
+		}
+		c := one.write(from, filepath.Join(dir, one.file))
+		c.Write = []string{dir}
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "definitions"), 0o755),
+			os.WriteFile(filepath.Join(dir, "definitions/root.conf"), []byte("[Partition]\nType=root\nFormat=squashfs\nCopyFiles=/:/\nMinimize=best\n"), 0o644)); err != nil {
+			return err
+		}
+		if err := others.Run(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proofTree lays out a package of Debian with what it depends on and the base does not have, as an extension of its name.
+func (w *workshop) proofTree(ctx context.Context, b *build.Builder, name, to string) error {
+	r := &recipe.Recipe{File: "the proof", Arches: []arch.Arch{w.Arch}, Name: strictyaml.Text{Value: name}}
+	r.Sources = []recipe.Source{{Deb: &recipe.Deb{Suite: w.suite.Suite, Packages: []strictyaml.Text{r.Name}}}}
+	resolved, err := b.Resolve(ctx, r, w.Arch)
+	if err != nil {
+		return err
+	}
+	t, err := b.Tree(ctx, resolved)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := w.layOut(t.Without(w.target.Usr), root); err != nil {
+		return err
+	}
+	const said = "usr/lib/extension-release.d"
+	content := fmt.Sprintf("ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=%s\n", w.Arch.Systemd())
+	return errors.Join(root.MkdirAll(said, 0o755), root.WriteFile(said+"/extension-release."+name, []byte(content), 0o644))
+}
+
+// layOut writes a tree into a directory.
+func (w *workshop) layOut(t tree.Tree, root *os.Root) error {
+	out, in := io.Pipe()
+	var group errgroup.Group
+	group.Go(func() error {
+		err := t.WriteTar(in, w.Epoch, w.blobs.CopyTo)
+		in.CloseWithError(err)
+		return err
+	})
+	group.Go(func() error {
+		err := archive.Tar(out, root, archive.Options{Name: "tree"})
+		out.CloseWithError(err)
+		return err
+	})
+	return group.Wait()
+}
+
+func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]composedSlot) (prove.Machine, error) {
+	machine := prove.Machine{Platform: "qemu", Step: step.name}
+	dir, err := os.MkdirTemp(w.scratch.Dir, "boot.")
+	if err != nil {
+		return machine, err
+	}
+	defer os.RemoveAll(dir)
+	oem, err := vm.OEM(ctx, w.tools, filepath.Join(dir, "oem.img"), map[string]string{"oem-release": "ID=qemu\n"})
+	if err != nil {
+		return machine, err
+	}
+	root, err := vm.Root(ctx, w.tools, filepath.Join(dir, "root.img"), step.files)
+	if err != nil {
+		return machine, err
+	}
+	from, uuid := slots[0], vm.UsrBUUID
+	if step.old {
+		from, uuid = slots[1], vm.UsrAUUID
+	}
+	m := vm.Machine{
+		Kernel: w.base.Kernel, Initrd: w.base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: bootTimeout,
+		Arguments: append(base.KernelArguments(uuid, from.Verity.RootHash), vm.RootArguments()...),
+	}
+	if m.Accel, err = vm.Probe(ctx, w.base.Kernel); err != nil {
+		return machine, err
+	}
+	partitions := []vm.Partition{vm.UsrA(w.blobs.Path(slots[1].SHA256)), vm.UsrB(w.blobs.Path(slots[0].SHA256)), oem, root}
+	if err := vm.MakeDisk(ctx, w.tools, m.Disk, partitions); err != nil {
+		return machine, err
+	}
+	machine.Images = slices.Concat(from.platform, step.merged)
+	slices.Sort(machine.Images)
+	report, err := vm.Boot(ctx, m, vm.Question{Paths: []string{"/usr/bin/dos2unix", "/usr/bin/tree", "/usr/bin/figlet-figlet"}})
+	if err != nil {
+		machine.Error = err.Error()
+		return machine, ctx.Err()
+	}
+	machine.Seconds, machine.Outcomes = report.Seconds, step.judge(report, machine.Images)
+	return machine, nil
+}
+
+// judge compares a machine with what was asked for.
+func (s composeStep) judge(r vm.Report, images []string) []prove.Outcome {
+	outcome := func(assertion string, right bool, got any) prove.Outcome {
+		o := prove.Outcome{Assertion: assertion}
+		if !right {
+			o.Error = fmt.Sprint(got)
+		}
+		return o
+	}
+	merged := slices.Sorted(slices.Values(r.Merged))
+	lies := slices.ContainsFunc(r.Backing, func(file string) bool { return strings.HasSuffix(file, "/"+embed.Dir+"/"+s.lies) })
+	var there []string
+	for _, name := range []string{"dos2unix", "tree"} {
+		if slices.Contains(s.merged, name) {
+			there = append(there, "/usr/bin/"+name)
+		}
+	}
+	flattened := ""
+	if !s.old {
+		there, flattened = append(there, "/usr/bin/figlet-figlet"), "figlet"
+	}
+	got := slices.Clone(r.There)
+	slices.Sort(got)
+	slices.Sort(there)
+	return []prove.Outcome{
+		outcome("the system is up", r.State == "running" && r.MultiUser == "active", fmt.Sprint(r.State, " ", r.Failed)),
+		outcome("exactly what was asked for is merged", slices.Equal(merged, images), fmt.Sprintf("%v; wanted %v", merged, images)),
+		outcome("it is the version that was asked for", lies, r.Backing),
+		outcome("its programs are there, and no others", slices.Equal(got, there), fmt.Sprintf("%v; wanted %v", got, there)),
+		outcome("os-release says what is part of /usr", r.OSRelease[flattenedKey] == flattened, r.OSRelease),
+		outcome("one line says what is not there, or why", strings.Count(r.Linked, s.says) == 1, r.Linked),
+	}
+}

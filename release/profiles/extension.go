@@ -1,0 +1,288 @@
+package profiles
+
+import (
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
+)
+
+// Extension is one extension beside the OEM tools, where it comes from, and who gets it. Exactly one of its sources is set.
+type Extension struct {
+	Line        strictyaml.Line
+	Name        strictyaml.Text `yaml:"name,required"` // by which it is enabled, and which its extension-release has
+	Version     strictyaml.Text `yaml:"version"`       // tells several of one name apart
+	Default     bool            `yaml:"default"`       // of several versions, the one that machines get that ask for none
+	File        strictyaml.Text `yaml:"file"`          // an image, beside the profile or by an absolute path
+	Directory   strictyaml.Text `yaml:"directory"`     // a tree with usr in it, likewise
+	URL         *URL            `yaml:"url"`           // an image at an address
+	GitHub      *GitHub         `yaml:"github"`        // an image that is an asset of a release on GitHub
+	Recipe      strictyaml.Text `yaml:"recipe"`        // the name of one of the recipes of the tree
+	Enable      *Enable         `yaml:"enable"`        // on which machines it is active
+	Flatten     bool            `yaml:"flatten"`       // instead of that: its files become part of /usr
+	Repack      bool            `yaml:"repack"`        // pack its files as the plan says; else an image is embedded byte for byte
+	Certificate strictyaml.Text `yaml:"certificate"`   // a PEM file beside the profile, by which machines verify a signed image
+	Rebuild     *Rebuild        `yaml:"rebuild"`       // what to do when it is for another OS release
+}
+
+// URL is where an image is. A digest or a signature has to vouch for it.
+type URL struct {
+	Line      strictyaml.Line
+	Address   strictyaml.Text             `yaml:"address,required"` // {version} and {arch} are filled in
+	ArchNames map[string]string           `yaml:"arch_names"`       // how upstream calls amd64 and arm64
+	SHA256    map[arch.Arch]digest.SHA256 `yaml:"sha256"`
+	Signature *recipe.Signature           `yaml:"signature"`
+}
+
+// GitHub is an asset of a release on GitHub that has a file with the sums of its assets.
+type GitHub struct {
+	Line       strictyaml.Line
+	Repository strictyaml.Text             `yaml:"repository,required"` // owner/name
+	Tag        string                      `yaml:"tag,required"`        // {version} is filled in
+	Asset      string                      `yaml:"asset"`               // NAME-{version}-{arch}.raw when left out
+	ArchNames  map[string]string           `yaml:"arch_names"`          // x86-64 and arm64 when left out, as Flatcar's sysext bakery has them
+	Sums       string                      `yaml:"sums"`                // the asset with the sums, as sha256sum writes them; SHA256SUMS when left out
+	SHA256     map[arch.Arch]digest.SHA256 `yaml:"sha256"`              // of the image, instead of looking at the sums
+	Signature  *recipe.Signature           `yaml:"signature"`           // of the sums
+}
+
+// Enable says on which machines an extension is active: always, by-name, or platforms with a list of ids.
+type Enable struct {
+	How       How
+	Platforms []strictyaml.Text `yaml:"platforms"`
+}
+
+// How is when an extension is active.
+type How string
+
+// The ways.
+const (
+	Always      How = "always"    // unless the user says no
+	ByName      How = "by-name"   // where the user says so
+	OnPlatforms How = "platforms" // on machines of some clouds, unless the user says no
+)
+
+// UnmarshalText reads the ways that need no list.
+func (e *Enable) UnmarshalText(text []byte) error {
+	e.How = How(text)
+	if e.How != Always && e.How != ByName {
+		return fmt.Errorf("%q; wanted %s, %s, or platforms with a list of ids", text, Always, ByName)
+	}
+	return nil
+}
+
+// JSONSchema says both shapes.
+func (Enable) JSONSchema() map[string]any {
+	return map[string]any{
+		"type": []string{"string", "object"}, "pattern": "^(always|by-name)$",
+		"properties":           map[string]any{"platforms": map[string]any{"type": "array", "items": map[string]any{"type": "string"}}},
+		"additionalProperties": false, "required": []string{"platforms"},
+	}
+}
+
+// IDs are those of the platforms that are named.
+func (e *Enable) IDs() []string {
+	var ids []string
+	for _, id := range e.Platforms {
+		ids = append(ids, id.Value)
+	}
+	return ids
+}
+
+// Rebuild says how an extension is made anew that is for another OS release.
+type Rebuild struct {
+	Recipe  strictyaml.Text `yaml:"recipe"`  // which is built in its place
+	Command string          `yaml:"command"` // which a person is told to run
+}
+
+// bakeryNames are how Flatcar's sysext bakery calls architectures.
+var bakeryNames = map[string]string{string(arch.AMD64): "x86-64", string(arch.ARM64): "arm64"}
+
+// AddressFor returns the address of the image for an architecture.
+func (x *Extension) AddressFor(a arch.Arch) string {
+	return recipe.Fill(x.URL.Address.Value, x.Version.Value, x.URL.ArchNames, a)
+}
+
+// TagAndAssets return the release on GitHub, and the names of the image and of the sums.
+func (x *Extension) TagAndAssets(a arch.Arch) (tag, asset, sums string) {
+	names := x.GitHub.ArchNames
+	if len(names) == 0 {
+		names = bakeryNames
+	}
+	fill := func(text, otherwise string) string {
+		if text == "" {
+			text = otherwise
+		}
+		return recipe.Fill(text, x.Version.Value, names, a)
+	}
+	return fill(x.GitHub.Tag, ""), fill(x.GitHub.Asset, x.Name.Value+"-{version}-{arch}.raw"), fill(x.GitHub.Sums, "SHA256SUMS")
+}
+
+// Path returns where a file lies that the profile names.
+func (p *Profile) Path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(p.Dir, name)
+}
+
+// Where says which extension is meant, for messages.
+func (p *Profile) Where(x *Extension) string {
+	name := x.Name.Value
+	if x.Version.Value != "" {
+		name += " " + x.Version.Value
+	}
+	return fmt.Sprintf("%s:%d: extension %s", p.File, x.Line, name)
+}
+
+// Nothing is a key that is left out.
+var Nothing strictyaml.Text
+
+// reserved begins the names of images with OEM tools.
+const reserved = "oem-"
+
+func (c *checker) extensions() {
+	byName := map[string][]*Extension{}
+	for i := range c.profile.Extensions {
+		x := &c.profile.Extensions[i]
+		c.names(x)
+		c.source(x)
+		c.use(x)
+		byName[x.Name.Value] = append(byName[x.Name.Value], x)
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		c.versions(byName[name])
+	}
+}
+
+func (c *checker) names(x *Extension) {
+	if !validName.MatchString(x.Name.Value) || strings.HasPrefix(x.Name.Value, reserved) {
+		c.add(x.Name.Line, "name %q; wanted letters, digits, dots, plus signs and hyphens, not beginning with %s", x.Name, reserved)
+	}
+	if x.Version.Value != "" && !validName.MatchString(x.Version.Value) {
+		c.add(x.Version.Line, "version %q; wanted letters, digits, dots, plus signs and hyphens", x.Version)
+	}
+}
+
+func (c *checker) source(x *Extension) {
+	kinds := 0
+	if x.File.Value != "" {
+		kinds++
+		c.beside(x.File, false)
+	}
+	if x.Directory.Value != "" {
+		kinds++
+		c.beside(x.Directory, true)
+	}
+	if x.URL != nil {
+		kinds++
+		if len(x.URL.SHA256) == 0 && x.URL.Signature == nil {
+			c.add(x.URL.Line, "nothing vouches for what is at the address; wanted sha256 or signature")
+		}
+		c.signature(x.URL.Signature)
+	}
+	if x.GitHub != nil {
+		kinds++
+		if strings.Count(x.GitHub.Repository.Value, "/") != 1 {
+			c.add(x.GitHub.Repository.Line, "repository %q; wanted owner/name", x.GitHub.Repository)
+		}
+		c.signature(x.GitHub.Signature)
+	}
+	if x.Recipe.Value != "" {
+		kinds++
+		c.recipe(x.Recipe)
+	}
+	if kinds != 1 {
+		c.add(x.Line, "an extension with %d sources; wanted one of file, directory, url, github, recipe", kinds)
+	}
+	if x.Repack && x.Certificate.Value != "" {
+		c.add(x.Certificate.Line, "a certificate for what is repacked, which loses its signature; wanted one of repack and certificate")
+	}
+	if x.Certificate.Value != "" && c.beside(x.Certificate, false) {
+		content, err := os.ReadFile(c.profile.Path(x.Certificate.Value))
+		if block, _ := pem.Decode(content); err != nil || block == nil || block.Type != "CERTIFICATE" {
+			c.add(x.Certificate.Line, "%q has no certificate in PEM", x.Certificate)
+		}
+	}
+	if x.Rebuild != nil && x.Rebuild.Recipe.Value != "" {
+		c.recipe(x.Rebuild.Recipe)
+	}
+}
+
+// beside looks whether what the profile names is there.
+func (c *checker) beside(name strictyaml.Text, directory bool) bool {
+	info, err := os.Stat(c.profile.Path(name.Value))
+	if err == nil && info.IsDir() == directory && (directory || info.Mode().IsRegular()) {
+		return true
+	}
+	wanted := "a file"
+	if directory {
+		wanted = "a directory"
+	}
+	c.add(name.Line, "%q is not there; wanted %s beside %s, or an absolute path", name, wanted, c.profile.File)
+	return false
+}
+
+func (c *checker) recipe(name strictyaml.Text) {
+	if !slices.Contains(c.known.Recipes, name.Value) {
+		c.add(name.Line, "no recipe %q; wanted one of those in recipes/", name)
+	}
+}
+
+func (c *checker) signature(s *recipe.Signature) {
+	if s == nil {
+		return
+	}
+	if (s.Minisign == "") == (s.OpenPGP.Value == "") {
+		c.add(s.Line, "a signature with no key, or with two; wanted one of minisign and openpgp")
+	}
+	if s.OpenPGP.Value != "" {
+		c.beside(s.OpenPGP, false)
+	}
+}
+
+func (c *checker) use(x *Extension) {
+	switch {
+	case (x.Enable == nil) == !x.Flatten:
+		c.add(x.Line, "wanted one of enable and flatten: true")
+	case x.Enable == nil:
+	case x.Enable.How == "" && len(x.Enable.Platforms) == 0:
+		c.add(x.Line, "enable: no platforms; wanted at least one")
+	case x.Enable.How == "":
+		x.Enable.How = OnPlatforms
+		for _, id := range x.Enable.Platforms {
+			c.platform(id, "enable")
+		}
+	}
+	if x.Flatten && x.Version.Value == "" && x.Default {
+		c.add(x.Line, "default: true for what is in /usr anyway; remove it")
+	}
+}
+
+// versions looks at extensions of one name.
+func (c *checker) versions(all []*Extension) {
+	defaults, seen := 0, map[string]bool{}
+	for _, x := range all {
+		if x.Default {
+			defaults++
+		}
+		if len(all) > 1 && (x.Version.Value == "" || seen[x.Version.Value]) {
+			c.add(x.Line, "%s is there %d times; wanted a version of its own for each", x.Name, len(all))
+		}
+		seen[x.Version.Value] = true
+		if len(all) > 1 && x.Flatten {
+			c.add(x.Line, "%s has several versions, so none can be part of /usr; wanted one of flatten and several versions", x.Name)
+		}
+	}
+	if len(all) > 1 && defaults != 1 {
+		c.add(all[0].Line, "%d of the versions of %s are the default; wanted default: true for one", defaults, all[0].Name)
+	}
+}

@@ -1,0 +1,211 @@
+// Package torcx turns packages of Torcx, by which Flatcar had several versions of one application before extensions, into trees
+// for extensions.
+//
+// In goes a tar archive, which may be anybody's, with .torcx/manifest.json; out comes a directory with usr in it. What Torcx would have
+// linked below /run lies where systemd looks for it below /usr: bin, network, units, sysusers, tmpfiles and udev_rules. Units lose
+// what only Torcx provided. Refused are other kinds of manifests, assets that are not in the package, and what package archive refuses.
+package torcx
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/archive"
+)
+
+const (
+	manifestFile = ".torcx/manifest.json"
+	kind         = "image-manifest-v0"
+	maxText      = 1 << 20 // bytes of a manifest or a unit
+)
+
+// manifest is what Torcx reads of a package (torcx, schemas/image-manifest-v0).
+type manifest struct {
+	Kind  string
+	Value struct {
+		Bin      []string `json:"bin"`
+		Network  []string `json:"network"`
+		Units    []string `json:"units"`
+		Sysusers []string `json:"sysusers"`
+		Tmpfiles []string `json:"tmpfiles"`
+		Rules    []string `json:"udev_rules"`
+	}
+}
+
+// assets are the manifest's, by where they go below /usr.
+func (m manifest) assets() []struct {
+	dir  string
+	list []string
+} {
+	type of = struct {
+		dir  string
+		list []string
+	}
+	return []of{
+		{"usr/bin", m.Value.Bin}, {"usr/lib/systemd/network", m.Value.Network}, {unitDir, m.Value.Units},
+		{"usr/lib/sysusers.d", m.Value.Sysusers}, {"usr/lib/tmpfiles.d", m.Value.Tmpfiles}, {"usr/lib/udev/rules.d", m.Value.Rules},
+	}
+}
+
+const unitDir = "usr/lib/systemd/system"
+
+// Convert writes the tree of a package into a directory, which must be empty or not there. Scratch is a directory for work.
+func Convert(file, to, scratch string) error {
+	in, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	dir, err := os.MkdirTemp(scratch, "torcx.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	from, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if err := archive.Tar(in, from, archive.Options{Name: filepath.Base(file)}); err != nil {
+		return err
+	}
+	m, err := readManifest(from)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(file), err)
+	}
+	if left, err := os.ReadDir(to); err == nil && len(left) > 0 {
+		return fmt.Errorf("%s is not empty; remove it", to)
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	into, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer into.Close()
+	for _, assets := range m.assets() {
+		for _, asset := range assets.list {
+			if err := place(from, into, asset, assets.dir); err != nil {
+				return fmt.Errorf("%s: asset %q: %w", filepath.Base(file), asset, err)
+			}
+		}
+	}
+	return nil
+}
+
+func readManifest(root *os.Root) (manifest, error) {
+	var m manifest
+	content, err := readText(root, manifestFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("has no %s, so it is no package of Torcx", manifestFile)
+	}
+	if err == nil {
+		m, err = parse(content)
+	}
+	return m, err
+}
+
+func parse(content []byte) (m manifest, err error) {
+	if err := json.Unmarshal(content, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestFile, err)
+	}
+	if m.Kind != kind {
+		return m, fmt.Errorf("%s: kind %q; wanted %s", manifestFile, m.Kind, kind)
+	}
+	return m, nil
+}
+
+func readText(root *os.Root, name string) ([]byte, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err == nil && len(content) > maxText {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxText)
+	}
+	return content, err
+}
+
+// place copies a file, or a directory with all that is in it, to a directory.
+func place(from, to *os.Root, asset, dir string) error {
+	name := strings.TrimPrefix(path.Clean("/"+asset), "/")
+	if name == "" {
+		return errors.New("is the whole package; wanted a file in it")
+	}
+	if target, err := from.Readlink(name); err == nil { // which walking would follow
+		return errors.Join(to.MkdirAll(dir, 0o755), to.Symlink(target, path.Join(dir, path.Base(name))))
+	}
+	return fs.WalkDir(from.FS(), name, func(at string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := path.Join(dir, path.Base(name), strings.TrimPrefix(at, name))
+		switch {
+		case d.IsDir():
+			return to.MkdirAll(target, 0o755)
+		case d.Type() == fs.ModeSymlink:
+			link, err := from.Readlink(at)
+			return errors.Join(err, to.MkdirAll(path.Dir(target), 0o755), to.Symlink(link, target))
+		}
+		return copyFile(from, to, at, target)
+	})
+}
+
+func copyFile(from, to *os.Root, at, target string) (err error) {
+	in, err := from.Open(at)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	var content io.Reader = in
+	if strings.HasPrefix(target, unitDir+"/") {
+		text, err := readText(from, at)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(withoutTorcx(text))
+	}
+	if err := to.MkdirAll(path.Dir(target), 0o755); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	out, err := to.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, content)
+	return errors.Join(err, out.Chmod(mode), out.Close()) // whatever the umask
+}
+
+// withoutTorcx leaves out of a unit what only Torcx made, its target and its environment, and names where programs are now.
+func withoutTorcx(unit []byte) []byte {
+	var kept bytes.Buffer
+	for line := range bytes.Lines(unit) {
+		if bytes.Contains(line, []byte("/run/metadata/torcx")) || bytes.Contains(line, []byte("torcx.target")) {
+			continue
+		}
+		for _, name := range []string{"${TORCX_BINDIR}", "$TORCX_BINDIR", "/run/torcx/bin"} {
+			line = bytes.ReplaceAll(line, []byte(name), []byte("/usr/bin"))
+		}
+		kept.Write(line)
+	}
+	return kept.Bytes()
+}
