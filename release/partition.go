@@ -84,9 +84,9 @@ func (w *workshop) format(ctx context.Context) (partition, error) {
 // strip makes the partition that the base came as what it is without images of ours.
 func (w *workshop) strip(ctx context.Context) (partition, error) {
 	// The directory's name has the digest of the file that the base came in.
-	var paths []string
+	paths := []string{certificateFile}
 	for _, e := range w.target.Usr {
-		if name := strings.TrimPrefix(e.Path, "/usr/"); strings.HasPrefix(name, certificatePrefix) {
+		if name := strings.TrimPrefix(e.Path, "/usr/"); strings.HasPrefix(name, certificatePrefix+"-") {
 			paths = append(paths, name)
 		}
 	}
