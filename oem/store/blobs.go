@@ -2,6 +2,9 @@
 // under the digest of their inputs. Whatever is read is verified; what is damaged counts as missing.
 //
 // Both are safe for concurrent use, also by several processes: entries appear complete or not at all.
+//
+// Machines may share them through remote caches, a directory or a server as build caches speak it (Shared). What comes from there is
+// verified as what lies here; a cache that fails is left alone, and nothing is written to one unless that is asked for.
 package store
 
 import (
