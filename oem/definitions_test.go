@@ -53,7 +53,6 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 			"special: {/etc/x: {mode: 9755}, /usr/x: {owner: root, capabilities: [net_raw]}}\n"),
 		"recipes/f/recipe.yaml":    recipeFile("f", "build: {script: {run: build.sh, timeout: 3h, max_output: 3 GiB}}\n"),
 		"recipes/g/recipe.yaml":    recipeFile("g", "build: {script: {run: build/build.sh, suite: '../x', packages: [gcc, _]}}\n"),
-		"recipes/p/recipe.yaml":    recipeFile("p", "sources: [{deb: {suite: trixie, packages: [jq], private: true}}, {deb: {suite: trixie, packages: [less]}}]\n"),
 		"recipes/g/build/build.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o644},
 		"recipes/h/recipe.yaml": recipeFile("h", strings.ReplaceAll(`sources:
   - url: {address: "https://u:p@example.org/x?token=1", version: 1, sha256: {i386: SUM}, signature: {suffix: .sig}}
@@ -124,7 +123,6 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`recipes/g/recipe.yaml:7: "build/build.sh" is not an executable file`,
 		`recipes/g/recipe.yaml:7: "../x" is not a suite`,
 		`recipes/g/recipe.yaml:7: "_" is not a package name`,
-		`recipes/p/recipe.yaml:7: not private, but another deb source of the recipe is`,
 		`recipes/e/recipe.yaml:10: mode "9755"; wanted three or four octal digits`,
 		`recipes/e/recipe.yaml:10: owner "root"; wanted names of the base as user:group`,
 		`recipes/e/recipe.yaml:10: "net_raw" is not a capability`,

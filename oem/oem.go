@@ -160,7 +160,7 @@ func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]
 
 // Recipes makes the trees of recipes, for which no platform is needed.
 func (f *Factory) Recipes(ctx context.Context, recipes []*recipe.Recipe) (map[*recipe.Recipe]Made, error) {
-	resolved, err := f.resolve(ctx, recipes)
+	resolved, err := f.resolve(ctx, f.lacking(recipes))
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +192,18 @@ func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
 	return layers, nil
 }
 
+// lacking leaves out recipes of tools that the base has already.
+func (f *Factory) lacking(recipes []*recipe.Recipe) []*recipe.Recipe {
+	return slices.DeleteFunc(slices.Clone(recipes), func(r *recipe.Recipe) bool {
+		lacks := func(p recipe.Path) bool { return !f.Base.Has(string(p)) }
+		if len(r.Unless) == 0 || slices.ContainsFunc(r.Unless, lacks) {
+			return false
+		}
+		f.Builder.Log.Info("the base has the tool already", "recipe", r.Name.Value, "has", r.Unless)
+		return true
+	})
+}
+
 // RecipesOf returns the recipes of all platforms, each once.
 func RecipesOf(platforms []*platform.Platform) []*recipe.Recipe {
 	var recipes []*recipe.Recipe
@@ -214,22 +226,24 @@ func (f *Factory) resolve(ctx context.Context, recipes []*recipe.Recipe) ([]*bui
 	return resolved, errors.Join(mistakes...)
 }
 
-// buildRecipes makes each recipe's tree and checks that it packs into what the recipe allows.
+// buildRecipes makes each recipe's tree and checks that it packs into what the recipe allows. It names all that do not.
 func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
 	made := make([]Made, len(resolved))
+	mistakes := make([]error, len(resolved))
 	err := f.each(ctx, "recipes", len(resolved), func(ctx context.Context, i int) error {
 		t, err := f.Builder.Tree(ctx, resolved[i])
 		if err != nil {
 			return err
 		}
 		made[i] = Made{Recipe: resolved[i].Recipe, Tree: t, Inputs: resolved[i].Inputs()}
-		return f.checkSize(ctx, resolved[i].Recipe, t)
+		mistakes[i] = f.checkSize(ctx, resolved[i].Recipe, t)
+		return nil
 	})
 	byRecipe := map[*recipe.Recipe]Made{}
 	for _, m := range made {
 		byRecipe[m.Recipe] = m
 	}
-	return byRecipe, err
+	return byRecipe, errors.Join(append(mistakes, err)...)
 }
 
 func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) error {
@@ -257,8 +271,10 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 		var parts []stage.Part
 		all[i].Platform = platforms[i]
 		for _, r := range platforms[i].Recipes {
-			all[i].Recipes = append(all[i].Recipes, made[r])
-			parts = append(parts, stage.Part{Recipe: r, Tree: made[r].Tree})
+			if m, lacked := made[r]; lacked {
+				all[i].Recipes = append(all[i].Recipes, m)
+				parts = append(parts, stage.Part{Recipe: r, Tree: m.Tree})
+			}
 		}
 		staged, err := stager.Stage(ctx, platforms[i], parts)
 		all[i].Tree, all[i].Dropped, mistakes[i] = staged.Tree, staged.Dropped, err

@@ -97,7 +97,7 @@ func older(r *recipe.Recipe, before, after *lock.Lock) error {
 
 // edit writes newer versions into a definition.
 func (c *clerk) edit(ctx context.Context, r *recipe.Recipe, definition []byte) ([]byte, []Bumped, error) {
-	b, err := c.builder(ctx, r.Arches[0])
+	b, err := c.builder(ctx, referenceOf(c.w.named), r.Arches[0])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,11 +146,11 @@ func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
 func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]string {
 	versions := map[string]string{}
 	for _, source := range r.Sources {
-		if !source.DependsOnBase() {
+		if source.Deb == nil && source.Binpkg == nil {
 			continue
 		}
 		for _, s := range l.Sources {
-			if pins, _ := l.Find(s.Source, s.Base, a); s.Source == source.Question() {
+			if pins, _ := l.Find(s.Source, s.Base, a); s.Source == source.Question(false) || s.Source == source.Question(true) {
 				for _, pin := range pins {
 					versions[pin.Name] = pin.Version
 				}

@@ -28,34 +28,31 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 )
 
-// likeFlatcar makes a disk image as Flatcar publishes them: the reference base's files with another os-release,
+// likeFlatcar makes a disk image as Flatcar publishes them: the reference base's programs in Flatcar's layout of /usr,
 // Flatcar's layout of the disk, and a kernel with a place for the root hash.
 func likeFlatcar(t *testing.T, tools, judges *toolroot.Root) string {
+	t.Helper()
+	partition, root := flatcartest.Partition(t, tools, usrLikeFlatcar(t))
+	return flatcartest.Disk(t, judges, partition, flatcartest.Kernel(t, root))
+}
+
+// usrLikeFlatcar makes a /usr of the reference base's programs, laid out and named as Flatcar's.
+func usrLikeFlatcar(t *testing.T) string {
 	t.Helper()
 	w, err := open(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
-	usr := filepath.Join(t.TempDir(), "usr")
-	err = run.Run(t.Context(), run.Cmd{
-		Program: "cp", Args: []string{"--archive", "--link", w.base.Usr, usr}, Env: run.HostEnv("PATH"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	usr := flatcartest.FromDebian(t, w.base.Usr)
 	release := filepath.Join(usr, "lib/os-release")
-	if err := os.Remove(release); err != nil { // the link, not what it shares with the base
-		t.Fatal(err)
-	}
 	if err := os.WriteFile(release, []byte(flatcartest.OSRelease(flatcartest.Version)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chtimes(release, flatcartest.Epoch, flatcartest.Epoch); err != nil {
 		t.Fatal(err)
 	}
-	partition, root := flatcartest.Partition(t, tools, usr)
-	return flatcartest.Disk(t, judges, partition, flatcartest.Kernel(t, root))
+	return usr
 }
 
 // smallCheckout has one platform with one tool, which needs no packages.

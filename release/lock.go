@@ -17,13 +17,20 @@ import (
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/flatcar"
 )
 
 // clerk looks up what recipes stand for. It needs neither a base nor to be root.
 type clerk struct {
 	w        *workshop
 	recipes  []*recipe.Recipe // the chosen ones
-	builders map[arch.Arch]*build.Builder
+	builders map[forBase]*build.Builder
+}
+
+// forBase is what a builder works for.
+type forBase struct {
+	id   string
+	arch arch.Arch
 }
 
 // openClerk chooses recipes by name, or all of them. The caller closes the workshop.
@@ -40,28 +47,29 @@ func openClerk(ctx context.Context, o Options, names []string) (*clerk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clerk{w: w, recipes: recipes, builders: map[arch.Arch]*build.Builder{}}, nil
+	return &clerk{w: w, recipes: recipes, builders: map[forBase]*build.Builder{}}, nil
 }
 
-// builder returns one for an architecture, whose base only has a package database.
-func (c *clerk) builder(ctx context.Context, a arch.Arch) (*build.Builder, error) {
-	if b := c.builders[a]; b != nil {
+// builder returns one for a base and an architecture. The base only has a package database.
+func (c *clerk) builder(ctx context.Context, baseID string, a arch.Arch) (*build.Builder, error) {
+	key := forBase{baseID, a}
+	if b := c.builders[key]; b != nil {
 		return b, nil
 	}
-	status, err := c.status(ctx, a)
+	status, err := c.status(ctx, baseID, a)
 	if err != nil {
 		return nil, err
 	}
-	c.builders[a], err = c.w.builder(ctx, &target.Base{Name: c.w.named.id, Arch: a, Status: status})
-	return c.builders[a], err
+	c.builders[key], err = c.w.builder(ctx, &target.Base{Name: baseID, Arch: a, Status: status})
+	return c.builders[key], err
 }
 
-// status is the base's package database. Flatcar has none of Debian's kind.
-func (c *clerk) status(ctx context.Context, a arch.Arch) ([]byte, error) {
-	if !c.w.named.isReference() {
+// status is a base's package database. Flatcar has none of Debian's kind.
+func (c *clerk) status(ctx context.Context, baseID string, a arch.Arch) ([]byte, error) {
+	if baseID == flatcar.ID {
 		return nil, nil
 	}
-	definition, err := base.Load(c.w.named.id)
+	definition, err := base.Load(baseID)
 	if err != nil {
 		return nil, err
 	}
@@ -142,32 +150,56 @@ func (c *clerk) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, erro
 	return fresh, nil
 }
 
-// answer looks up one source on all architectures of its recipe.
+// answer looks up one source on all architectures of its recipe: for the reference base, and for Flatcar
+// where what a base has decides.
 func (c *clerk) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
-	question := source.Question()
-	if question == "" {
-		return nil
+	err := c.answerFor(ctx, referenceOf(c.w.named), r, source, into)
+	if err == nil && source.DependsOnBase(false) {
+		err = c.answerFor(ctx, flatcar.ID, r, source, into)
 	}
+	return err
+}
+
+// answerFor looks up one source for a base.
+func (c *clerk) answerFor(ctx context.Context, baseID string, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
 	for _, a := range r.Arches {
-		b, err := c.builder(ctx, a)
+		b, err := c.builder(ctx, baseID, a)
 		if err != nil {
 			return err
 		}
+		private := !b.Base.IsDebian()
+		question := source.Question(private)
+		if question == "" {
+			return nil
+		}
 		pins, err := b.Look(ctx, r, source, a)
 		if err != nil {
-			return fmt.Errorf("%s:%d: on %s: %w", r.File, source.Line, a, err)
+			return fmt.Errorf("%s:%d: on %s, for base %s: %w", r.File, source.Line, a, baseID, err)
 		}
 		basis := ""
-		if source.DependsOnBase() {
-			basis = c.w.named.id
+		if source.DependsOnBase(private) {
+			basis = baseID
 		}
 		into.Set(question, basis, a, pins)
 	}
 	return nil
 }
 
-// CheckLocks says which lock files do not answer what their recipes ask. It looks nothing up.
+// referenceOf is the base itself, or the reference base that a lock file has to answer for as well.
+func referenceOf(n named) string {
+	if n.isReference() {
+		return n.id
+	}
+	return DefaultBase
+}
+
+// CheckLocks says which lock files do not answer what their recipes ask, for the base and for those that are not of Debian.
+// It looks nothing up.
 func CheckLocks(checkout, baseID string) error {
+	n, err := nameBase(baseID)
+	if err != nil {
+		return err
+	}
 	recipes, mistakes := recipe.Load(os.DirFS(checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return err
@@ -178,7 +210,7 @@ func CheckLocks(checkout, baseID string) error {
 		if err != nil {
 			return err
 		}
-		if !build.Answers(locked, r, baseID) {
+		if !build.Answers(locked, r, referenceOf(n), false) || !build.Answers(locked, r, flatcar.ID, true) {
 			stale = append(stale, name)
 		}
 	}

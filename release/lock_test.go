@@ -115,7 +115,7 @@ func TestPackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := set["chrony"]
-	question := r.Sources[0].Question()
+	question := r.Sources[0].Question(false)
 	locked := func(a arch.Arch, namesAndVersions ...string) *lock.Lock {
 		var pins []lock.Pin
 		for i := 0; i < len(namesAndVersions); i += 2 {

@@ -116,6 +116,11 @@ func (w *workshop) describeBase(ctx context.Context) (*target.Base, error) {
 		}
 		t.Kernel = target.ParseKernelConfig(string(config))
 	}
+	if w.base.Packages != "" {
+		if t.Gentoo, err = os.ReadFile(w.base.Packages); err != nil {
+			return nil, err
+		}
+	}
 	if w.base.Status != "" {
 		t.Status, err = os.ReadFile(w.base.Status)
 	}

@@ -31,7 +31,7 @@ import (
 )
 
 // revision goes up whenever the same inputs give another tree than before.
-const revision = 2
+const revision = 4
 
 // Builder makes trees for one base.
 type Builder struct {
@@ -85,7 +85,7 @@ func (r *Resolved) Inputs() []Input {
 	return inputs
 }
 
-// Tree returns the recipe's tree, made now or kept from an earlier run.
+// Tree returns the recipe's tree as the base wants it laid out, made now or kept from an earlier run.
 //
 // When a file that the lock file names is gone from the archive and the builder may look things up,
 // r is resolved anew, so that it says what was really used.
@@ -118,6 +118,9 @@ func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}
 	made, err := store.Memo(ctx, b.Results, "tree", key, names, func() (tree.Tree, error) { return b.make(ctx, r) })
+	if err == nil {
+		made, err = b.Base.Lay(made)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}
@@ -131,12 +134,16 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}
-	if q.Private() {
+	if q.HasPackages() && b.private() {
 		patchelf, err := b.patchelf(ctx)
 		if err != nil {
 			return nil, err
 		}
-		key = append(key, patchelf.Versions("patchelf"))
+		libraries, err := b.Base.LibraryDir()
+		if err != nil {
+			return nil, err
+		}
+		key = append(key, patchelf.Versions("patchelf"), libraries)
 	}
 	if q.Build.Script != nil {
 		tools, err := b.scriptTools(ctx, q.Build.Script)
@@ -204,10 +211,11 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 
 // gather lays out what sources bring and what is compiled from them.
 func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error {
-	if err := b.unpack(ctx, r, root); err != nil {
+	own, err := b.unpack(ctx, r, root)
+	if err != nil {
 		return err
 	}
-	if err := b.makePrivate(ctx, r, root); err != nil {
+	if err := b.makePrivate(ctx, r, root, own); err != nil {
 		return err
 	}
 	if err := move(root, r.Recipe); err != nil {

@@ -32,7 +32,8 @@ func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error)
 		return Explanation{}, err
 	}
 	made := finish(scanned, r.Recipe)
-	return Explanation{Tree: made, Pruned: explainPruning(scanned, r.Recipe), Lacks: checkRequires(made, r.Recipe)}, nil
+	laid, err := b.Base.Lay(made)
+	return Explanation{Tree: laid, Pruned: explainPruning(scanned, r.Recipe), Lacks: checkRequires(made, r.Recipe)}, err
 }
 
 // explainPruning leaves out patterns for every recipe that match nothing in this one.

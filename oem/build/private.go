@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,16 +12,33 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/elf"
+	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
 // Packages of Debian run on a base that is not Debian when they bring all their libraries but glibc, and look for them
 // in a directory of their own: nothing then depends on the base's layout, and no library of the base is hidden.
 // The base's glibc must be at least as new as the suite's, which the check of symbol versions proves.
+// What programs of the base load by name, modules of NSS and PAM, goes to where they look for it.
 
-// glibc is what comes from the base always: the loader and the C library belong together, and libc to all processes.
-var glibc = []string{"libc6", "libc-bin"}
+// private tells whether packages bring all their libraries.
+func (b *Builder) private() bool { return !b.Base.IsDebian() }
+
+// everywhere is packages that no base needs, under Debian's names.
+var everywhere = []string{
+	// the loader and the C library belong together and to all processes; libpam to all that ask for passwords
+	"libc6", "libc-bin", "libpam0g",
+	// programs and data that every base has, from elsewhere
+	"bash", "ca-certificates", "coreutils", "curl", "dash", "fdisk", "gdisk", "iproute2", "kmod", "mount", "netbase",
+	"openssl", "passwd", "procps", "systemd", "tzdata", "udev", "util-linux",
+	// installing
+	"adduser", "debconf", "dpkg", "init-system-helpers", "perl-base", "sysvinit-utils", "ucf",
+	// plugins and settings of libraries, for what nothing here does
+	"libsasl2-modules-db", "openssl-provider-legacy", "readline-common",
+}
 
 // privateDir is where a recipe's libraries go.
 func privateDir(name string) string { return "/usr/lib/oem-" + name + "/lib" }
@@ -31,29 +49,56 @@ func libraryDirs(r *Resolved) []string {
 }
 
 // makePrivate moves the libraries that packages brought, and makes all programs and libraries look for them there.
-// Directories of plugins stay where the programs expect them.
-func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root) error {
-	if !r.Recipe.Private() {
+// Directories of plugins stay where the programs expect them. Of libraries that came with dependencies those stay that
+// something needs; own are the names of the others.
+func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root, own map[string]bool) error {
+	if !r.Recipe.HasPackages() || !b.private() {
 		return nil
 	}
 	private := privateDir(r.Recipe.Name.Value)
-	if err := makeDir(root, private); err != nil {
-		return err
-	}
-	for _, dir := range libraryDirs(r) {
-		if err := moveLibraries(root, dir, private); err != nil {
-			return err
-		}
-	}
-	files, err := dynamicFiles(root, r, private)
+	libraries, err := b.Base.LibraryDir()
 	if err != nil {
 		return err
 	}
-	return b.setRunpaths(ctx, root, files)
+	for _, dir := range libraryDirs(r) {
+		if err := moveLibraries(root, dir, private, libraries); err != nil {
+			return err
+		}
+		if err := moveModules(root, dir+"/security", libraries+"/security"); err != nil {
+			return err
+		}
+	}
+	files, err := dynamicFiles(root, r.Recipe)
+	if err != nil {
+		return err
+	}
+	if err := dropUnneeded(root, files, private, own); err != nil {
+		return err
+	}
+	return b.setRunpaths(ctx, root, byRunpath(files, r, private))
 }
 
-// moveLibraries moves the shared libraries right in a directory, and the links beside them.
-func moveLibraries(root *os.Root, from, to string) error {
+// moveLibraries moves the shared libraries right in a directory, and the links beside them: to the private directory,
+// but modules of NSS to the one where the base's C library looks for them.
+func moveLibraries(root *os.Root, from, private, base string) error {
+	return moveFiles(root, from, func(name string) string {
+		switch {
+		case !strings.HasSuffix(name, ".so") && !strings.Contains(name, ".so."):
+			return from
+		case strings.HasPrefix(name, "libnss_"):
+			return base
+		}
+		return private
+	})
+}
+
+// moveModules moves all files right in a directory.
+func moveModules(root *os.Root, from, to string) error {
+	return moveFiles(root, from, func(string) string { return to })
+}
+
+// moveFiles moves the files right in a directory to the directories that are chosen by name.
+func moveFiles(root *os.Root, from string, choose func(name string) string) error {
 	entries, err := fs.ReadDir(root.FS(), rel(from))
 	if os.IsNotExist(err) {
 		return nil
@@ -62,13 +107,16 @@ func moveLibraries(root *os.Root, from, to string) error {
 		return err
 	}
 	for _, e := range entries {
-		isLibrary := strings.HasSuffix(e.Name(), ".so") || strings.Contains(e.Name(), ".so.")
-		if e.IsDir() || !isLibrary {
+		to := choose(e.Name())
+		if e.IsDir() || to == from {
 			continue
 		}
 		target := rel(path.Join(to, e.Name()))
 		if _, err := root.Lstat(target); err == nil {
 			return fmt.Errorf("two libraries are named %s, one of them in %s; prune one", e.Name(), from)
+		}
+		if err := makeDir(root, to); err != nil {
+			return err
 		}
 		if err := root.Rename(rel(path.Join(from, e.Name())), target); err != nil {
 			return err
@@ -77,29 +125,96 @@ func moveLibraries(root *os.Root, from, to string) error {
 	return nil
 }
 
-// dynamicFiles returns all files that need libraries, by the RUNPATH that each shall have:
+// dynamicFiles returns what will be left of the recipe's programs and libraries, by path.
+func dynamicFiles(root *os.Root, r *recipe.Recipe) (map[string]*elf.File, error) {
+	unread := func(io.Reader) (digest.SHA256, int64, error) { return digest.SHA256{}, 0, nil }
+	all, err := tree.Scan(root.Name(), unread)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]*elf.File{}
+	for _, e := range prune(all, slices.Concat(never, r.Prune)) {
+		if e.Type != tree.File {
+			continue
+		}
+		file, err := readELF(root, e.Path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
+		if file != nil {
+			files[e.Path] = file
+		}
+	}
+	return files, nil
+}
+
+// readELF returns nil for other files.
+func readELF(root *os.Root, name string) (*elf.File, error) {
+	f, err := root.Open(rel(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	if n, _ := f.ReadAt(head, 0); !elf.Is(head[:n]) {
+		return nil, nil
+	}
+	return elf.Read(f)
+}
+
+// dropUnneeded removes the private libraries that nothing needs, with the links to them.
+func dropUnneeded(root *os.Root, files map[string]*elf.File, private string, own map[string]bool) error {
+	entries, err := fs.ReadDir(root.FS(), rel(private))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	needed := map[string]bool{}
+	var need func(name string)
+	need = func(name string) {
+		if needed[name] {
+			return
+		}
+		needed[name] = true
+		if target, err := root.Readlink(rel(path.Join(private, name))); err == nil {
+			need(path.Base(target))
+		} else if file := files[path.Join(private, name)]; file != nil {
+			for _, other := range file.Needed {
+				need(other)
+			}
+		}
+	}
+	for name, file := range files {
+		if path.Dir(name) != private || own[path.Base(name)] {
+			need(path.Base(name))
+			for _, other := range file.Needed {
+				need(other)
+			}
+		}
+	}
+	for _, e := range entries {
+		name := path.Join(private, e.Name())
+		if needed[e.Name()] || own[e.Name()] {
+			continue
+		}
+		delete(files, name)
+		if err := root.Remove(rel(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byRunpath groups all files that need libraries by the RUNPATH that each shall have:
 // what it has, without the directories that were emptied, and the private one.
-func dynamicFiles(root *os.Root, r *Resolved, private string) (map[string][]string, error) {
-	found := map[string][]string{}
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		f, err := root.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		head := make([]byte, 4)
-		if n, _ := f.ReadAt(head, 0); !elf.Is(head[:n]) {
-			return nil
-		}
-		file, err := elf.Read(f)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+func byRunpath(files map[string]*elf.File, r *Resolved, private string) map[string][]string {
+	groups := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		file := files[name]
 		if len(file.Needed) == 0 {
-			return nil
+			continue
 		}
 		var runpath []string
 		for _, dir := range append(slices.Concat(file.Runpath, file.Rpath), private) {
@@ -108,10 +223,9 @@ func dynamicFiles(root *os.Root, r *Resolved, private string) (map[string][]stri
 			}
 		}
 		key := strings.Join(runpath, ":")
-		found[key] = append(found[key], name)
-		return nil
-	})
-	return found, err
+		groups[key] = append(groups[key], rel(name))
+	}
+	return groups
 }
 
 // setRunpaths runs patchelf. It writes files anew, which costs them their setuid and setgid bits, so modes are set again.

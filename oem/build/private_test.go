@@ -24,7 +24,7 @@ import (
 
 // An older suite than the tool root's, as for a base with an older glibc.
 const privateRecipe = `
-sources: [{deb: {suite: bookworm, packages: [jq], private: true}}]
+sources: [{deb: {suite: bookworm, packages: [jq]}}]
 requires: [/usr/bin/jq, /usr/lib/oem-tool/lib/libjq.so.1]
 `
 
@@ -107,6 +107,7 @@ func TestDebianProgramOnForeignBase(t *testing.T) {
 // The same for the other architecture, as far as it can be seen without running it.
 func TestPrivateLibrariesOfAnotherArchitecture(t *testing.T) {
 	b, r := fetching(t, privateRecipe)
+	b.Base = foreignBase(t, foreignRoot(t)) // of which nothing but the place of libraries counts
 	got, err := made(t, b, r, arch.ARM64)
 	if err != nil {
 		t.Fatal(err)

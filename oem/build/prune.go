@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// never is what no image needs: documentation, translations, what compilers and packagers use, caches and shell completions.
+// never is what no image needs: documentation, translations, what compilers, debuggers and packagers use, caches and shell completions.
 var never = []recipe.Glob{
 	"/usr/share/{doc,doc-base,man,info,help,gtk-doc,locale,i18n}",
 	"/usr/share/{lintian,bug,menu,applications,pixmaps,icons,metainfo,apport,reportbug,debconf,debhelper,initramfs-tools,perl5}",
@@ -18,7 +18,8 @@ var never = []recipe.Glob{
 	"/usr/lib/*/{pkgconfig,cmake}",
 	"/usr/lib/**/*.{a,la,h}",
 	"/usr/{lib,share}/**/{__pycache__,.pytest_cache}",
-	"/usr/share/gir-1.0",
+	"/usr/share/{gdb,gir-1.0}",
+	"/usr/lib/*/engines-*", // of OpenSSL, for hardware
 	"/usr/src",
 }
 

@@ -39,13 +39,9 @@ func (b *Builder) ReadLock(r *recipe.Recipe) (*lock.Lock, error) {
 func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, locked *lock.Lock) (*Resolved, error) {
 	resolved := &Resolved{Recipe: r, Arch: a, Pins: make([][]lock.Pin, len(r.Sources))}
 	for i, source := range r.Sources {
-		question := source.Question()
+		question := source.Question(b.private())
 		if question == "" {
 			continue
-		}
-		if source.Deb != nil && !source.Deb.Private && len(b.Base.Status) == 0 {
-			return nil, fmt.Errorf("%s:%d: packages of Debian need a base of Debian, and %s is none; wanted private: true, by which they bring all their libraries",
-				r.File, source.Line, b.Base.Name)
 		}
 		pins, answered := locked.Find(question, b.Base.Name, a)
 		if answered = answered && agrees(source, a, pins); answered {
@@ -69,10 +65,10 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 	return resolved, err
 }
 
-// Answers tells whether a lock file answers all that a recipe asks, for a base.
-func Answers(locked *lock.Lock, r *recipe.Recipe, base string) bool {
+// Answers tells whether a lock file answers all that a recipe asks, for a base; private tells that it is not of Debian.
+func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) bool {
 	for _, source := range r.Sources {
-		question := source.Question()
+		question := source.Question(private)
 		for _, a := range r.Arches {
 			pins, answered := locked.Find(question, base, a)
 			if question != "" && (!answered || !agrees(source, a, pins)) {
@@ -136,18 +132,19 @@ func (b *Builder) closure(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]de
 	for _, name := range d.Packages {
 		names = append(names, name.Value)
 	}
-	status, without := b.Base.Status, d.Without
-	if d.Private {
-		status, without = nil, append(slices.Clone(d.Without), glibc...)
+	without := d.Without
+	if b.private() {
+		without = slices.Concat(without, everywhere)
 	}
-	inputs := []any{release.Fingerprint, digest.Of(status), names, without}
+	inputs := []any{release.Fingerprint, digest.Of(b.Base.Status), names, without}
 	return store.Memo(ctx, b.Results, "closure", inputs, store.Nothing, func() ([]debian.Package, error) {
-		return solve(ctx, release, status, names, without)
+		return b.solve(ctx, release, names, without)
 	})
 }
 
-func solve(ctx context.Context, release *debian.Release, status []byte, names, without []string) ([]debian.Package, error) {
-	have, err := debian.ParseStatus(bytes.NewReader(status))
+// solve finds the packages that the base lacks.
+func (b *Builder) solve(ctx context.Context, release *debian.Release, names, without []string) ([]debian.Package, error) {
+	have, err := debian.ParseStatus(bytes.NewReader(b.Base.Status))
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +156,8 @@ func solve(ctx context.Context, release *debian.Release, status []byte, names, w
 	if err != nil {
 		return nil, err
 	}
-	unused := slices.DeleteFunc(closure.Unused, func(name string) bool { return slices.Contains(glibc, name) })
-	if len(unused) > 0 {
+	unused := slices.DeleteFunc(closure.Unused, func(name string) bool { return slices.Contains(everywhere, name) })
+	if len(unused) > 0 && b.private() { // a base of Debian has some of what is left out, so that nothing asks for it
 		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(unused, ", "))
 	}
 	return closure.Packages, nil

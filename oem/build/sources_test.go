@@ -96,10 +96,10 @@ func lockAll(t *testing.T, b *Builder) {
 			t.Fatal(err)
 		}
 		base := ""
-		if source.DependsOnBase() {
+		if source.DependsOnBase(false) {
 			base = b.Base.Name
 		}
-		l.Set(source.Question(), base, arch.AMD64, pins)
+		l.Set(source.Question(false), base, arch.AMD64, pins)
 	}
 	content, err := l.Encode("tool")
 	if err != nil {
@@ -532,9 +532,9 @@ func TestSupersededDeb(t *testing.T) {
 		t.Errorf("as locked: %s", got)
 	}
 	foreign := *b
-	foreign.Base = &target.Base{Name: "flatcar"}
-	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "flatcar is none; wanted private: true") {
-		t.Errorf("a base that is not of Debian: %v", err)
+	foreign.Base, foreign.Locked = &target.Base{Name: "flatcar"}, true
+	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), `what "deb stable private tool`) {
+		t.Errorf("a base that is not of Debian asks another question: %v", err)
 	}
 
 	m.publish(t, key, "1.1", debOf(t, "tool", "1.1"))

@@ -19,6 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/lock"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/strictyaml"
 )
 
 // GoneError says that a file is no longer where it was.
@@ -39,7 +40,9 @@ func (e *GoneError) Error() string {
 func (e *GoneError) Unwrap() error { return e.Err }
 
 // unpack lays out what the sources stand for: what is below /usr, and what the recipe moves there.
-func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) error {
+// It returns the names of the files that came from elsewhere than a package that was only needed.
+func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own map[string]bool, err error) {
+	own = map[string]bool{}
 	keep := func(name string) bool {
 		if strings.HasPrefix(name, "usr/") {
 			return true
@@ -56,12 +59,22 @@ func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) error 
 			pins = pins[:1] // what may follow is its signature, which was checked when it was looked up
 		}
 		for _, pin := range pins {
+			keep, needed := keep, isDependency(r.Recipe.Sources[i], pin.Name)
+			if !needed {
+				all := keep
+				keep = func(name string) bool { own[path.Base(name)] = true; return all(name) }
+			}
 			if err := b.unpackPin(ctx, r, r.Recipe.Sources[i], pin, root, keep); err != nil {
-				return fmt.Errorf("%s %s: %w", pin.Name, pin.Version, err)
+				return nil, fmt.Errorf("%s %s: %w", pin.Name, pin.Version, err)
 			}
 		}
 	}
-	return ctx.Err()
+	return own, ctx.Err()
+}
+
+// isDependency tells whether a package came since another needs it.
+func isDependency(source recipe.Source, name string) bool {
+	return source.Deb != nil && !slices.ContainsFunc(source.Deb.Packages, func(p strictyaml.Text) bool { return p.Value == name })
 }
 
 func (b *Builder) unpackPin(ctx context.Context, r *Resolved, source recipe.Source, pin lock.Pin, root *os.Root, keep func(string) bool) error {

@@ -105,9 +105,6 @@ func (c *checker) deb(d *Deb) {
 		c.packageName(name)
 	}
 	c.suite(d.Line, d.Suite)
-	if c.recipe.Private() && !d.Private {
-		c.add(d.Line, "not private, but another deb source of the recipe is; wanted private: true for all of them")
-	}
 }
 
 func (c *checker) packageName(name strictyaml.Text) {

@@ -26,7 +26,9 @@ type Recipe struct {
 	Units    Units              `yaml:"units"`    // what is started, and by what
 	Prune    []Glob             `yaml:"prune"`    // what is left out
 	Requires []Path             `yaml:"requires"` // what must be in the result
-	Replaces []Path             `yaml:"replaces"` // files of the base that may differ
+	Replaces []Path             `yaml:"replaces"` // files of the base that may differ: the image's are taken
+	Keeps    []Glob             `yaml:"keeps"`    // files of the base that may differ: the base's are taken
+	Unless   []Path             `yaml:"unless"`   // a base that has all of these has the tool: the recipe then brings nothing
 	Special  map[string]Special `yaml:"special"`  // setuid bits, owners and capabilities, by path
 	MaxSize  Limit              `yaml:"max_size,required"`
 
@@ -51,7 +53,6 @@ type Deb struct {
 	Suite    string            `yaml:"suite,required"`
 	Packages []strictyaml.Text `yaml:"packages,required"`
 	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
-	Private  bool              `yaml:"private"` // bring all libraries but glibc along, in a directory of their own: for any base
 }
 
 // Go is a module from the module proxy.
@@ -100,9 +101,9 @@ func (r *Recipe) GoModule() *Go {
 	return nil
 }
 
-// Private tells whether the libraries of the recipe's packages go to a directory of their own.
-func (r *Recipe) Private() bool {
-	return slices.ContainsFunc(r.Sources, func(s Source) bool { return s.Deb != nil && s.Deb.Private })
+// HasPackages tells whether some of the recipe comes as packages of Debian.
+func (r *Recipe) HasPackages() bool {
+	return slices.ContainsFunc(r.Sources, func(s Source) bool { return s.Deb != nil })
 }
 
 // Beside returns the directories beside the definition that the recipe is made from.

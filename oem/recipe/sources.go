@@ -114,17 +114,19 @@ func (s *Source) Kind() string {
 	return ""
 }
 
-// DependsOnBase tells whether what the base has decides what the source stands for.
-func (s *Source) DependsOnBase() bool { return s.Deb != nil || s.Binpkg != nil }
+// DependsOnBase tells whether what the base has decides what the source stands for. Packages of Debian that bring all
+// their libraries (private) are the same for every base.
+func (s *Source) DependsOnBase(private bool) bool { return s.Deb != nil && !private || s.Binpkg != nil }
 
 // Question says what the source leaves open to be resolved, in one line, and nothing for a directory, which is all there.
-// A lock file answers it, and is stale as soon as the recipe asks something else.
-func (s *Source) Question() string {
+// A lock file answers it, and is stale as soon as the recipe asks something else. Of packages of Debian, which bring all
+// their libraries where the base has none of Debian's (private), another question is asked then.
+func (s *Source) Question(private bool) string {
 	words := []string{s.Kind()}
 	switch {
 	case s.Deb != nil:
 		words = append(words, s.Deb.Suite)
-		if s.Deb.Private {
+		if private {
 			words = append(words, "private")
 		}
 		words = appendNames(words, s.Deb.Packages, s.Deb.Without)

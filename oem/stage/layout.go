@@ -16,10 +16,10 @@ import (
 
 // checkLayout refuses what systemd-sysext would not merge, or should not: what is outside its hierarchies, an os-release,
 // and rights that no recipe declares.
-func checkLayout(t tree.Tree, parts []Part, problems *Problems) {
+func checkLayout(t tree.Tree, parts []Part, base *target.Base, problems *Problems) {
 	for _, e := range t {
 		checkPlace(e, problems)
-		checkRights(e, parts, problems)
+		checkRights(e, parts, base, problems)
 	}
 }
 
@@ -90,10 +90,15 @@ func leadsOut(e tree.Entry) bool {
 }
 
 // checkRights refuses rights that nobody declared.
-func checkRights(e tree.Entry, parts []Part, problems *Problems) {
+func checkRights(e tree.Entry, parts []Part, base *target.Base, problems *Problems) {
 	special, file := recipe.Special{}, "the platform"
 	if r := owner(e.Path, parts); r != nil {
-		special, file = r.Special[e.Path], r.File
+		file = r.File
+		for name, declared := range r.Special {
+			if base.Place(name) == e.Path {
+				special = declared
+			}
+		}
 	}
 	undeclared := func(has, field string) {
 		problems.add("%s has %s; say special: {%s: {%s}} in %s if that is meant, or prune it", e.Path, has, e.Path, field, file)

@@ -28,7 +28,7 @@ func (s *Stager) declare(parts []Part, problems *Problems) ([]Part, error) {
 		}
 		declared[i].Tree = slices.Clone(part.Tree)
 		for _, name := range slices.Sorted(maps.Keys(part.Recipe.Special)) {
-			if err := apply(declared[i].Tree, name, part.Recipe.Special[name], known); err != nil {
+			if err := apply(declared[i].Tree, s.Base.Place(name), part.Recipe.Special[name], known); err != nil {
 				problems.add("special: %s: %v (%s)", name, err, part.Recipe.File)
 			}
 		}

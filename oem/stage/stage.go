@@ -24,7 +24,7 @@ type Part struct {
 // Staged is the tree of one platform's image.
 type Staged struct {
 	Tree    tree.Tree
-	Dropped tree.Tree // files that the base has identically
+	Dropped tree.Tree // files that the base has identically, or that the recipe leaves to it
 }
 
 // Problems is everything that is wrong with a platform's tree.
@@ -64,8 +64,8 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	if staged.Tree, err = WithRelease(staged.Tree, release, s.Base, s.Keep); err != nil {
 		return Staged{}, err
 	}
-	checkLayout(staged.Tree, parts, problems)
-	checkUnits(p, staged.Tree, problems)
+	checkLayout(staged.Tree, parts, s.Base, problems)
+	checkUnits(p, staged.Tree, s.Base, problems)
 	found, err := s.Check(ctx, staged.Tree)
 	if err != nil {
 		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
@@ -101,8 +101,8 @@ func merge(parts []Part, problems *Problems) tree.Tree {
 	return merged
 }
 
-// subtract drops what the base has identically. What the base has differently is a problem,
-// unless the recipe says that it replaces it; an image's directory must be like the base's, since it would win.
+// subtract drops what the base has identically. What the base has differently is a problem, unless the recipe says
+// that it replaces it, or keeps the base's; an image's directory must be like the base's, since it would win.
 func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Problems) Staged {
 	var dropped tree.Tree
 	kept := merged.Filter(func(e tree.Entry) bool {
@@ -110,13 +110,15 @@ func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Probl
 		if !there || e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode {
 			return true
 		}
-		if e.Equal(below) {
+		r := owner(e.Path, parts)
+		keeps := slices.ContainsFunc(r.Keeps, func(g recipe.Glob) bool { return g.Match(e.Path) })
+		if e.Equal(below) || keeps {
 			dropped = append(dropped, e)
 			return false
 		}
-		r := owner(e.Path, parts)
-		if !slices.Contains(r.Replaces, recipe.Path(e.Path)) {
-			problems.add("%s has %s, which the base has differently (%v | base %v); prune it, or say replaces: [%s] in %s",
+		replaces := slices.ContainsFunc(r.Replaces, func(p recipe.Path) bool { return base.Place(string(p)) == e.Path })
+		if !replaces {
+			problems.add("%s has %s, which the base has differently (%v | base %v); prune it, or say replaces: or keeps: [%s] in %s",
 				r.Name, e.Path, e, below, e.Path, r.File)
 		}
 		return true
@@ -135,9 +137,10 @@ func owner(path string, parts []Part) *recipe.Recipe {
 }
 
 // checkUnits looks for the units that must run.
-func checkUnits(p *platform.Platform, t tree.Tree, problems *Problems) {
+func checkUnits(p *platform.Platform, t tree.Tree, base *target.Base, problems *Problems) {
 	for _, unit := range p.ActiveUnits {
-		if _, there := t.Find("/usr/lib/systemd/system/" + unit.Value); !there {
+		path := "/usr/lib/systemd/system/" + unit.Value
+		if _, there := t.Find(path); !there && !base.Has(path) {
 			problems.add("%s:%d: no unit %s in the image; wanted a recipe that brings it", p.File, unit.Line, unit)
 		}
 	}

@@ -115,6 +115,18 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
+func TestKeeps(t *testing.T) {
+	p := part("a", files("/usr/bin/a", "a", "/usr/bin/sh", "my shell"))
+	p.Recipe.Keeps = []recipe.Glob{"/usr/bin/{sh,other}"}
+	got, err := stage(t, azure, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, has := got.Tree.Find("/usr/bin/sh"); has || len(got.Dropped) != 1 {
+		t.Errorf("the base's shell is hidden; dropped %v", got.Dropped)
+	}
+}
+
 func TestEveryProblemAtOnce(t *testing.T) {
 	wanting := *azure
 	wanting.ActiveUnits = []strictyaml.Text{{Value: "agent.service", Line: 7}}

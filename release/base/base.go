@@ -36,6 +36,7 @@ type Base struct {
 	Config    string // what the kernel was built with, its .config
 	Initrd    string // none where the kernel holds it
 	Status    string // Debian's package database, of what is really there
+	Packages  string // the list of Gentoo's packages that Flatcar publishes beside an image; empty when it was not there
 
 	Image    string        // the USR partition that it came as; without one it is made of Usr
 	Disk     string        // the disk image that the partition came in

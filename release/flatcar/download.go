@@ -38,6 +38,9 @@ const KernelName = "flatcar_production_image.vmlinuz"
 // kernelNames are what kernels are called that are published, or written by us, beside an image without one.
 var kernelNames = []string{KernelName, "flatcar_production_pxe.vmlinuz", "vmlinuz"}
 
+// packagesName is the list of an image's packages, beside it.
+const packagesName = "flatcar_production_image_packages.txt"
+
 // initrdName is what an initramfs is called that lies beside a partition of ours. Flatcar's kernels hold theirs.
 const initrdName = "initrd"
 

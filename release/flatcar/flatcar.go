@@ -57,6 +57,7 @@ const (
 	kernelFile    = "vmlinuz"
 	initrdFile    = "initrd"
 	configFile    = "kernel.config"
+	packagesFile  = "packages.txt"
 )
 
 // Open returns the release as a base from the cache, and puts it there first where needed: some minutes for a download,
@@ -72,7 +73,7 @@ func Open(ctx context.Context, r Reference, o Options) (base.Base, error) {
 			return base.Base{}, fmt.Errorf("%s: %w", EnvKernel, err)
 		}
 	}
-	const format = 1 // counts changes of this package that change the result
+	const format = 2 // counts changes of this package that change the result
 	key, err := digest.OfInputs([]any{format, f.digest, kernel, o.Arch, o.Tools.Versions("squashfs-tools", "mtools")})
 	if err != nil {
 		return base.Base{}, err
@@ -110,6 +111,7 @@ func load(dir string) (base.Base, error) {
 	b.Usr = filepath.Join(dir, usrDir)
 	for name, into := range map[string]*string{
 		partitionFile: &b.Image, diskFile: &b.Disk, kernelFile: &b.Kernel, initrdFile: &b.Initrd, configFile: &b.Config,
+		packagesFile: &b.Packages,
 	} {
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {

@@ -214,6 +214,10 @@ func TestEveryFormIsTheSameRelease(t *testing.T) {
 	}
 	partition := link(published.partition, "flatcar_production_update.bin")
 	link(published.kernel, "flatcar_production_image.vmlinuz")
+	const packages = "sys-apps/nvme-cli-2.13::portage-stable\n"
+	if err := os.WriteFile(filepath.Join(dir, packagesName), []byte(packages), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	command(t, dir, `
 		head -c 700M flatcar_production_update.bin | bzip2 -1 >flatcar_production_update.bin.bz2
 		tail -c +734003201 flatcar_production_update.bin | bzip2 -1 >>flatcar_production_update.bin.bz2 # a second stream, as lbzip2 makes them`)
@@ -255,7 +259,11 @@ func TestEveryFormIsTheSameRelease(t *testing.T) {
 			if err != nil || !strings.Contains(string(config), "CONFIG_SQUASHFS_XZ=y") {
 				t.Errorf("configuration is %q, %v", config, err)
 			}
+			if listed, err := os.ReadFile(b.Packages); filepath.Dir(form.path) == dir && (err != nil || string(listed) != packages) {
+				t.Errorf("the list of packages is %q, %v", listed, err)
+			}
 			got := b
+			got.Packages = ""
 			got.Usr, got.Kernel, got.Config, got.Image, got.Disk, got.Source, got.RootHash = "", "", "", "", "", digest.SHA256{}, digest.SHA256{}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)

@@ -45,6 +45,9 @@ func (i *importer) run(ctx context.Context) error {
 	if err := i.writeConfig(); err != nil {
 		return err
 	}
+	if err := i.findPackages(); err != nil {
+		return err
+	}
 	facts, err := json.MarshalIndent(i.base, "", "  ")
 	if err != nil {
 		return err
@@ -214,6 +217,15 @@ func (i *importer) findInitrd() error {
 		return err
 	}
 	return i.takeNear(initrdFile, f.path)
+}
+
+// findPackages takes the list of the image's packages, if it lies beside it.
+func (i *importer) findPackages() error {
+	f, there, err := i.from.near(packagesName)
+	if err != nil || !there {
+		return err
+	}
+	return i.takeNear(packagesFile, f.path)
 }
 
 func (i *importer) takeNear(name, path string) error {
