@@ -79,7 +79,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
 		`recipes/a/recipe.yaml:7: a cycle: a → b → c → a; wanted recipes that do not need each other`,
 		`recipes/b/recipe.yaml:7: a cycle: b → c → a → b; wanted recipes that do not need each other`,
-		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h, p`,
+		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
 		`recipes/c/recipe.yaml:7: a cycle: c → a → b → c; wanted recipes that do not need each other`,
 		`recipes/c/recipe.yaml:8: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
 		`recipes/c/recipe.yaml:9: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,15 +27,20 @@ type Database struct {
 // chosenAtBoot stands for the number of an account that has none yet.
 const chosenAtBoot = -1
 
+// validName is what names may be at most, of all systems (https://systemd.io/USER_NAMES, relaxed mode).
+var validName = regexp.MustCompile(`^[^\x00-\x20\x7f:/]+$`)
+
 // Read reads the accounts of a base.
 func Read(base *target.Base) (*Database, error) {
 	d := &Database{users: map[string]int{"root": 0}, groups: map[string]int{"root": 0}}
 	for name, accounts := range map[string]map[string]int{"passwd": d.users, "group": d.groups} {
-		content, err := os.ReadFile(filepath.Join(base.Dir, "share/flatcar/etc", name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+		for _, dir := range []string{"share/flatcar/etc", "share/baselayout"} { // the second is what Flatcar's nss-usrfiles reads
+			content, err := os.ReadFile(filepath.Join(base.Dir, dir, name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			addLines(accounts, string(content))
 		}
-		addLines(accounts, string(content))
 	}
 	files, err := filepath.Glob(filepath.Join(base.Dir, "lib/sysusers.d/*.conf"))
 	if err != nil {
@@ -57,8 +63,8 @@ func addLines(accounts map[string]int, content string) {
 		if len(fields) < 3 {
 			continue
 		}
-		if number, err := strconv.Atoi(fields[2]); err == nil {
-			accounts[fields[0]] = number
+		if number, err := strconv.ParseUint(fields[2], 10, 31); err == nil && validName.MatchString(fields[0]) {
+			accounts[fields[0]] = int(number)
 		}
 	}
 }
@@ -66,12 +72,12 @@ func addLines(accounts map[string]int, content string) {
 // AddSysusers reads lines of sysusers.d(5). Accounts that are there already stay.
 func (d *Database) AddSysusers(content string) {
 	add := func(accounts map[string]int, name, number string) {
-		if _, known := accounts[name]; known {
+		if _, known := accounts[name]; known || !validName.MatchString(name) {
 			return
 		}
 		accounts[name] = chosenAtBoot
-		if fixed, err := strconv.Atoi(number); err == nil {
-			accounts[name] = fixed
+		if fixed, err := strconv.ParseUint(number, 10, 31); err == nil {
+			accounts[name] = int(fixed)
 		}
 	}
 	for line := range strings.Lines(content) {
@@ -89,13 +95,25 @@ func (d *Database) AddSysusers(content string) {
 			add(d.users, words[1], user)
 			if !both { // a group of the same name and number comes with it
 				add(d.groups, words[1], user)
-			} else if _, err := strconv.Atoi(group); err == nil {
+			} else if _, err := strconv.ParseUint(group, 10, 31); err == nil {
 				add(d.groups, words[1], group)
 			}
 		case "g":
 			add(d.groups, words[1], number)
 		}
 	}
+}
+
+// HasUser tells whether there is a user, by name or by number.
+func (d *Database) HasUser(name string) bool { return has(d.users, name) }
+
+// HasGroup tells whether there is a group, by name or by number.
+func (d *Database) HasGroup(name string) bool { return has(d.groups, name) }
+
+func has(accounts map[string]int, name string) bool {
+	_, known := accounts[name]
+	_, err := strconv.ParseUint(name, 10, 31)
+	return known || err == nil
 }
 
 // User returns a user's number.

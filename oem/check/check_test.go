@@ -288,6 +288,9 @@ func TestEveryProblemOfFiles(t *testing.T) {
 	w.link("/usr/share/out", "../../../../../../etc/shadow-")
 	w.file("/usr/lib/systemd/system/a.service", "[Service]\nExecStart=@!/usr/bin/missing a b\n")
 	w.file("/usr/lib/systemd/system/ssh.service.d/a.conf", "[Service]\nExecStartPost=missing\n")
+	w.file("/usr/lib/systemd/system/b.service", "[Service]\nUser=nobody-here\nGroup=ours\nSupplementaryGroups=root none-here %i\n")
+	w.file("/usr/lib/systemd/system/c.service", "[Service]\nUser=made-up\nDynamicUser=yes\n")
+	w.file("/usr/lib/sysusers.d/b.conf", "g ours -\n")
 	w.file("/usr/lib/udev/rules.d/10-a.rules", "KERNEL==\"x\", PROGRAM=\"missing -a\", \\\n RUN{program}+=\"/usr/bin/gone\"\n")
 	w.file("/usr/share/dbus-1/system-services/a.service", "[D-BUS Service]\nExec=/usr/bin/missing --bus\n")
 	w.want(
@@ -299,6 +302,8 @@ func TestEveryProblemOfFiles(t *testing.T) {
 		"/usr/bin/loop is a link to loop: is a loop of links",
 		"/usr/bin/script wants the interpreter /usr/bin/python3, which is not there",
 		"/usr/lib/systemd/system/a.service starts /usr/bin/missing, which is not there",
+		"/usr/lib/systemd/system/b.service has SupplementaryGroups=none-here, which neither the base nor sysusers.d has",
+		"/usr/lib/systemd/system/b.service has User=nobody-here, which neither the base nor sysusers.d has",
 		"/usr/lib/systemd/system/ssh.service.d/a.conf starts missing, which is not there",
 		"/usr/lib/udev/rules.d/10-a.rules starts /usr/bin/gone, which is not there",
 		"/usr/lib/udev/rules.d/10-a.rules starts /usr/lib/udev/missing, which is not there",

@@ -62,6 +62,18 @@ func (c *check) ldConf(name string, depth int) []string {
 		return nil
 	}
 	var dirs []string
+	parseLdConf(content, path.Dir(name), func(dir string) { dirs = append(dirs, dir) }, func(pattern string) {
+		for _, e := range c.view.below(path.Dir(pattern), "") {
+			if matched, err := path.Match(pattern, e.Path); err == nil && matched {
+				dirs = append(dirs, c.ldConf(e.Path, depth+1)...)
+			}
+		}
+	})
+	return dirs
+}
+
+// parseLdConf reads the lines of one file: directories, and patterns of files that it includes, made absolute from its own directory.
+func parseLdConf(content, from string, directory, include func(string)) {
 	for line := range strings.Lines(content) {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
@@ -69,18 +81,13 @@ func (c *check) ldConf(name string, depth int) []string {
 		case len(words) == 2 && words[0] == "include":
 			pattern := words[1]
 			if !path.IsAbs(pattern) {
-				pattern = path.Join(path.Dir(name), pattern)
+				pattern = path.Join(from, pattern)
 			}
-			for _, e := range c.view.below(path.Dir(pattern), "") {
-				if matched, err := path.Match(pattern, e.Path); err == nil && matched {
-					dirs = append(dirs, c.ldConf(e.Path, depth+1)...)
-				}
-			}
+			include(pattern)
 		case len(words) == 1 && path.IsAbs(words[0]):
-			dirs = append(dirs, words[0])
+			directory(words[0])
 		}
 	}
-	return dirs
 }
 
 // In glibc's loader the built-in directories are strings that end in a slash, one after the other.

@@ -19,15 +19,19 @@ func (c *check) runtimePaths() (runtimePaths, error) {
 		if err != nil {
 			return nil, err
 		}
-		for line := range strings.Lines(content) {
-			words := strings.Fields(line)
-			if len(words) < 2 || !strings.ContainsAny(words[0][:1], "fFwdDevqQpLcbC") {
-				continue
-			}
-			made[strings.Trim(words[1], `"`)] = true
-		}
+		made.add(content)
 	}
 	return made, nil
+}
+
+// add reads the lines of one file.
+func (r runtimePaths) add(content string) {
+	for line := range strings.Lines(content) {
+		words := strings.Fields(line)
+		if len(words) >= 2 && strings.ContainsAny(words[0][:1], "fFwdDevqQpLcbC") {
+			r[strings.Trim(words[1], `"`)] = true
+		}
+	}
 }
 
 // has tells whether a path is created at boot. The kernel's file systems are always there.

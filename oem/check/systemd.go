@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/accounts"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/run"
 	"github.com/flatcar/oem-sysext/oem/store"
@@ -159,20 +158,10 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 			}
 		}
 	}
-	known, err := accounts.Read(c.base)
+	v := view{image: t, base: c.base, blobs: c.blobs}
+	known, err := v.accounts()
 	if err != nil {
 		return err
-	}
-	v := view{image: t, base: c.base, blobs: c.blobs}
-	for _, e := range v.below("/usr/lib/sysusers.d", ".conf") {
-		if e, err = v.resolve(e.Path); err != nil {
-			continue // the check of links says it
-		}
-		content, err := v.read(e)
-		if err != nil {
-			return err
-		}
-		known.AddSysusers(content)
 	}
 	for name, content := range map[string]string{
 		"passwd": known.PasswdFile(), "group": known.GroupFile(),

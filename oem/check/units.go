@@ -6,11 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/accounts"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// units checks that the programs exist which units, D-Bus services and device rules of the image start.
+// units checks that the programs exist which units, D-Bus services and device rules of the image start, and the accounts
+// that units run them as.
 func (c *check) units() error {
+	known, err := c.view.accounts()
+	if err != nil {
+		return err
+	}
 	for _, e := range c.view.image {
 		programs := startedBy(e)
 		if programs == nil {
@@ -29,6 +35,7 @@ func (c *check) units() error {
 				c.add(e.Path, "starts %s, which is not there; add what brings it, or prune or replace the file", program)
 			}
 		}
+		c.unitAccounts(e.Path, content, known)
 	}
 	return nil
 }
@@ -63,6 +70,35 @@ func settings(content string, each func(key, value string)) {
 		key, value, _ := strings.Cut(line, "=")
 		each(strings.TrimSpace(key), strings.TrimSpace(value))
 	}
+}
+
+// unitAccounts checks that the users and groups exist that a unit runs programs as (systemd.exec(5)): from the base, or from
+// sysusers.d. Left out are names that are only known on the machine, and those that systemd makes up for a unit.
+func (c *check) unitAccounts(name, content string, known *accounts.Database) {
+	if !strings.HasPrefix(name, "/usr/lib/systemd/system/") {
+		return
+	}
+	has := map[string]func(string) bool{
+		"User": known.HasUser, "Group": known.HasGroup, "SupplementaryGroups": known.HasGroup,
+		"SocketUser": known.HasUser, "SocketGroup": known.HasGroup,
+	}
+	dynamic := false
+	settings(content, func(key, value string) {
+		dynamic = dynamic || key == "DynamicUser" && slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(value))
+	})
+	if dynamic {
+		return
+	}
+	settings(content, func(key, value string) {
+		if has[key] == nil {
+			return
+		}
+		for _, account := range strings.Fields(value) {
+			if !strings.Contains(account, "%") && !has[key](account) {
+				c.add(name, "has %s=%s, which neither the base nor sysusers.d has; add it to a file in /usr/lib/sysusers.d", key, account)
+			}
+		}
+	})
 }
 
 // unitPrograms finds the programs of all Exec settings (systemd.service(5), COMMAND LINES).

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/accounts"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -144,6 +145,25 @@ func (v *view) read(e tree.Entry) (string, error) {
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxText))
 	return string(content), err
+}
+
+// accounts are those that a machine has once it is booted.
+func (v *view) accounts() (*accounts.Database, error) {
+	known, err := accounts.Read(v.base)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range v.below("/usr/lib/sysusers.d", ".conf") {
+		if e, err = v.resolve(e.Path); err != nil {
+			continue // the check of links says it
+		}
+		content, err := v.read(e)
+		if err != nil {
+			return nil, err
+		}
+		known.AddSysusers(content)
+	}
+	return known, nil
 }
 
 // below returns the files and links right in a directory of base and image whose names end in a suffix, by name.
