@@ -99,7 +99,7 @@ exec bwrap --unshare-all --die-with-parent --ro-bind usr /usr --symlink usr/bin 
 	for command, want := range programs[s.Platform.ID.Value] {
 		var out bytes.Buffer
 		err := run.Run(t.Context(), run.Cmd{
-			Program: "unshare", Args: []string{"--mount", "--", "sh", "-euc", merge, dir, usr, command + " 2>&1"}, Env: run.HostEnv("PATH"), Stdout: &out,
+			Program: "unshare", Args: []string{"--mount", "--", "sh", "-euc", merge, dir, usr, "{ " + command + "; } 2>&1"}, Env: run.HostEnv("PATH"), Stdout: &out,
 		})
 		if err != nil || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "LD_PRELOAD") {
 			t.Errorf("%s: %s: %v\n%s", s.Platform.ID, command, err, out.String())

@@ -533,7 +533,7 @@ func TestSupersededDeb(t *testing.T) {
 	}
 	foreign := *b
 	foreign.Base, foreign.Locked = &target.Base{Name: "flatcar"}, true
-	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), `what "deb stable private tool`) {
+	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), `what "deb trixie private tool"`) {
 		t.Errorf("a base that is not of Debian asks another question: %v", err)
 	}
 
