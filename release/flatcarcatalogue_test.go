@@ -34,7 +34,7 @@ var programs = map[string]map[string]string{
 		"waagent --version":                      "WALinuxAgent",
 	},
 	"gce": {
-		"LD_BIND_NOW=1 google_oslogin_nss_cache; test $? -lt 126":  "",
+		"google_oslogin_nss_cache; true":                           "Refreshing group entry cache",
 		"LD_PRELOAD=libnss_oslogin.so.2 true":                      "",
 		"LD_PRELOAD=libnss_cache_oslogin.so.2 true":                "",
 		"LD_PRELOAD=/usr/lib64/security/pam_oslogin_login.so true": "",
