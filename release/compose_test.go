@@ -150,7 +150,7 @@ func TestCompose(t *testing.T) {
 		}
 		extensiontest.Image(t, tools, filesystem, filepath.Join(dir, file), entries...)
 	}
-	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "plain/usr/bin"), 0o755), os.WriteFile(filepath.Join(dir, "plain/usr/bin/plain"), []byte("#!/bin/sh\n"), 0o755)); err != nil { //nolint:gosec // a program
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "plain/usr/bin"), 0o755), os.WriteFile(filepath.Join(dir, "plain/usr/bin/plain"), []byte("#!/bin/sh\n"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	w, err := open(t.Context(), o)

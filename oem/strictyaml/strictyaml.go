@@ -152,7 +152,7 @@ func (d *decoder) value(node *yaml.Node, into reflect.Value) {
 		d.scalar(node, "text", func() error { text.Value = node.Value; return nil })
 		return
 	}
-	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok && !(node.Kind == yaml.MappingNode && hasKeys(into.Type())) {
+	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok && (node.Kind != yaml.MappingNode || !hasKeys(into.Type())) {
 		d.scalar(node, "one value", func() error { return unmarshaler.UnmarshalText([]byte(node.Value)) })
 		return
 	}
