@@ -108,7 +108,7 @@ func blobs(i manifest.Installed) []store.Blob {
 // payloadBody makes a payload but for its signatures, which are the only part that depends on the key, its length apart.
 func (w *workshop) payloadBody(ctx context.Context, p manifest.Payload) (manifest.Installed, error) {
 	key := w.updateKey.Public()
-	inputs := []any{p.Image, p.Kernel, key.Size(), w.tools.Versions(payload.Tools...), compressorVersion()}
+	inputs := []any{payload.Version, p.Image, p.Kernel, key.Size(), w.tools.Versions(payload.Tools...), compressorVersion()}
 	return store.Memo(ctx, w.results, "payload", inputs, blobs, func() (made manifest.Installed, err error) {
 		step := w.Progress.Bytes(p.File, int64(p.Image.Size))
 		defer step.End()

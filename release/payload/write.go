@@ -17,6 +17,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/size"
 )
 
+// Version is another one whenever Write makes other bytes of the same sources, for who keeps what it made.
+const Version = 2
+
 // Source is what a payload is made from.
 type Source struct {
 	Data io.ReaderAt
