@@ -3,12 +3,10 @@ package release
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -129,26 +127,5 @@ func (j *judge) signed(ctx context.Context, s *recipe.Signature, address, file s
 	if err != nil {
 		return err
 	}
-	signed, err := os.ReadFile(seen.Path)
-	if err != nil {
-		return err
-	}
-	content, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	if s.Minisign != "" {
-		key, err := signature.MinisignKey(s.Minisign)
-		if err != nil {
-			return err
-		}
-		err = signature.Minisign(key, content, signed)
-		return errors.Join(err)
-	}
-	keys, err := signature.ReadKeyring(j.profile.Path(s.OpenPGP.Value))
-	if err != nil {
-		return err
-	}
-	return signature.OpenPGPFile(keys, content, signed, time.Now())
+	return signature.File(file, seen.Path, s.Minisign, j.profile.Path(s.OpenPGP.Value))
 }

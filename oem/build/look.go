@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/binpkg"
@@ -64,7 +63,7 @@ func (b *Builder) withSignature(ctx context.Context, r *recipe.Recipe, s *recipe
 	}
 	seen, err := b.Store.Learn(ctx, fetch.Unseen{
 		URLs: beside, Max: signature.MaxLength,
-		Also: func(path string) error { return b.checkSignature(r, s, file, path) },
+		Also: func(path string) error { return signature.File(file, path, s.Minisign, b.beside(r, s.OpenPGP.Value)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signature of %s: %w", pin.Name, err)
@@ -73,30 +72,6 @@ func (b *Builder) withSignature(ctx context.Context, r *recipe.Recipe, s *recipe
 		Name: pin.Name + s.Suffix, Version: pin.Version, File: pin.File + s.Suffix,
 		Size: lock.Size(seen.Size), Digest: lock.OfSHA256(seen.SHA256),
 	}}, nil
-}
-
-func (b *Builder) checkSignature(r *recipe.Recipe, s *recipe.Signature, file, signatureFile string) error {
-	signed, err := os.ReadFile(signatureFile)
-	if err != nil {
-		return err
-	}
-	content, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	if s.Minisign != "" {
-		key, err := signature.MinisignKey(s.Minisign)
-		if err != nil {
-			return err
-		}
-		return signature.Minisign(key, content, signed)
-	}
-	keys, err := signature.ReadKeyring(b.beside(r, s.OpenPGP.Value))
-	if err != nil {
-		return err
-	}
-	return signature.OpenPGPFile(keys, content, signed, time.Now())
 }
 
 // EnvBinpkgs names the address of a mirror of Flatcar's binary packages; boards/ is below it.

@@ -169,3 +169,28 @@ func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error
 	}
 	return nil
 }
+
+// File checks the signature of one file that is in another: by a public key of minisign, or without one by the keys of a keyring.
+func File(file, signatureFile, minisignKey, keyring string) error {
+	signature, err := os.ReadFile(signatureFile)
+	if err != nil {
+		return err
+	}
+	content, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if minisignKey != "" {
+		key, err := MinisignKey(minisignKey)
+		if err != nil {
+			return err
+		}
+		return Minisign(key, content, signature)
+	}
+	keys, err := ReadKeyring(keyring)
+	if err != nil {
+		return err
+	}
+	return OpenPGPFile(keys, content, signature, time.Now())
+}

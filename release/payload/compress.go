@@ -65,7 +65,7 @@ const piece = 32 << 10
 // mayShrink tells whether it is worth to compress a chunk, for a small part of what compressing costs.
 //
 // bzip2 wins by frequent bytes and by repeated strings. Most of a partition is what btrfs has compressed, of which it saves
-// a percent or nothing, while the machines take longer to unpack that than to download it as it is. So a chunk must
+// a percent or nothing, and that costs time here and on every machine that unpacks it. So a chunk must
 // have bytes whose entropy is 1/80 below that of random ones, of which bzip2 makes about 2 percent, or as much of it twice.
 func mayShrink(chunk []byte) bool {
 	var bits int
