@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/activate"
+	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/extension"
 	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/sign"
@@ -132,6 +133,7 @@ func (j *judge) oneOf(ctx context.Context, x *profiles.Extension) (*composed, er
 	if clash := j.clash(x.Name.Value); clash != "" {
 		problems = append(problems, clash)
 	}
+	problems = append(problems, j.inTheWay(made.Tree)...)
 	if x.Flatten {
 		problems = append(problems, notFlat(made.Tree)...)
 	}
@@ -238,6 +240,27 @@ func (j *judge) clash(name string) string {
 		}
 	}
 	return ""
+}
+
+// inTheWay returns what a tree has where the release puts something itself, which a merge of it would hide.
+func (j *judge) inTheWay(t tree.Tree) []string {
+	own := []string{"/usr/" + embed.Dir}
+	for _, f := range slices.Concat(activate.System(nil, nil), j.certificates("")) {
+		own = append(own, "/usr/"+f.Path)
+	}
+	for _, name := range j.updatePaths() {
+		own = append(own, "/usr/"+name)
+	}
+	var problems []string
+	for _, e := range t {
+		hides := func(own string) bool {
+			return strings.HasPrefix(e.Path+"/", own+"/") || e.Type != tree.Dir && strings.HasPrefix(own, e.Path+"/")
+		}
+		if i := slices.IndexFunc(own, hides); i >= 0 {
+			problems = append(problems, fmt.Sprintf("%q is in the way of %s, which is the release's own; leave it out where it is made", e.Path, own[i]))
+		}
+	}
+	return problems
 }
 
 // placeFiles decides how images are called in /usr. Versions lie in a directory as systemd-sysext looks for them since 256, so

@@ -137,7 +137,9 @@ func TestCompose(t *testing.T) {
 - {name: flat, version: "7", file: flat.raw, flatten: true}
 - {name: packed, file: packed.raw, repack: true, enable: {platforms: [vagrant]}}
 - {name: plain, directory: plain, enable: always}
+update: {key: update.pem, server: "https://updates.example.org/v1/update/", group: edge}
 `)
+	o.Update.Key = updateKeys(t, dir)
 	tools := toolroottest.Open(t)
 	flat := append(program("flat", "flat"), extensiontest.Entry{Path: "usr/share/flat/", Type: tar.TypeDir, Mode: 0o700}, extensiontest.Entry{Path: "usr/share/flat/data", Mode: 0o600, Content: strings.Repeat("x", 100_000)})
 	for file, entries := range map[string][]extensiontest.Entry{
@@ -187,6 +189,7 @@ func TestCompose(t *testing.T) {
 		t.Errorf("what is flattened counts with %v; /usr had %v free, and has %v", plan.budgets[0].Fixed, empty.Free, plan.flat.Free)
 	}
 	w.lookInto(t, made, dir)
+	w.verifiesItsUpdates(t, made, dir, plan.whole[0])
 }
 
 // lookInto compares a release's /usr with what should be in it.
@@ -241,6 +244,9 @@ func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
 	own := map[string]bool{"/usr/" + osReleaseFile: true}
 	for _, f := range append(w.certificates(""), activate.System(nil, nil)...) {
 		own["/usr/"+f.Path] = true
+	}
+	for _, path := range w.updatePaths() {
+		own["/usr/"+path], own["/usr/"+filepath.Dir(path)] = true, true
 	}
 	ours := func(e tree.Entry) bool {
 		scanned := strings.HasPrefix(e.Path, "/usr/bin/") || strings.HasPrefix(e.Path, "/usr/lib/") || strings.HasPrefix(e.Path, "/usr/share/")

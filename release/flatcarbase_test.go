@@ -1,7 +1,9 @@
 package release
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -45,12 +47,15 @@ func usrLikeFlatcar(t *testing.T) string {
 	}
 	defer w.close()
 	usr := flatcartest.FromDebian(t, w.base.Usr)
-	release := filepath.Join(usr, "lib/os-release")
-	if err := os.WriteFile(release, []byte(flatcartest.OSRelease(flatcartest.Version)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(release, flatcartest.Epoch, flatcartest.Epoch); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{
+		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), updateKeyPath: "its key\n",
+		updateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",
+	} {
+		file := filepath.Join(usr, name)
+		err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, flatcartest.Epoch, flatcartest.Epoch))
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	return usr
 }
@@ -96,9 +101,13 @@ func TestFlatcarDiskBecomesARelease(t *testing.T) {
 	}
 	o := options(t, toolroottest.Cache(t), t.TempDir())
 	o.Checkout, o.BaseID, o.Version = smallCheckout(t), disk, ""
+	o.Update.Key = ownUpdates(t, o.Checkout)
 	m, err := Assemble(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := VerifyPayload(t.Context(), filepath.Join(o.Output, m.Version, m.Arch, updateFile), publicHalf(o.Update.Key), "", io.Discard); err != nil {
+		t.Error(err)
 	}
 	if after, _, err := digest.OfFile(disk); err != nil || after != before {
 		t.Errorf("the disk image that was given is another one now: %v", err)
@@ -225,17 +234,21 @@ func compareUsr(t *testing.T, original, usr string) {
 	}
 	err := btrfs.View(t.Context(), usr, func(root string) error {
 		out, err := run.Output(t.Context(), run.Cmd{
-			Program: "sh", Args: []string{"-c", `diff -r --no-dereference "$0" "$1" || test $? = 1`, extracted, root}, Env: run.HostEnv("PATH"),
+			Program: "sh", Args: []string{"-c", `diff -rq --no-dereference "$0" "$1" || test $? = 1`, extracted, root}, Env: run.HostEnv("PATH"),
 		})
 		if err != nil {
 			return err
 		}
-		var more []string // the paths that only the release has
+		var more []string // the paths that only the release has, or has differently
 		for line := range strings.Lines(string(out)) {
+			if file, differs := strings.CutSuffix(strings.TrimSpace(line), " differ"); differs {
+				more = append(more, strings.TrimPrefix(file[strings.LastIndex(file, " ")+1:], root+"/"))
+				continue
+			}
 			dir, name, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "Only in "+root), ": ")
 			more = append(more, strings.TrimPrefix(dir+"/"+name, "/"))
 		}
-		if diff := cmp.Diff([]string{activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir}, more); diff != "" {
+		if diff := cmp.Diff([]string{activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, updateConfPath, updateKeyPath}, more); diff != "" {
 			t.Errorf("the partition differs from the base's: %s", diff)
 		}
 		property := make([]byte, 16)

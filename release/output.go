@@ -82,6 +82,9 @@ func (w *workshop) describe(ctx context.Context, staged []oem.Staged, plan fitte
 	for _, x := range w.extensions {
 		m.Extensions = append(m.Extensions, describeExtension(x))
 	}
+	if m.Update, err = w.describeUpdate(); err != nil {
+		return nil, err
+	}
 	m.Kernel = kernel.Told
 	m.Files = append(m.Files, manifest.File{Name: partitionFile, Size: size.Bytes(full.Size), SHA256: full.SHA256})
 	m.Files = append(m.Files, manifest.File{Name: kernelFile, Size: size.Bytes(kernel.Size), SHA256: kernel.SHA256})

@@ -93,6 +93,7 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 	for _, file := range activate.System(nil, nil) {
 		paths = append(paths, file.Path)
 	}
+	paths = append(paths, w.updatePaths()...)
 	inputs := []any{w.cacheName(w.base.Image), paths, w.Epoch.Unix(), compressorVersion()}
 	return store.Memo(ctx, w.results, "pristine", inputs, partition.blobs, func() (partition, error) {
 		return w.makePartition(ctx, func(path string) error {
@@ -104,11 +105,15 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 // embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
 	content := embed.Content{Files: append(activate.System(w.activation(images), w.choices()), w.certificates("")...)}
+	update, err := w.updateFiles()
+	if err != nil {
+		return partition{}, err
+	}
 	secondStage, err := w.secondStage(ctx, empty)
 	if err != nil {
 		return partition{}, err
 	}
-	content.Files = append(content.Files, secondStage...)
+	content.Files = slices.Concat(content.Files, update, secondStage)
 	for _, image := range images {
 		if image.Placement.Embedded() {
 			content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})

@@ -33,13 +33,13 @@ func (w *workshop) openUpdateKey() (err error) {
 	if w.updateKey, err = sign.Open(files); err != nil {
 		return fmt.Errorf("UPDATE_KEY, UPDATE_SIGNATURES: %w", err)
 	}
-	return nil
+	return w.openTrustedKey()
 }
 
 // addUpdates adds the update payload of the OS, and one of each platform's tools: machines that keep an image on their
 // OEM partition take the next one from there, and refuse to update without it.
 func (w *workshop) addUpdates(ctx context.Context, m *manifest.Manifest, staged []oem.Staged, plan fitted) error {
-	if w.updateKey.Development() {
+	if w.updateKey.Development() && w.trustedKey == nil {
 		w.Log.Warn("no UPDATE_KEY: payloads are signed with a development key of this cache, which no machine trusts unless " + updateKeyFile + " is put there")
 	}
 	usr, kernel := m.File(partitionFile).Installed(), m.File(kernelFile).Installed()

@@ -37,6 +37,9 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	defer w.close()
+	if err := w.checkTrustedKey(); err != nil {
+		return nil, err
+	}
 	staged, empty, plan, err := w.plan(ctx)
 	if err != nil {
 		return nil, err

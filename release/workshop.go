@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"os"
@@ -55,7 +56,8 @@ type workshop struct {
 	results    *store.Results
 	scratch    *store.Scratch
 	updateKey  *sign.Signer
-	imageKey   *sign.Signer // for images; nil when they are bare
+	trustedKey *rsa.PublicKey // that machines verify updates with, where the profile says so
+	imageKey   *sign.Signer   // for images; nil when they are bare
 	// measureKey stands for imageKey while images are measured.
 	measureKey *sign.Signer
 }

@@ -42,6 +42,7 @@ type Manifest struct {
 	Plan       Plan          `json:"plan"`
 	Partition  Partition     `json:"partition"`
 	Kernel     Kernel        `json:"kernel"`
+	Update     *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
 	Payloads   []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
 	Initrds    []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
 	Files      []File        `json:"files"`              // everything in the release directory but what is made from this file
@@ -114,6 +115,13 @@ type Extension struct {
 	Cost      size.Bytes    `json:"cost,omitempty"`     // what the file system loses by embedding it, at most
 	Unpacked  size.Bytes    `json:"unpacked"`           // sum of the sizes of its files
 	Contents  []Content     `json:"contents"`           // files and links, by path
+}
+
+// Update is what update_engine reads in the release's /usr. What is empty is as the base has it.
+type Update struct {
+	Server string        `json:"server,omitempty"`
+	Group  string        `json:"group,omitempty"`
+	Key    digest.SHA256 `json:"key,omitzero"` // of the public key that payloads are verified with, as a DER SubjectPublicKeyInfo
 }
 
 // Content is one file or symbolic link of an image.

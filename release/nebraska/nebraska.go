@@ -35,6 +35,7 @@ type Update struct {
 	Version  string
 	Arch     arch.Arch
 	Codebase string // the address below which the files are, with a slash at its end
+	Group    string // that machines of the release say to belong to; empty when it is as the base has it
 	OS       File
 	Extra    []File // payloads of platforms
 }
@@ -60,6 +61,9 @@ func Load(dir, codebase string) (*Update, error) {
 	u := &Update{Version: m.Version, Codebase: base}
 	if err := u.Arch.UnmarshalText([]byte(m.Arch)); err != nil {
 		return nil, err
+	}
+	if m.Update != nil {
+		u.Group = m.Update.Group
 	}
 	var wrong []error
 	for _, p := range m.Payloads {

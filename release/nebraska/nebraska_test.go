@@ -49,7 +49,7 @@ func check(t testing.TB, err error) {
 func releaseDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	m := manifest.Manifest{Schema: manifest.Schema, Version: "4593.9.1+oem", Arch: "amd64"}
+	m := manifest.Manifest{Schema: manifest.Schema, Version: "4593.9.1+oem", Arch: "amd64", Update: &manifest.Update{Group: "alpha"}}
 	for name, platform := range map[string]string{"flatcar_production_update.gz": "", "oem-azure.gz": "azure", "oem-gce.gz": "gce"} {
 		content := []byte("content of " + name)
 		check(t, os.WriteFile(filepath.Join(dir, name), content, 0o644))
@@ -82,7 +82,7 @@ type strict struct {
 }
 
 func newStrict(t *testing.T) *strict {
-	s := &strict{t: t, groups: []group{{Name: "Alpha", Channel: channelID, Updates: true}, {Name: "Other", Channel: "channel-7"}}}
+	s := &strict{t: t, groups: []group{{Name: "Alpha", Track: "alpha", Channel: channelID, Updates: true}, {Name: "Other", Channel: "channel-7"}}}
 	for i := range 12 { // more than one page
 		s.channels = append(s.channels, channel{ID: fmt.Sprint("channel-", i), App: appID, Name: []string{"edge", "beta"}[i%2], Color: "#777", Arch: 1 + i%2})
 	}
@@ -265,6 +265,22 @@ func TestPublishedOnce(t *testing.T) {
 	}
 	if changes := slices.DeleteFunc(s.requests, func(r string) bool { return strings.HasPrefix(r, "GET ") }); len(changes) > 0 {
 		t.Errorf("the second time it sent %v", changes)
+	}
+}
+
+// Machines that the release sends to a group must find one that follows the channel.
+func TestReleaseOfAnotherGroup(t *testing.T) {
+	if u := update(t); u.Group != "alpha" {
+		t.Errorf("group of the release is %q", u.Group)
+	}
+	for group, says := range map[string]bool{"": false, "alpha": false, "edge": true} {
+		u := update(t)
+		u.Group = group
+		said, err := newStrict(t).publish(u, alpha, true)
+		check(t, err)
+		if got := strings.Contains(said, "no group with the track "+group+" follows channel alpha"); got != says {
+			t.Errorf("%q: %s", group, said)
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type channel struct {
 // group is who follows a channel.
 type group struct {
 	Name    string `json:"name"`
+	Track   string `json:"track"` // as machines call it, in GROUP= of update.conf
 	Channel string `json:"channel_id"`
 	Updates bool   `json:"policy_updates_enabled"`
 }
@@ -153,7 +154,7 @@ func (s *Server) Publish(ctx context.Context, u *Update, to Place, apply bool, o
 	if err := s.move(ctx, at, moved, found, apply, out); err != nil {
 		return err
 	}
-	return s.sayFollowers(ctx, at, moved, out)
+	return s.sayFollowers(ctx, at, moved, u.Group, out)
 }
 
 // show writes a request that is not sent.
@@ -259,18 +260,18 @@ func (s *Server) move(ctx context.Context, at string, c channel, to string, appl
 	return err
 }
 
-// sayFollowers says which machines get what the channel points to.
-func (s *Server) sayFollowers(ctx context.Context, at string, c channel, out io.Writer) error {
+// sayFollowers says which machines get what the channel points to, and whether those do that the release sends to a group.
+func (s *Server) sayFollowers(ctx context.Context, at string, c channel, track string, out io.Writer) error {
 	groups, err := list[group](ctx, s, at+"/groups", "groups", nil)
 	if err != nil {
 		return err
 	}
-	followed := false
+	followed, ours := false, track == ""
 	for _, g := range groups {
 		if g.Channel != c.ID {
 			continue
 		}
-		followed = true
+		followed, ours = true, ours || g.Track == track
 		state := "gets it"
 		if !g.Updates {
 			state = "has its updates turned off"
@@ -279,6 +280,8 @@ func (s *Server) sayFollowers(ctx context.Context, at string, c channel, out io.
 	}
 	if !followed {
 		fmt.Fprintf(out, "no group follows channel %s, so no machine gets it\n", c.Name)
+	} else if !ours {
+		fmt.Fprintf(out, "no group with the track %s follows channel %s, so machines whose release has GROUP=%s get nothing\n", track, c.Name, track)
 	}
 	return nil
 }

@@ -39,6 +39,8 @@ type Profile struct {
 
 	// What is in it beside OEM tools.
 	Extensions []Extension `yaml:"extensions"`
+	// The update server of its machines; the base's when left out.
+	Update *Update `yaml:"update"`
 
 	Name string `yaml:"-"` // the file's, without suffix
 	File string `yaml:"-"` // for messages
@@ -150,6 +152,7 @@ func (p *Profile) check(known Known) strictyaml.Mistakes {
 		c.platform(id, "placement")
 	}
 	c.extensions()
+	c.update()
 	return c.mistakes
 }
 
