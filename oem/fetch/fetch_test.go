@@ -378,11 +378,11 @@ func TestFileAddress(t *testing.T) {
 	}
 	path, err := s.File(t.Context(), wanted("file://"+source))
 	checkStored(t, s, path, err)
-	redirect, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+	redirect, requests := server(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "file://"+source, http.StatusFound)
 	})
-	if _, err := s.Latest(t.Context(), redirect); err == nil || !strings.Contains(err.Error(), "redirects to a file address") {
-		t.Errorf("a server may not send us to a local file: %v", err)
+	if _, err := s.Latest(t.Context(), redirect); err == nil || !strings.Contains(err.Error(), "redirects to a file address") || requests.Load() != 1 {
+		t.Errorf("a server may not send us to a local file: %v, asked %d times", err, requests.Load())
 	}
 }
 

@@ -41,6 +41,12 @@ func newClient(transport *http.Transport, log *slog.Logger, retries int) *retrya
 	client.HTTPClient = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 	client.RetryMax = retries
 	client.Logger = nil
+	client.CheckRetry = func(ctx context.Context, response *http.Response, err error) (bool, error) {
+		if errors.Is(err, errRedirect) {
+			return false, err // it would be sent there again
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, response, err)
+	}
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	client.Backoff = func(shortest, longest time.Duration, attempt int, response *http.Response) time.Duration {
 		return min(retryablehttp.DefaultBackoff(shortest, longest, attempt, response), longestWait)
@@ -56,13 +62,16 @@ func newClient(transport *http.Transport, log *slog.Logger, retries int) *retrya
 // NewClient returns a client for talking to a service over http or https, with the habits of the store's own downloads.
 func NewClient(log *slog.Logger) *retryablehttp.Client { return newClient(newTransport(), log, 4) }
 
+// errRedirect is wrapped by errors about where a server sends us.
+var errRedirect = errors.New("the server redirects")
+
 // checkRedirect refuses to be sent to a local file.
 func checkRedirect(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "http" && request.URL.Scheme != "https" {
-		return fmt.Errorf("the server redirects to a %s address", request.URL.Scheme)
+		return fmt.Errorf("%w to a %s address", errRedirect, request.URL.Scheme)
 	}
 	if len(via) >= 10 {
-		return errors.New("redirected more than 10 times")
+		return fmt.Errorf("%w more than 10 times", errRedirect)
 	}
 	return nil
 }
