@@ -5,11 +5,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
-
-	"github.com/magefile/mage/mg"
 
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/manifest"
@@ -120,9 +117,6 @@ func withPlan(ctx context.Context, plan func(context.Context, release.Options) (
 		return err
 	}
 	m, err := plan(ctx, o)
-	if over := (*release.OverBudgetError)(nil); errors.As(err, &over) {
-		return mg.Fatal(release.ExitOverBudget, err)
-	}
 	if err != nil {
 		return err
 	}

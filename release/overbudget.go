@@ -43,6 +43,9 @@ func (e *OverBudgetError) Unwrap() error { return e.OverBudgetError }
 // largestFiles is how many files the message names.
 const largestFiles = 10
 
+// ExitStatus is what mage asks an error for.
+func (e *OverBudgetError) ExitStatus() int { return ExitOverBudget }
+
 func (e *OverBudgetError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v\n\n", e.OverBudgetError)

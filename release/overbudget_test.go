@@ -36,6 +36,9 @@ func TestTooLargeSaysWhoTakesWhat(t *testing.T) {
 	if !errors.As(err, &over) {
 		t.Fatalf("error is %v", err)
 	}
+	if told, ok := any(err).(interface{ ExitStatus() int }); !ok || told.ExitStatus() != 3 { // mage unwraps nothing
+		t.Errorf("the exit code for %T is not 3", err)
+	}
 	text := err.Error()
 	for _, want := range []string{
 		"images has 1.0 MiB (1048576 B) and needs ", " B too much", "takes at least", "share", "growth",

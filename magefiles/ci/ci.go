@@ -48,7 +48,7 @@ func Shard(ctx context.Context, part string) error {
 
 // Combine makes the release of what the parts have made, as scripts/mage release does of nothing.
 //
-// REMOTE_CACHE is where that is found. What is missing there is made, so the release is the same in any case.
+// REMOTE_CACHE is where that is found. What is missing there is made, so the release is the same in any case. Exit code 3 says that the images do not fit.
 func Combine(ctx context.Context) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {
