@@ -50,8 +50,8 @@ func share[T any](p Part, all []T) []T {
 }
 
 // recipesToShare returns all recipes of platforms, those first that take long, so that no part has more of them than others.
-func (w *workshop) recipesToShare() []*recipe.Recipe {
-	recipes := oem.RecipesOf(w.chosen)
+func recipesToShare(platforms []*platform.Platform) []*recipe.Recipe {
+	recipes := oem.RecipesOf(platforms)
 	slices.SortStableFunc(recipes, func(a, b *recipe.Recipe) int {
 		if a.GoModule() != nil == (b.GoModule() != nil) {
 			return strings.Compare(a.Name.Value, b.Name.Value)
@@ -98,20 +98,20 @@ func Shard(ctx context.Context, o Options, part Part, out io.Writer) error {
 		return err
 	}
 	defer w.downloads.End()
-	mine := share(part, w.recipesToShare())
+	mine := share(part, recipesToShare(w.chosen))
 	if _, err := factory.Recipes(ctx, mine); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "part %v of the recipes for %s: %s\n", part, w.Arch, recipeNames(mine))
+	_, err = fmt.Fprintf(out, "part %v of the recipes for %s: %s\n", part, w.Arch, strings.Join(recipeNames(mine), ", "))
 	return err
 }
 
-func recipeNames(recipes []*recipe.Recipe) string {
-	var all []string
-	for _, r := range recipes {
-		all = append(all, r.Name.Value)
+func recipeNames(recipes []*recipe.Recipe) []string {
+	names := make([]string, len(recipes))
+	for i, r := range recipes {
+		names[i] = r.Name.Value
 	}
-	return strings.Join(all, ", ")
+	return names
 }
 
 // job is one of a matrix.
@@ -121,8 +121,10 @@ type job struct {
 	What string    `json:"what"` // recipes or platforms, for people
 }
 
-// Matrix writes which jobs make a release of so many parts: as the outputs "build" and "prove" of a workflow's step where file is
-// what GitHub's runners name in GITHUB_OUTPUT, and to out in any case. Each is a list for a matrix's include.
+// Matrix writes which jobs make a release of so many parts, and the images of all architectures: as the outputs "build", "images" and
+// "prove" of a workflow's step where file is what GitHub's runners name in GITHUB_OUTPUT, and to out in any case. Each is a list for
+// a matrix's include. A release is made and proven for the architecture that was chosen; for others there are images only, which
+// "images" makes of what "build" made.
 func Matrix(o Options, parts int, file string, out io.Writer) error {
 	if parts < 1 {
 		return fmt.Errorf("SHARDS=%d; wanted at least 1", parts)
@@ -131,21 +133,21 @@ func Matrix(o Options, parts int, file string, out io.Writer) error {
 	if err := w.choosePlatforms(); err != nil {
 		return err
 	}
-	var build, proof []job
-	for n := range parts {
-		part := Part{n + 1, parts}
-		if mine := share(part, w.recipesToShare()); len(mine) > 0 {
-			build = append(build, job{o.Arch, part.String(), recipeNames(mine)})
-		}
-		if mine := share(part, platformIDs(w.chosen)); len(mine) > 0 {
-			proof = append(proof, job{o.Arch, part.String(), strings.Join(mine, ", ")})
+	build, images, proof := []job{}, []job{}, jobs(o.Arch, parts, platformIDs(w.chosen))
+	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
+		platforms := slices.DeleteFunc(slices.Clone(w.catalogue), func(p *platform.Platform) bool {
+			return !p.Supports(a) || len(w.Platforms) > 0 && !slices.Contains(w.Platforms, p.ID.Value)
+		})
+		build = append(build, jobs(a, parts, recipeNames(recipesToShare(platforms)))...)
+		if a != o.Arch {
+			images = append(images, jobs(a, 1, platformIDs(platforms))...)
 		}
 	}
 	var lines strings.Builder
 	for _, output := range []struct {
 		name string
 		jobs []job
-	}{{"build", build}, {"prove", proof}} {
+	}{{"build", build}, {"images", images}, {"prove", proof}} {
 		encoded, err := json.Marshal(output.jobs)
 		if err != nil {
 			return err
@@ -157,6 +159,17 @@ func Matrix(o Options, parts int, file string, out io.Writer) error {
 	}
 	_, err := io.WriteString(out, lines.String())
 	return err
+}
+
+// jobs divides what there is to do. Parts without anything are left out.
+func jobs(a arch.Arch, parts int, all []string) (divided []job) {
+	for n := range parts {
+		part := Part{n + 1, parts}
+		if mine := share(part, all); len(mine) > 0 {
+			divided = append(divided, job{a, part.String(), strings.Join(mine, ", ")})
+		}
+	}
+	return divided
 }
 
 // appendTo adds text to a file that a runner reads after a step; there is none where it has no name.

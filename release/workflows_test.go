@@ -69,6 +69,9 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(string(events), "tags:") && !strings.Contains(w.Concurrency.Group, "github.ref") {
+		say("of tags that wait for each other, only the last gets its run")
+	}
 	if strings.Contains(string(events), "pull_request_target") || strings.Contains(string(events), "workflow_run") {
 		say("others' code may get our token")
 	}
@@ -241,6 +244,9 @@ jobs:
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if got := mistakes(t, []byte("on: {push: {tags: [x]}}\npermissions: {}\nconcurrency: {group: x}\n"), ""); !slices.Contains(got, "of tags that wait for each other, only the last gets its run") {
+		t.Errorf("tags: %q", got)
 	}
 	for _, event := range []string{"pull_request_target", "workflow_run"} {
 		got := mistakes(t, []byte("on: ["+event+"]\npermissions: {}\nconcurrency: {group: x}\n"), "")
