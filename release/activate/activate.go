@@ -5,6 +5,9 @@
 // out come files for /usr: a POSIX shell script that decides and links, a unit that runs it, and a command that shows what it decided. Links go to /run/extensions and lead into /usr,
 // by the same path in both slots, so a rollback takes its own images along and nothing on the machine has to change.
 //
+// The images' directory is also bound to a path of its own, before anything is merged over /usr. A refresh that opens an image through
+// the merged /usr makes the merge's mount and the image's loop device keep each other for ever (systemd issue 43685).
+//
 // What the script takes from a machine is compared with names that are in it, and is never part of a path or a command.
 package activate
 
@@ -78,6 +81,12 @@ const (
 	initrdDir = "usr/lib/systemd/system"
 )
 
+// Images is where the embedded images are, whatever is merged over /usr; mountUnit is named after it.
+const (
+	Images    = "/run/oem/images"
+	mountUnit = "run-oem-images.mount"
+)
+
 //go:embed link.sh.tmpl
 var scriptTemplate string
 
@@ -88,7 +97,8 @@ var showScript []byte
 const systemUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
-After=local-fs.target oem.mount
+Wants=` + mountUnit + `
+After=local-fs.target oem.mount ` + mountUnit + `
 Before=systemd-sysext.service sysinit.target shutdown.target
 Conflicts=shutdown.target
 
@@ -104,7 +114,8 @@ const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
 ConditionPathExists=/sysroot/usr/` + Script + `
-After=sysroot.mount sysroot-usr.mount sysroot-oem.mount setup-root.service initrd-setup-root.service
+Wants=` + mountUnit + `
+After=sysroot.mount sysroot-usr.mount sysroot-oem.mount ` + mountUnit + ` setup-root.service initrd-setup-root.service
 Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
 Conflicts=shutdown.target
 
@@ -114,6 +125,23 @@ RemainAfterExit=yes
 ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
+
+// mount returns the unit that binds the images' directory, from the release that is mounted at root. What an initramfs has mounted
+// moves to the running system with /run. It goes last when a machine stops: images are in use until then.
+func mount(root string) []byte {
+	return []byte(`[Unit]
+Description=OEM images of this release
+DefaultDependencies=no
+ConditionPathIsDirectory=` + root + `/usr/` + embed.Dir + `
+After=sysroot.mount sysroot-usr.mount
+Before=systemd-sysext.service systemd-sysext-sysroot.service
+
+[Mount]
+What=` + root + `/usr/` + embed.Dir + `
+Where=` + Images + `
+Options=bind
+`)
+}
 
 // sysrootDropIn makes systemd's own unit for the merge below /sysroot look at links in /run, too, before it decides to have nothing to do.
 const sysrootDropIn = `[Unit]
@@ -127,6 +155,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
 		{Path: Command, Mode: 0o755, Content: showScript},
 		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
+		{Path: unitDir + "/" + mountUnit, Mode: 0o644, Content: mount("")},
 		{Path: wantedBy, Target: "../" + Unit},
 	}
 }
@@ -135,6 +164,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
+		{Path: initrdDir + "/" + mountUnit, Mode: 0o644, Content: mount("/sysroot")},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
 		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}
@@ -151,7 +181,7 @@ func script(platforms []Platform, extensions []Extension) string {
 	byName := slices.SortedFunc(slices.Values(extensions), func(a, b Extension) int { return strings.Compare(a.Name, b.Name) })
 	err := template.Must(template.New("link").Funcs(template.FuncMap{"quote": quoteAll}).Parse(scriptTemplate)).
 		Execute(&text, map[string]any{
-			"Dir": embed.Dir, "Platforms": views(platforms), "Images": slices.Compact(images), "Extensions": byName,
+			"Dir": embed.Dir, "Below": Images, "Platforms": views(platforms), "Images": slices.Compact(images), "Extensions": byName,
 		})
 	if err != nil {
 		panic(err) // the template is a constant, and a builder takes everything

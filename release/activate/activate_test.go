@@ -237,6 +237,28 @@ func TestMissingImage(t *testing.T) {
 	}
 }
 
+// bind makes some images appear where the mount unit binds their directory.
+func (p *private) bind(files ...string) {
+	for _, file := range files {
+		p.write(filepath.Join(Images, file), "")
+	}
+}
+
+// Links lead below what is merged over /usr, where that path is there.
+func TestLinksLeadBelowTheMerge(t *testing.T) {
+	p := newPrivate(t, some, Extension{Name: "two", Always: true, Versions: []Version{{Name: "2", File: "two-2.raw"}}})
+	p.write("oem/oem-release", "ID=azure\n")
+	p.write(filepath.Join("usr", embed.Dir, "two-2.raw"), "")
+	p.bind("oem-azure.raw", "oem-shared-1.raw", "two-2.raw")
+	p.run()
+	want := map[string]string{
+		"oem-azure.raw": Images + "/oem-azure.raw", "oem-shared-1.raw": Images + "/oem-shared-1.raw", "two.raw": Images + "/two-2.raw",
+	}
+	if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // In an initramfs everything but the machine itself lies below the root file system's mount point.
 func TestInitrd(t *testing.T) {
 	p := newPrivate(t, some)
@@ -255,17 +277,19 @@ func TestInitrd(t *testing.T) {
 	p.link("sysroot/run/extensions/oem-ami.raw", "/usr/share/flatcar/oem-sysext/oem-ami.raw") // of an earlier boot
 	p.link("sysroot/run/extensions/other.raw", "/var/other.raw")
 	p.link("sysroot/etc/extensions/oem-azure.raw", "/oem/sysext/oem-azure-2.0.0+nightly-1.raw")
+	p.bind("oem-azure.raw", "oem-shared-1.raw")
 	if says := p.run("/sysroot"); !strings.HasPrefix(says, "linked oem-azure oem-shared-1") {
 		t.Errorf("it says %q", says)
 	}
-	want := map[string]string{
-		"oem-azure.raw":    "/usr/share/flatcar/oem-sysext/oem-azure.raw",
-		"oem-shared-1.raw": "/usr/share/flatcar/oem-sysext/oem-shared-1.raw",
-	}
-	if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+	below := map[string]string{"oem-azure.raw": Images + "/oem-azure.raw", "oem-shared-1.raw": Images + "/oem-shared-1.raw"}
+	if diff := cmp.Diff(below, p.links("run/extensions")); diff != "" {
 		t.Error(diff)
 	}
-	want["other.raw"] = "/var/other.raw"
+	want := map[string]string{ // the merge below the mount point finds nothing of this initramfs's /run
+		"oem-azure.raw":    "/usr/share/flatcar/oem-sysext/oem-azure.raw",
+		"oem-shared-1.raw": "/usr/share/flatcar/oem-sysext/oem-shared-1.raw",
+		"other.raw":        "/var/other.raw",
+	}
 	if diff := cmp.Diff(want, p.links("sysroot/run/extensions")); diff != "" {
 		t.Error(diff)
 	}

@@ -12,7 +12,12 @@ usr=$(findmnt --noheadings --output SOURCE --mountpoint /usr | head -n 1)
 verity=$(veritysetup status usr | sed -n 's/^ *status: *//p')
 merged=$(cat /usr/.systemd-sysext/extensions 2>/dev/null || true)
 extensions=$(ls /usr/lib/extension-release.d 2>/dev/null || true)
-backing=$(losetup --noheadings --raw --output BACK-FILE)
+# Embedded images are told by their inodes, below what is merged: the path that the kernel has for one is as its mount was then.
+backing=$({
+	stat --format='%Hd:%Ld %i %n' /run/oem/images/* /run/oem/images/*.v/* 2>/dev/null || true
+	echo
+	losetup --noheadings --raw --output BACK-MAJ:MIN,BACK-INO,BACK-FILE
+} | awk '!NF { devices = 1; next } !devices { image[$1, $2] = $3; next } { print ($1, $2) in image ? image[$1, $2] : $3 }')
 virt=$(systemd-detect-virt --vm || true)
 linked=$(journalctl --boot --quiet --output=cat --identifier=oem-sysext || true)
 dmi=$(cd /sys/class/dmi/id && for field in *; do

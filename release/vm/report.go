@@ -29,7 +29,7 @@ type Report struct {
 	Verity     string            `json:"verity"`     // verified, corrupted
 	Merged     []string          `json:"merged"`     // extension images, in the order of their names
 	Extensions []string          `json:"extensions"` // files in /usr/lib/extension-release.d
-	Backing    []string          `json:"backing"`    // files that loop devices show
+	Backing    []string          `json:"backing"`    // files behind loop devices, embedded ones below /run/oem/images
 	Linked     string            `json:"linked"`     // what the release says of its choice of images
 	Virt       string            `json:"virt"`       // what systemd-detect-virt prints
 	DMI        map[string]string `json:"dmi"`        // files of /sys/class/dmi/id
