@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/report"
+	"github.com/flatcar/oem-sysext/release/verify"
 )
 
 // notes returns what a release is published with: its figures, what changed since the release that GitHub has before it, and what
@@ -52,10 +53,8 @@ func previousOn(ctx context.Context, p *publish.Publisher, m *manifest.Manifest,
 
 // writeProofs writes as Markdown what was proven of the release in a directory.
 func writeProofs(out io.Writer, dir string) error {
-	for _, kind := range []struct{ file, title string }{
-		{proofFile, "Proof"}, {rollbackProofFile, "Proof of updating and rolling back"}, {tamperProofFile, "Proof of noticing damage"},
-	} {
-		content, err := os.ReadFile(filepath.Join(dir, kind.file))
+	for _, kind := range verify.Proofs {
+		content, err := os.ReadFile(filepath.Join(dir, kind.Name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -64,9 +63,9 @@ func writeProofs(out io.Writer, dir string) error {
 		}
 		p, err := prove.Decode(content)
 		if err != nil {
-			return fmt.Errorf("%s: %w", kind.file, err)
+			return fmt.Errorf("%s: %w", kind.Name, err)
 		}
-		fmt.Fprintf(out, "\n### %s\n\n", kind.title)
+		fmt.Fprintf(out, "\n### %s\n\n", kind.Title)
 		if err := proofTable(out, p); err != nil {
 			return err
 		}

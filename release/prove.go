@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -17,14 +18,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
-// Proofs lie beside the files that they are about, and are no part of the release.
-const (
-	proofFile         = verify.ProofName
-	rollbackProofFile = verify.RollbackProofName
-	tamperProofFile   = verify.TamperProofName
-
-	consolesDir = "consoles" // in the output directory
-)
+// consolesDir is in the output directory.
+const consolesDir = "consoles"
 
 // guests is how many machines run at a time. Each has two processors.
 const guests = 2
@@ -32,16 +27,33 @@ const guests = 2
 // Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
 // and writes proof.json beside its files.
 func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
-	all := func(platforms []*platform.Platform) []*platform.Platform { return platforms }
-	proof, err := provePlatforms(ctx, o, all)
+	proof, err := provePlatforms(ctx, o, allOf, 0)
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(o.Dir(), proofFile, proof)
+	return proof, writeProof(o.Dir(), verify.ProofName, proof)
 }
 
+// ProveSoak boots the release as Prove does and refreshes what is merged again and again, in tens.
+// It writes proof-soak.json beside the release's files.
+func ProveSoak(ctx context.Context, o Options, refreshes int) (*prove.Proof, error) {
+	if refreshes < 20 || refreshes%10 != 0 {
+		return nil, fmt.Errorf("%d refreshes; wanted a multiple of ten from 20 on, since what there is is counted after each ten", refreshes)
+	}
+	proof, err := provePlatforms(ctx, o, allOf, refreshes)
+	if err != nil {
+		return nil, err
+	}
+	return proof, writeProof(o.Dir(), verify.SoakProofName, proof)
+}
+
+func allOf(platforms []*platform.Platform) []*platform.Platform { return platforms }
+
+// refreshTimeout is several times what a refresh takes on a busy host without hardware virtualisation.
+const refreshTimeout = 15 * time.Second
+
 // provePlatforms proves those platforms that are chosen of those that were asked for and are embedded.
-func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Platform) []*platform.Platform) (*prove.Proof, error) {
+func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Platform) []*platform.Platform, refreshes int) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
@@ -56,6 +68,8 @@ func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Plat
 	if err != nil {
 		return nil, err
 	}
+	prover.Refreshes = refreshes
+	prover.Timeout += time.Duration(refreshes) * refreshTimeout
 	step := w.Progress.Items("machines", len(platforms))
 	defer step.End()
 	return prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
@@ -76,13 +90,19 @@ func writeProof(dir, name string, p *prove.Proof) error {
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
 // for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
 func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Rollback }, rollbackProofFile)
+	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Rollback }, verify.RollbackProofName)
+}
+
+// ProveDowngrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in ProveRollback.
+// It writes proof-downgrade.json beside the latter's files.
+func ProveDowngrade(ctx context.Context, o Options, from string) (*prove.Proof, error) {
+	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Downgrade }, verify.DowngradeProofName)
 }
 
 // ProveTamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
 // the other one comes up, for platforms as in ProveRollback. It writes proof-tamper.json beside the latter's files.
 func ProveTamper(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Tamper }, tamperProofFile)
+	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Tamper }, verify.TamperProofName)
 }
 
 func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Prover) prove.Story, file string) (*prove.Proof, error) {
@@ -97,7 +117,11 @@ func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Pr
 	if err != nil {
 		return nil, err
 	}
-	platforms, err := w.provable(before, to)
+	embedding := []prove.Installable{before, to}
+	if len(o.Platforms) > 0 { // what befalls a machine whose tools the new release lacks is a story, too
+		embedding = embedding[:1]
+	}
+	platforms, err := w.provable(embedding...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ const stallTimeout = 2 * time.Minute
 
 // isLater tells whether a file is added to a release that is complete without it, and is about these very files.
 func isLater(name string) bool {
-	return name == proofFile || name == rollbackProofFile || name == tamperProofFile || name == verify.OpenPGPName || name == verify.SysupdateName || name == verify.MinisignName
+	return verify.IsProof(name) || name == verify.OpenPGPName || name == verify.SysupdateName || name == verify.MinisignName
 }
 
 // Publish puts the release in OUTPUT/VERSION/ARCH on GitHub, as the environment says: GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA,

@@ -23,6 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/verify"
 )
 
 // smallRelease writes a release of a few bytes to o.Dir().
@@ -182,7 +183,7 @@ func TestNotes(t *testing.T) {
 		Schema: prove.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{kernelFile: r.Manifest.File(kernelFile).SHA256},
 		Machines: []prove.Machine{{Platform: "azure", Seconds: 12, Outcomes: []prove.Outcome{{Assertion: "the system is up"}}}},
 	}
-	if err := writeProof(o.Dir(), proofFile, proof); err != nil {
+	if err := writeProof(o.Dir(), verify.ProofName, proof); err != nil {
 		t.Fatal(err)
 	}
 	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
@@ -204,7 +205,7 @@ func TestNotes(t *testing.T) {
 	if summary, err := os.ReadFile(file); err != nil || !strings.Contains(string(summary), "# Report") || !strings.Contains(string(summary), "### Proof") {
 		t.Errorf("the summary is %s, %v", summary, err)
 	}
-	if err := os.WriteFile(filepath.Join(o.Dir(), proofFile), []byte("{}"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir(), verify.ProofName), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := Verify(t.Context(), o, o.Dir(), getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "proof.json has sha256") {

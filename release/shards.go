@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/verify"
 )
 
 // A release that several machines make: one prepares the base, each of the others makes its part of the recipes, and one does the
@@ -194,7 +195,7 @@ func (o Options) proofs() string {
 
 // ProvePart is Prove for a part of the platforms. What it writes is for MergeProofs.
 func ProvePart(ctx context.Context, o Options, part Part) (*prove.Proof, error) {
-	proof, err := provePlatforms(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) })
+	proof, err := provePlatforms(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) }, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -249,5 +250,5 @@ func MergeProofs(o Options) (*prove.Proof, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proofs in %s: %w", o.proofs(), err)
 	}
-	return whole, writeProof(o.Dir(), proofFile, whole)
+	return whole, writeProof(o.Dir(), verify.ProofName, whole)
 }

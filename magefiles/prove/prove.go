@@ -3,7 +3,9 @@ package prove
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/prove"
@@ -33,7 +35,38 @@ func Rollback(ctx context.Context, from, id string) error {
 	return tell(ctx, release.ProveRollback, from, id)
 }
 
-// Tamper flips bits of the release in a machine of one cloud and shows that an older one comes up instead.
+// Downgrade installs an older release on a machine of one cloud that runs the release, and starts it twice.
+//
+// The first argument is the version of the older release in _output, the second one the platform's id, or all.
+// VERSION, ARCH and OUTPUT choose the release that it goes back from.
+func Downgrade(ctx context.Context, to, id string) error {
+	return tell(ctx, release.ProveDowngrade, to, id)
+}
+
+// Soak boots the release in a virtual machine of one cloud and refreshes what is merged again and again.
+//
+// The argument is the platform's id. REFRESHES is how often, 200 by default. Mounts, loop devices and memory must not grow
+// after the first ten, and programs of the base must be there all the time.
+func Soak(ctx context.Context, id string) error {
+	o, err := release.FromEnvironment(".")
+	if err != nil {
+		return err
+	}
+	refreshes := 200
+	if text := os.Getenv("REFRESHES"); text != "" {
+		if refreshes, err = strconv.Atoi(text); err != nil {
+			return fmt.Errorf("REFRESHES=%s; wanted a number", text)
+		}
+	}
+	o.Platforms = []string{id}
+	proof, err := release.ProveSoak(ctx, o, refreshes)
+	if err != nil {
+		return err
+	}
+	return release.PrintProof(os.Stdout, proof)
+}
+
+// Tamper flips bits of the release in a machine of one cloud and shows that an older one comes up instead, and what it refuses.
 //
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that is damaged; its files are not.

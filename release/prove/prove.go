@@ -52,6 +52,8 @@ type Prover struct {
 	Consoles string        // where the consoles of machines that failed are kept
 	Timeout  time.Duration // of one boot
 	Jobs     int           // machines at a time
+
+	Refreshes int // of what is merged, in machines of Platforms; in tens, and none mostly
 }
 
 // Proof says what was proven of a release.
@@ -76,6 +78,7 @@ type Machine struct {
 	Seconds  float64   `json:"seconds"`           // from the kernel's start to the last unit; zero when it did not get there
 	Error    string    `json:"error,omitempty"`   // that kept it from answering
 	Outcomes []Outcome `json:"outcomes"`          // none when it did not answer
+	Soak     *vm.Soak  `json:"soak,omitempty"`    // when what is merged was refreshed again and again
 	Console  string    `json:"console,omitempty"` // where its console is kept, when something is wrong
 }
 
@@ -177,14 +180,19 @@ func (p *Prover) platform(ctx context.Context, r Release, platform *platform.Pla
 		return Machine{}, err
 	}
 	result := Machine{Platform: id, Images: e.Images}
-	report, err := vm.Boot(ctx, m, e.question())
+	question := e.question()
+	question.Refreshes = p.Refreshes
+	report, err := vm.Boot(ctx, m, question)
 	switch {
 	case ctx.Err() != nil:
 		return Machine{}, ctx.Err()
 	case err != nil:
 		result.Error = err.Error()
 	default:
-		result.Seconds, result.Outcomes = report.Seconds, e.Check(report)
+		result.Seconds, result.Outcomes, result.Soak = report.Seconds, e.Check(report), report.Soak
+		if p.Refreshes > 0 {
+			result.Outcomes = append(result.Outcomes, soakOutcomes(report.Soak)...)
+		}
 	}
 	if result.Failed() {
 		result.Console, err = p.keepConsole(dir, id)
@@ -233,11 +241,19 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 	if !m.Platforms[at].Placement.Embedded() {
 		return Expectation{}, fmt.Errorf("the release does not embed the images of %s", p.ID.Value)
 	}
-	e := Expectation{
-		VersionID: m.Base.VersionID,
-		Reason:    "ID=" + p.ID.Value + " in /oem/oem-release",
-		Images:    slices.Clone(m.Platforms[at].Activates),
-	}
+	return expect(m, p, slices.Clone(m.Platforms[at].Activates)), nil
+}
+
+// ExpectNothing returns what a release promises of machines of a platform that it has no images for: that they come up without.
+func ExpectNothing(m *manifest.Manifest, p *platform.Platform) Expectation {
+	e := expect(m, p, nil)
+	e.Reason = "nothing linked: this release has no images for " + p.ID.Value
+	e.Requires, e.Units = nil, nil
+	return e
+}
+
+func expect(m *manifest.Manifest, p *platform.Platform, images []string) Expectation {
+	e := Expectation{VersionID: m.Base.VersionID, Reason: "ID=" + p.ID.Value + " in /oem/oem-release", Images: images}
 	e.extensions(m.Extensions, p.ID.Value)
 	own := map[string]bool{}
 	for _, image := range m.Images {
@@ -273,7 +289,7 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 			e.Requires = append(e.Requires, string(path))
 		}
 	}
-	return e, nil
+	return e
 }
 
 // extensions adds what a platform's machines have of the extensions when their users say nothing.

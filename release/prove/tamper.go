@@ -18,7 +18,7 @@ import (
 
 // Tamper tells one story on one disk: a release is installed and then one bit of it is flipped, in an image that it embeds,
 // in the hash tree, or in the root hash that it is booted with. dm-verity ends each such boot, the boot loader goes back to the
-// old release, and in the end that one comes up with its tools.
+// old release, and in the end that one comes up with its tools, and refuses images that are not for it.
 func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
 	dir, err := os.MkdirTemp(p.Scratch, platform.ID.Value+".")
 	if err != nil {
@@ -55,7 +55,11 @@ func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *pla
 			return nil, err
 		}
 	}
-	err = s.boots(ctx, "after that", "A", "")
+	foreign, err := s.foreignImages(ctx, dir, from.Manifest.Base.VersionID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.boots(ctx, boot{step: "after that, with images that are not for it", slot: "A", foreign: foreign})
 	return s.machines, err
 }
 

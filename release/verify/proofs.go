@@ -29,7 +29,8 @@ type proof struct {
 
 // proofs looks whether those that are there are about this release, and what they say of it.
 func (c *check) proofs() {
-	for _, name := range []string{ProofName, RollbackProofName, TamperProofName} {
+	for _, kind := range Proofs {
+		name := kind.Name
 		if !c.there(name) || c.named[name] || c.result.Manifest == nil {
 			continue
 		}

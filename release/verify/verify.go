@@ -37,10 +37,26 @@ const (
 
 // What proofs write beside a release, and into its sums.
 const (
-	ProofName         = "proof.json"
-	RollbackProofName = "proof-rollback.json"
-	TamperProofName   = "proof-tamper.json"
+	ProofName          = "proof.json"
+	RollbackProofName  = "proof-rollback.json"
+	DowngradeProofName = "proof-downgrade.json"
+	TamperProofName    = "proof-tamper.json"
+	SoakProofName      = "proof-soak.json"
 )
+
+// Proofs are all of these, each with what it is of.
+var Proofs = []struct{ Name, Title string }{
+	{ProofName, "Proof"},
+	{RollbackProofName, "Proof of updating and rolling back"},
+	{DowngradeProofName, "Proof of going back to an older release"},
+	{TamperProofName, "Proof of noticing damage"},
+	{SoakProofName, "Proof of refreshing again and again"},
+}
+
+// IsProof tells whether a file of this name is a proof.
+func IsProof(name string) bool {
+	return slices.ContainsFunc(Proofs, func(p struct{ Name, Title string }) bool { return p.Name == name })
+}
 
 // MaxManifest is how much of a manifest is read. One of twenty platforms has some 10 MB.
 const MaxManifest = 256 << 20
@@ -129,6 +145,9 @@ func (c *check) readOne(ctx context.Context, name string) error {
 	}
 	defer content.Close()
 	keep := &capped{limit: limits[name]}
+	if IsProof(name) {
+		keep.limit = maxProof
+	}
 	seen := io.Writer(keep)
 	if c.read != nil {
 		seen = io.MultiWriter(keep, c.read)
@@ -148,7 +167,6 @@ func (c *check) readOne(ctx context.Context, name string) error {
 // limits says of which files how much is kept.
 var limits = map[string]int{
 	SumsName: maxSums, OpenPGPName: signature.MaxLength, SysupdateName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
-	ProofName: maxProof, RollbackProofName: maxProof, TamperProofName: maxProof,
 }
 
 // capped keeps what is written to it up to a limit.

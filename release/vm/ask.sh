@@ -43,7 +43,7 @@ jq --null-input \
 	--arg state "$state" --arg target "$target" --arg failed "$failed" --arg usr "$usr" --arg verity "$verity" \
 	--arg merged "$merged" --arg extensions "$extensions" --arg backing "$backing" --arg linked "$linked" \
 	--arg virt "$virt" --arg dmi "$dmi" --arg units "$units" --arg there "$there" \
-	--arg programs "$programs" --arg unresolved "$unresolved" --argjson seconds "$seconds" --rawfile release /usr/lib/os-release \
+	--arg programs "$programs" --arg unresolved "$unresolved" --argjson seconds "$seconds" --argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --rawfile release /usr/lib/os-release \
 	'def lines: split("\n") | map(select(. != ""));
 	def pairs: lines | map(split(" ") | {(.[0]): (.[1:] | join(" "))}) | add // {};
 	{
@@ -51,5 +51,5 @@ jq --null-input \
 		extensions: ($extensions | lines), backing: ($backing | lines), linked: $linked, virt: $virt, dmi: ($dmi | pairs),
 		units: ($units | pairs), there: ($there | lines), programs: ($programs | lines | length), unresolved: ($unresolved | lines),
 		os_release: ($release | lines | map(split("=") | {(.[0]): (.[1:] | join("=") | ltrimstr("\"") | rtrimstr("\""))}) | add),
-		seconds: $seconds
+		seconds: $seconds, soak: $soak, foreign: $foreign
 	}'

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,12 @@ type Question struct {
 	Units []string // that it has, maybe
 	Paths []string // absolute ones, of which it may have some
 	Files []string // absolute paths; those that are ELF files are to be resolved by the dynamic linker
+
+	// Refreshes is how often what is merged is refreshed before, in tens, and 0 mostly. The first of the files is of an extension,
+	// the last one of the base.
+	Refreshes int
+
+	Foreign []Foreign // images that are tried before
 }
 
 // Report is what a booted system says about itself.
@@ -39,12 +46,26 @@ type Report struct {
 	Programs   int               `json:"programs"`   // how many of the files asked for are ELF files
 	Unresolved []string          `json:"unresolved"` // what the dynamic linker does not find, as PROGRAM: LIBRARY => not found
 	Seconds    float64           `json:"seconds"`    // since the kernel started
+	Soak       *Soak             `json:"soak"`       // when it was asked for
+	Foreign    []Attempt         `json:"foreign"`    // in the order of the question
 }
 
 // Boot boots the machine and asks it.
 func Boot(ctx context.Context, m Machine, q Question) (Report, error) {
-	m.Script = askScript
 	m.Files = map[string]string{"units": lines(q.Units), "paths": lines(q.Paths), "files": lines(q.Files)}
+	m.Script = ""
+	if q.Refreshes > 0 {
+		m.Script += soakScript
+		m.Files["refreshes"] = strconv.Itoa(q.Refreshes) + "\n"
+	}
+	if len(q.Foreign) > 0 {
+		m.Script += foreignScript
+		for _, image := range q.Foreign {
+			m.Files["foreign"] += image.Name + " " + image.Policy + "\n"
+			m.Files[image.Name+".raw"] = string(image.Content)
+		}
+	}
+	m.Script += askScript
 	content, err := Run(ctx, m)
 	if err != nil {
 		return Report{}, err

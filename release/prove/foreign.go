@@ -1,0 +1,93 @@
+package prove
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+// signedOnly is a policy that wants every image to be signed. One that allows verity, too, takes those without a signature.
+const signedOnly = "root=signed+absent:usr=signed+absent"
+
+// foreign are images that no machine of this version may merge, by name.
+const (
+	garbage      = "garbage"
+	otherVersion = "other-version"
+	unsigned     = "unsigned"
+)
+
+// foreignImages makes the images that a machine of a version is to refuse: bytes that are no image, an extension for
+// another version, and one without a signature where the policy wants one.
+func (p *Prover) foreignImages(ctx context.Context, dir, versionID string) ([]vm.Foreign, error) {
+	other, err := p.extension(ctx, dir, otherVersion, versionID+".1")
+	if err != nil {
+		return nil, err
+	}
+	bare, err := p.extension(ctx, dir, unsigned, versionID)
+	if err != nil {
+		return nil, err
+	}
+	return []vm.Foreign{
+		{Name: garbage, Content: bytes.Repeat([]byte("no image\n"), 1000)},
+		{Name: otherVersion, Content: other},
+		{Name: unsigned, Content: bare, Policy: signedOnly},
+	}, nil
+}
+
+// extension returns a squashfs image with nothing but what makes it an extension for a version.
+func (p *Prover) extension(ctx context.Context, dir, name, versionID string) ([]byte, error) {
+	tree := filepath.Join(dir, name)
+	release := filepath.Join(tree, "usr/lib/extension-release.d/extension-release."+name)
+	image := filepath.Join(dir, name+".raw")
+	if err := os.MkdirAll(filepath.Dir(release), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(release, []byte("ID=flatcar\nVERSION_ID="+versionID+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	err := p.Tools.Run(ctx, toolroot.Cmd{
+		Program: "mksquashfs", Args: []string{tree, image, "-all-root", "-quiet", "-no-progress"}, Read: []string{tree}, Write: []string{dir},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(image)
+}
+
+// refused are what is asserted of a machine that has been given the foreign images. Success of systemd-sysext says nothing: it
+// skips an image for another version and ends well.
+func (e Expectation) refused(attempts []vm.Attempt) []Outcome {
+	find := func(name string) vm.Attempt {
+		at := slices.IndexFunc(attempts, func(a vm.Attempt) bool { return a.Name == name })
+		if at < 0 {
+			return vm.Attempt{Name: name, Merged: []string{"nobody tried"}}
+		}
+		return attempts[at]
+	}
+	fails := func(what, name string) Outcome {
+		o := Outcome{Assertion: what}
+		switch a := find(name); {
+		case a.Status == 0:
+			o.Error = fmt.Sprintf("the refresh ended well, with %v merged", a.Merged)
+		case slices.Contains(a.Merged, name):
+			o.Error = fmt.Sprintf("merged are %v", a.Merged)
+		}
+		return o
+	}
+	skipped := Outcome{Assertion: "an extension for another version is skipped, and all others are merged"}
+	a := find(otherVersion)
+	if err := joined(differ("the status", fmt.Sprint(a.Status), "0"), sameSet("merged images", a.Merged, e.Images)); err != nil {
+		skipped.Error = err.Error()
+	}
+	return []Outcome{
+		fails("a file that is no image is told", garbage),
+		skipped,
+		fails("an image without a signature is told where the policy wants one", unsigned),
+	}
+}

@@ -1,0 +1,47 @@
+package prove
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/release/vm"
+)
+
+// Each way of taking a foreign image fails one assertion, and every assertion has one.
+func TestEachImageThatIsTakenFailsOneAssertion(t *testing.T) {
+	refusing := func() []vm.Attempt {
+		return []vm.Attempt{{Name: garbage, Status: 1}, {Name: otherVersion, Merged: someExpectation.Images}, {Name: unsigned, Status: 1}}
+	}
+	if names := failed(someExpectation.refused(refusing())); names != nil {
+		t.Errorf("failed: %v", names)
+	}
+	var tried []string
+	for _, c := range []struct {
+		spoil func([]vm.Attempt)
+		want  int
+	}{
+		{func(a []vm.Attempt) { a[0].Status = 0 }, 0},
+		{func(a []vm.Attempt) { a[0].Merged = []string{garbage} }, 0},
+		{func(a []vm.Attempt) { a[0].Name = "" }, 0},
+		{func(a []vm.Attempt) { a[1].Merged = append([]string{otherVersion}, a[1].Merged...) }, 1},
+		{func(a []vm.Attempt) { a[1].Merged = nil }, 1},
+		{func(a []vm.Attempt) { a[1].Status = 1 }, 1},
+		{func(a []vm.Attempt) { a[2].Status = 0 }, 2},
+		{func(a []vm.Attempt) { a[2].Merged = []string{unsigned} }, 2},
+	} {
+		attempts := refusing()
+		c.spoil(attempts)
+		outcomes := someExpectation.refused(attempts)
+		if diff := cmp.Diff([]string{outcomes[c.want].Assertion}, failed(outcomes)); diff != "" {
+			t.Errorf("%+v: %s", attempts, diff)
+		}
+		tried = append(tried, outcomes[c.want].Assertion)
+	}
+	for _, o := range someExpectation.refused(refusing()) {
+		if !slices.Contains(tried, o.Assertion) {
+			t.Errorf("nothing makes this fail: %s", o.Assertion)
+		}
+	}
+}

@@ -1,0 +1,50 @@
+# Runs in the guest before ask.sh, as root: refreshes what is merged again and again, and sets soak to a vm.Soak.
+# In /run/vm are how often (refreshes) and the files that are asked for (files), the first one of an extension and the last one of the base.
+# shellcheck shell=sh
+set -eu
+
+# Since systemd 260 a refresh that finds nothing new does nothing.
+refresh='systemd-sysext refresh'
+if systemd-sysext --help | grep -q -e --always-refresh; then refresh="$refresh --always-refresh=yes"; fi
+
+sample() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	echo "$1 $(wc -l </proc/self/mountinfo) $(losetup --noheadings --output NAME | wc -l) $(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
+}
+
+# Looks for both files without a pause. It starts no program, so nothing of /usr keeps it from looking.
+# shellcheck disable=SC2016 # variables of that shell
+watch='
+looks=0 away=0 gone=0 since=
+while [ ! -e /run/vm/watched ]; do
+	looks=$((looks + 1))
+	[ -e "$2" ] || away=$((away + 1))
+	now=${EPOCHREALTIME/./}
+	if [ -e "$1" ]; then since=; else
+		: "${since:=$now}"
+		[ $((now - since)) -le "$gone" ] || gone=$((now - since))
+	fi
+done
+echo "$looks $away $gone"'
+bash -c "$watch" watch "$(head -n 1 /run/vm/files)" "$(tail -n 1 /run/vm/files)" >/run/vm/looks &
+
+cycle=0
+read -r cycles </run/vm/refreshes
+while [ "$cycle" -lt "$cycles" ]; do
+	cycle=$((cycle + 1))
+	$refresh >/dev/null 2>&1 || { echo "refresh $cycle failed: $($refresh 2>&1)" >&2; exit 1; }
+	if [ "$cycle" -eq 10 ]; then # enough was seen, and looking takes one processor
+		: >/run/vm/watched
+		wait
+	fi
+	if [ $((cycle % 10)) -eq 0 ]; then sample "$cycle"; fi
+done >/run/vm/samples
+
+soak=$(jq --null-input --rawfile samples /run/vm/samples --rawfile looks /run/vm/looks \
+	'def numbers: split("\n") | map(select(. != "") | split(" ") | map(tonumber));
+	($looks | numbers[0]) as [$looks, $away, $gone] |
+	{
+		samples: ($samples | numbers | map({refreshes: .[0], mounts: .[1], devices: .[2], available_kib: .[3]})),
+		looks: $looks, away: $away, gone_microseconds: $gone
+	}')
