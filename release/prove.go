@@ -21,7 +21,7 @@ import (
 // consolesDir is in the output directory.
 const consolesDir = "consoles"
 
-// guests is how many machines run at a time. Each has two processors.
+// guests is how many machines run at a time. Emulated, each keeps one processor busy.
 const guests = 2
 
 // Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
