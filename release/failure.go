@@ -67,13 +67,11 @@ func (o Options) failedProofs(out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var proofs []report.Proof
 	for i, p := range parts {
-		fmt.Fprintf(out, "\n### Proof, %d of %d parts that are there\n\n", i+1, len(parts))
-		if err := proofTable(out, p); err != nil {
-			return err
-		}
+		proofs = append(proofs, reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
 	}
-	return nil
+	return report.ProofsMarkdown(out, proofs)
 }
 
 // Summarize adds a release's report and proofs to the summary of a workflow's job, which is the file that GitHub's runners name in

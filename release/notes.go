@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
@@ -51,49 +50,51 @@ func previousOn(ctx context.Context, p *publish.Publisher, m *manifest.Manifest,
 	return []*manifest.Manifest{before}, nil
 }
 
-// writeProofs writes as Markdown what was proven of the release in a directory.
-func writeProofs(out io.Writer, dir string) error {
+// readProofs returns what was proven of the release in a directory, for its report.
+func readProofs(dir string) ([]report.Proof, error) {
+	var proofs []report.Proof
 	for _, kind := range verify.Proofs {
 		content, err := os.ReadFile(filepath.Join(dir, kind.Name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p, err := prove.Decode(content)
 		if err != nil {
-			return fmt.Errorf("%s: %w", kind.Name, err)
+			return nil, fmt.Errorf("%s: %w", kind.Name, err)
 		}
-		fmt.Fprintf(out, "\n### %s\n\n", kind.Title)
-		if err := proofTable(out, p); err != nil {
-			return err
-		}
+		proofs = append(proofs, reported(kind.Title, p))
 	}
-	return nil
+	return proofs, nil
 }
 
-// proofTable writes what each machine showed.
-func proofTable(out io.Writer, p *prove.Proof) error {
-	fmt.Fprintf(out, "%d machines of %s %s (%s), %d of them failed.\n\n| platform | images | boot | asserted | |\n| --- | ---: | ---: | ---: | --- |\n",
-		len(p.Machines), report.Code(p.Base), report.Code(p.Version), p.Accel, p.Failed())
+func reported(title string, p *prove.Proof) report.Proof {
+	proof := report.Proof{Title: title, Base: p.Base + " " + p.Version, Accel: p.Accel}
 	for _, m := range p.Machines {
-		var wrong []string
+		proven := report.Proven{
+			Platform: m.Platform, Step: m.Step, Images: len(m.Images), Seconds: m.Seconds,
+			Held: len(m.Outcomes) - m.Faults(), Asserted: len(m.Outcomes),
+		}
 		if m.Error != "" {
-			wrong = append(wrong, report.Code(m.Error))
+			proven.Wrong = append(proven.Wrong, report.Objection{Says: m.Error})
 		}
 		for _, o := range m.Outcomes {
 			if o.Error != "" {
-				wrong = append(wrong, fmt.Sprintf("not so: %s: %s", o.Assertion, report.Code(o.Error)))
+				proven.Wrong = append(proven.Wrong, report.Objection{Assertion: o.Assertion, Says: o.Error})
 			}
 		}
-		name := report.Code(m.Platform)
-		if m.Step != "" {
-			name += ", " + m.Step
-		}
-		fmt.Fprintf(out, "| %s | %d | %.0f s | %d of %d | %s |\n",
-			name, len(m.Images), m.Seconds, len(m.Outcomes)-m.Faults(), len(m.Outcomes), strings.Join(wrong, "<br>"))
+		proof.Machines = append(proof.Machines, proven)
 	}
-	_, err := fmt.Fprintln(out)
-	return err
+	return proof
+}
+
+// writeProofs writes as Markdown what was proven of the release in a directory.
+func writeProofs(out io.Writer, dir string) error {
+	proofs, err := readProofs(dir)
+	if err != nil {
+		return err
+	}
+	return report.ProofsMarkdown(out, proofs)
 }

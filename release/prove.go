@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
@@ -14,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/report"
 	"github.com/flatcar/oem-sysext/release/verify"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
@@ -75,7 +77,7 @@ func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Plat
 	return prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
 }
 
-// writeProof writes a proof beside the files that it is about, and its digest into their sums.
+// writeProof writes a proof beside the files that it is about, and into their report, and the digests of both into their sums.
 func writeProof(dir, name string, p *prove.Proof) error {
 	encoded, err := p.Encode()
 	if err != nil {
@@ -84,7 +86,24 @@ func writeProof(dir, name string, p *prove.Proof) error {
 	if err := atomicfile.WriteBytes(filepath.Join(dir, name), 0o644, encoded); err != nil {
 		return err
 	}
-	return addSum(dir, name, digest.Of(encoded))
+	if err := addSum(dir, name, digest.Of(encoded)); err != nil {
+		return err
+	}
+	proofs, err := readProofs(dir)
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(filepath.Join(dir, reportFile))
+	if err != nil {
+		return err
+	}
+	if page, err = report.WithProofs(page, proofs); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
+	}
+	if err := atomicfile.WriteBytes(filepath.Join(dir, reportFile), 0o644, page); err != nil {
+		return err
+	}
+	return addSum(dir, reportFile, digest.Of(page))
 }
 
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,

@@ -30,7 +30,7 @@ import (
 func smallRelease(t *testing.T, o Options, recipes ...manifest.Recipe) {
 	t.Helper()
 	m := &manifest.Manifest{Schema: manifest.Schema, Version: o.Version, Arch: string(o.Arch), Epoch: 1700000000, Recipes: recipes}
-	content := map[string]string{partitionFile: "partition", kernelFile: "kernel", reportMarkdownFile: "# Report\n"}
+	content := map[string]string{partitionFile: "partition", kernelFile: "kernel", reportMarkdownFile: "# Report\n", reportFile: `<section id="proofs"></section>`}
 	for _, name := range []string{partitionFile, kernelFile} {
 		m.Add(manifest.File{Name: name, Size: size.Bytes(len(content[name])), SHA256: digest.Of([]byte(content[name]))})
 	}
@@ -111,7 +111,7 @@ func TestPublishAndVerify(t *testing.T) {
 		if err := Verify(t.Context(), o, from, getenv, &out); err != nil {
 			t.Errorf("%s: %v", from, err)
 		}
-		want := from + " is release 1.2.3 for amd64, with 7 good files; signed by the given keys (SHA256SUMS.asc, SHA256SUMS.gpg)\n"
+		want := from + " is release 1.2.3 for amd64, with 8 good files; signed by the given keys (SHA256SUMS.asc, SHA256SUMS.gpg)\n"
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("says %q; wanted %q", &out, want)
 		}
@@ -186,13 +186,16 @@ func TestNotes(t *testing.T) {
 	if err := writeProof(o.Dir(), verify.ProofName, proof); err != nil {
 		t.Fatal(err)
 	}
+	if page, err := os.ReadFile(filepath.Join(o.Dir(), reportFile)); err != nil || !strings.Contains(string(page), "1 of 1") {
+		t.Errorf("the report is %s, %v", page, err)
+	}
 	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	notes := s.Releases()[1].Body
 	for _, says := range []string{
 		"### Changes since 1.2.2\n", "- recipe `chrony` added", "deb `chrony` `4.6` added", "### Plan\n",
-		"### Proof\n", "`1.2.3` (tcg), 0 of them failed", "| `azure` | 0 | 12 s | 1 of 1 |  |",
+		"### Proof\n", "1.2.3 (tcg), 0 of them failed", "| `azure` | 0 | 12 s | 1 of 1 |  |",
 	} {
 		if !strings.Contains(notes, says) {
 			t.Errorf("the notes do not say %q:\n%s", says, notes)
