@@ -102,7 +102,7 @@ func TestPublishAndVerify(t *testing.T) {
 		}
 	}
 	got := s.Releases()[0]
-	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || !strings.HasPrefix(got.Body, "\n## OEM tools 1.2.3, amd64\n") || len(got.Assets) != 7 {
+	if got.Draft || !got.Prerelease || got.Tag != "1.2.3-amd64" || got.Commit != "0123abcd" || !strings.HasPrefix(got.Body, "\n## OEM tools 1.2.3, amd64\n") || len(got.Assets) != 8 {
 		t.Errorf("published %+v", got)
 	}
 
