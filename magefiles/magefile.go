@@ -130,7 +130,7 @@ func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=40m"
 
 // Lint checks style, common mistakes and the direction of imports.
 func Lint(ctx context.Context) error {
-	return goTool(ctx, "tool", "-modfile=.ci/lint/go.mod", "golangci-lint", "run", "./...")
+	return goTool(ctx, "tool", "-modfile=.ci/lint/go.mod", "golangci-lint", "run", "--allow-parallel-runners", "./...")
 }
 
 // Clean removes what was built and what was kept for later builds.
