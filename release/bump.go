@@ -12,6 +12,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/bump"
 	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/lock"
@@ -155,6 +156,12 @@ func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]str
 					versions[pin.Name] = pin.Version
 				}
 			}
+		}
+	}
+	for _, s := range build.Toolsets(r, true) {
+		pins, _ := l.Find(s.Question(), "", a)
+		for _, pin := range pins {
+			versions["tool "+pin.Name] = pin.Version
 		}
 	}
 	return versions

@@ -147,7 +147,25 @@ func (c *clerk) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, erro
 			return nil, err
 		}
 	}
-	return fresh, nil
+	return fresh, c.answerTools(ctx, r, fresh)
+}
+
+// answerTools looks up what takes part in making a recipe on machines of each architecture.
+func (c *clerk) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.Lock) error {
+	b, err := c.builder(ctx, referenceOf(c.w.named), r.Arches[0])
+	if err != nil {
+		return err
+	}
+	for _, s := range build.Toolsets(r, true) { // for a base of Debian, these and no more
+		for _, machine := range []arch.Arch{arch.AMD64, arch.ARM64} {
+			pins, err := b.LookTools(ctx, s, machine)
+			if err != nil {
+				return fmt.Errorf("%s: %s, on %s: %w", r.File, s.Question(), machine, err)
+			}
+			into.Set(s.Question(), "", machine, pins)
+		}
+	}
+	return nil
 }
 
 // answer looks up one source on all architectures of its recipe: for the reference base, and for Flatcar

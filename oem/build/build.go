@@ -65,6 +65,7 @@ type Resolved struct {
 	Recipe *recipe.Recipe
 	Arch   arch.Arch
 	Pins   [][]lock.Pin // what each of the recipe's sources stands for, in the order it is unpacked
+	Tools  [][]lock.Pin // what the lock file says of each of its toolsets; nil where it says nothing
 	Locked bool         // some of it comes from the lock file
 	Beside tree.Tree    // the files beside the recipe
 }
@@ -134,8 +135,11 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}
+	if err := b.checkTools(ctx, r); err != nil {
+		return nil, err
+	}
 	if q.HasPackages() && b.private() {
-		patchelf, err := b.patchelf(ctx)
+		tools, err := b.open(ctx, patchelf)
 		if err != nil {
 			return nil, err
 		}
@@ -143,10 +147,10 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		key = append(key, patchelf.Versions("patchelf"), libraries)
+		key = append(key, tools.Versions("patchelf"), libraries)
 	}
 	if q.Build.Script != nil {
-		tools, err := b.scriptTools(ctx, q.Build.Script)
+		tools, err := b.open(ctx, scriptToolset(q.Build.Script))
 		if err != nil {
 			return nil, err
 		}

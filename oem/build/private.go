@@ -230,7 +230,7 @@ func byRunpath(files map[string]*elf.File, r *Resolved, private string) map[stri
 
 // setRunpaths runs patchelf. It writes files anew, which costs them their setuid and setgid bits, so modes are set again.
 func (b *Builder) setRunpaths(ctx context.Context, root *os.Root, files map[string][]string) error {
-	tools, err := b.patchelf(ctx)
+	tools, err := b.open(ctx, patchelf)
 	if err != nil {
 		return err
 	}
@@ -258,9 +258,4 @@ func (b *Builder) setRunpaths(ctx context.Context, root *os.Root, files map[stri
 		}
 	}
 	return nil
-}
-
-// patchelf returns the root that has patchelf.
-func (b *Builder) patchelf(ctx context.Context) (*toolroot.Root, error) {
-	return b.Tools(ctx, "", []string{"patchelf"})
 }

@@ -32,7 +32,13 @@ requires: [/usr/bin/jq, /usr/lib/oem-tool/lib/libjq.so.1]
 // and no directory or database of Debian.
 func foreignRoot(t *testing.T) string {
 	t.Helper()
-	tools, dir := toolroottest.Open(t), t.TempDir()
+	return foreignRootOf(t, toolroottest.Open(t))
+}
+
+// foreignRootOf makes it of another root's libraries.
+func foreignRootOf(t *testing.T, tools *toolroot.Root) string {
+	t.Helper()
+	dir := t.TempDir()
 	lib64, etc := filepath.Join(dir, "usr/lib64"), filepath.Join(dir, "usr/share/flatcar/etc")
 	for _, path := range []string{filepath.Join(dir, "usr/bin"), lib64, etc} {
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -55,7 +61,7 @@ func foreignRoot(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := tools.Run(t.Context(), toolroot.Cmd{Program: "ldconfig", Args: []string{"-r", dir}, Write: []string{dir}}); err != nil {
+	if err := toolroottest.Open(t).Run(t.Context(), toolroot.Cmd{Program: "ldconfig", Args: []string{"-r", dir}, Write: []string{dir}}); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -101,6 +107,29 @@ func TestDebianProgramOnForeignBase(t *testing.T) {
 	err = foreign.Run(t.Context(), toolroot.Cmd{Program: "jq", Args: []string{"-n", `"a1" | test("[0-9]")`}, Stdout: &out})
 	if err != nil || out.String() != "true\n" {
 		t.Errorf("jq says %q, %v", out.String(), err)
+	}
+}
+
+// TestOlderGlibc takes packages of two suites to a base with the older one's C library. Those of the newer one need more of it
+// than there is.
+func TestOlderGlibc(t *testing.T) {
+	older, err := toolroottest.With(t, "bookworm")(t.Context(), "", []string{"dash"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := foreignRootOf(t, older)
+	for suite, fits := range map[string]bool{"bookworm": true, "trixie": false} {
+		b, r := fetching(t, "sources: [{deb: {suite: "+suite+", packages: [jq]}}]\n")
+		b.Base = foreignBase(t, root)
+		got, err := made(t, b, r, arch.AMD64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := strings.Join(problems(t, b, got), "\n")
+		const wants = "needs version GLIBC_2.38 of libc.so.6, which /usr/lib64/libc.so.6 does not have"
+		if fits == (found != "") || !fits && !strings.Contains(found, wants) {
+			t.Errorf("of %s: problems %q", suite, found)
+		}
 	}
 }
 

@@ -61,6 +61,9 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 		}
 	}
 	var err error
+	if resolved.Tools, err = b.findTools(r, locked); err != nil {
+		return nil, err
+	}
 	resolved.Beside, err = b.scanBeside(r)
 	return resolved, err
 }
@@ -72,6 +75,13 @@ func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) boo
 		for _, a := range r.Arches {
 			pins, answered := locked.Find(question, base, a)
 			if question != "" && (!answered || !agrees(source, a, pins)) {
+				return false
+			}
+		}
+	}
+	for _, s := range Toolsets(r, private) {
+		for _, machine := range []arch.Arch{arch.AMD64, arch.ARM64} {
+			if _, answered := locked.Find(s.Question(), "", machine); !answered {
 				return false
 			}
 		}
@@ -111,16 +121,16 @@ func (b *Builder) Look(ctx context.Context, r *recipe.Recipe, source recipe.Sour
 // lookDeb returns the packages named and what they need beyond the base.
 func (b *Builder) lookDeb(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]lock.Pin, error) {
 	debs, err := b.closure(ctx, d, a)
-	if err != nil {
-		return nil, err
-	}
-	var pins []lock.Pin
+	return debPins(debs), err
+}
+
+func debPins(debs []debian.Package) (pins []lock.Pin) {
 	for _, p := range debs {
 		pins = append(pins, lock.Pin{
 			Name: p.Name, Version: p.Version, From: p.Pocket, File: p.Filename, Size: lock.Size(p.Size), Digest: lock.OfSHA256(p.SHA256),
 		})
 	}
-	return pins, nil
+	return pins
 }
 
 func (b *Builder) closure(ctx context.Context, d *recipe.Deb, a arch.Arch) ([]debian.Package, error) {

@@ -8,9 +8,7 @@ import (
 	"strconv"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/recipe"
 	"github.com/flatcar/oem-sysext/oem/sandbox"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
 )
 
 // Where a script finds its inputs.
@@ -33,7 +31,7 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 		return err
 	}
 	s := r.Recipe.Build.Script
-	tools, err := b.scriptTools(ctx, s)
+	tools, err := b.open(ctx, scriptToolset(s))
 	if err != nil {
 		return err
 	}
@@ -52,13 +50,4 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 		return fmt.Errorf("%s:%d: %w", r.Recipe.File, s.Line, err)
 	}
 	return nil
-}
-
-// scriptTools returns the root that a script works in.
-func (b *Builder) scriptTools(ctx context.Context, s *recipe.Script) (*toolroot.Root, error) {
-	packages := []string{"tar"} // the sandbox's own
-	for _, name := range s.Packages {
-		packages = append(packages, name.Value)
-	}
-	return b.Tools(ctx, s.Suite, packages)
 }

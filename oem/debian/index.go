@@ -42,7 +42,7 @@ func (r *Release) indexText(ctx context.Context, p pocket) (string, error) {
 
 // neededFields are the fields that resolving and fetching need: a third of an index.
 var neededFields = map[string]bool{
-	"Package": true, "Version": true, "Architecture": true, "Priority": true, "Provides": true,
+	"Package": true, "Version": true, "Architecture": true, "Priority": true, "Essential": true, "Provides": true,
 	"Depends": true, "Pre-Depends": true, "Filename": true, "Size": true, "SHA256": true,
 }
 
@@ -86,7 +86,7 @@ func reduce(index io.Reader) (string, error) {
 }
 
 // cacheVersion is part of a cached index's first line. Raise it when neededFields or the form changes.
-const cacheVersion = "1"
+const cacheVersion = "2"
 
 // cacheLine is the first line of a cached index: what it was made from and what it must hold.
 func cacheLine(source digest.SHA256, text string) (string, error) {

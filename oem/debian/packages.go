@@ -59,6 +59,18 @@ func (p *Packages) Version(name string) string {
 	return ""
 }
 
+// Essential returns the names of the packages that every system of Debian has (Debian policy 3.8), in order.
+func (p *Packages) Essential() []string {
+	var names []string
+	for name, c := range p.byName {
+		if c.field("Essential") == "yes" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 func newPackages(suite, arch string) *Packages {
 	return &Packages{suite: suite, arch: arch, byName: map[string]*candidate{}, provides: map[string][]provided{}}
 }
