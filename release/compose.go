@@ -32,6 +32,7 @@ import (
 type composed struct {
 	*profiles.Extension
 	Tree    tree.Tree
+	Needs   []string // options of a kernel that mounts the image as it came
 	Inputs  []build.Input
 	Coupled bool              // it has to be made again for each release of the OS
 	Trusted *x509.Certificate // by which machines verify it, when it came with a signature
@@ -134,6 +135,9 @@ func (j *judge) oneOf(ctx context.Context, x *profiles.Extension) (*composed, er
 		problems = append(problems, clash)
 	}
 	problems = append(problems, j.inTheWay(made.Tree)...)
+	if made.AsIs {
+		problems = append(problems, j.unreadable(made.Needs)...)
+	}
 	if x.Flatten {
 		problems = append(problems, notFlat(made.Tree)...)
 	}
@@ -188,7 +192,7 @@ func (j *judge) obtain(ctx context.Context, x *profiles.Extension) (*composed, e
 	case read.RootHash.IsZero():
 		made.Trusted = nil
 	}
-	made.Tree, made.AsIs = read.Tree, !x.Repack && !x.Flatten
+	made.Tree, made.Needs, made.AsIs = read.Tree, read.Needs, !x.Repack && !x.Flatten
 	made.onDisk = onDisk{pack.Image{SHA256: d, Size: size.Bytes(n)}, read.RootHash}
 	return made, nil
 }
@@ -258,6 +262,17 @@ func (j *judge) inTheWay(t tree.Tree) []string {
 		}
 		if i := slices.IndexFunc(own, hides); i >= 0 {
 			problems = append(problems, fmt.Sprintf("%q is in the way of %s, which is the release's own; leave it out where it is made", e.Path, own[i]))
+		}
+	}
+	return problems
+}
+
+// unreadable returns what the base's kernel lacks to mount an image. On a machine that would stop the merge of all others, too.
+func (j *judge) unreadable(options []string) []string {
+	var problems []string
+	for _, option := range options {
+		if !j.target.Kernel.Has(option) {
+			problems = append(problems, fmt.Sprintf("its file system needs CONFIG_%s, which the base's kernel does not have; set repack: true, or make it with another compressor", option))
 		}
 	}
 	return problems

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,19 +63,20 @@ func TestHostileExtensions(t *testing.T) {
 		return changed
 	}
 	cases := map[string][]extensiontest.Entry{
-		`"/usr/bin/new\nline" has a name that cannot be printed`:                  with(extensiontest.Entry{Path: "usr/bin/new\nline"}),
-		"/usr/lib/os-release makes systemd refuse the image":                      with(extensiontest.Entry{Path: "usr/lib/os-release", Content: "ID=evil\n"}),
-		"/usr/bin/su2 has mode 4755":                                              with(extensiontest.Entry{Path: "usr/bin/su2", Mode: 0o4755}),
-		"/usr/lib/hidden":                                                         with(extensiontest.Entry{Path: "usr/lib/hidden/", Type: tar.TypeDir, Xattrs: map[string]string{"trusted.overlay.opaque": "y"}}),
-		"/usr/lib/hid has the xattr user.overlay.opaque":                          with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
-		`/usr/bin/out is a link to "../../../../etc/shadow"`:                      with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
-		`/usr/bin/root is a link to "/root/.ssh"`:                                 with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
-		"/usr/bin/env is in the base, and not alike":                              with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
-		"/etc/passwd is outside /usr and /opt":                                    with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
-		"/usr/bin/lost wants the interpreter /usr/bin/nope":                       with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
-		"is for ID=fedora":                                                        release("ID=fedora\nVERSION_ID=1\n"),
-		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":            release("ID=flatcar\nVERSION_ID=1.2.3\n"),
-		"wanted the one file /usr/lib/extension-release.d/extension-release.good": program("bad", "bad"),
+		`"/usr/bin/new\nline" has a name that cannot be printed`:                                 with(extensiontest.Entry{Path: "usr/bin/new\nline"}),
+		"/usr/lib/os-release makes systemd refuse the image":                                     with(extensiontest.Entry{Path: "usr/lib/os-release", Content: "ID=evil\n"}),
+		"/usr/bin/su2 has mode 4755":                                                             with(extensiontest.Entry{Path: "usr/bin/su2", Mode: 0o4755}),
+		"/usr/lib/hidden":                                                                        with(extensiontest.Entry{Path: "usr/lib/hidden/", Type: tar.TypeDir, Xattrs: map[string]string{"trusted.overlay.opaque": "y"}}),
+		"/usr/lib/hid has the xattr user.overlay.opaque":                                         with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
+		`/usr/bin/out is a link to "../../../../etc/shadow"`:                                     with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
+		`/usr/bin/root is a link to "/root/.ssh"`:                                                with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
+		"/usr/bin/env is in the base, and not alike":                                             with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
+		"/etc/passwd is outside /usr and /opt":                                                   with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
+		"/usr/bin/lost wants the interpreter /usr/bin/nope":                                      with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
+		"is for ID=fedora":                                                                       release("ID=fedora\nVERSION_ID=1\n"),
+		`"/usr/bin/oem-sysext" is in the way of /usr/bin/oem-sysext, which is the release's own`: with(extensiontest.Entry{Path: "usr/bin/oem-sysext", Mode: 0o755}),
+		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":                           release("ID=flatcar\nVERSION_ID=1.2.3\n"),
+		"wanted the one file /usr/lib/extension-release.d/extension-release.good":                program("bad", "bad"),
 	}
 	o := composing(t, dir, "- {name: good, file: mine.yaml, enable: always}\n")
 	w, err := open(t.Context(), o)
@@ -98,7 +100,7 @@ func TestHostileExtensions(t *testing.T) {
 		_, err := j.one(t.Context(), &x)
 		return err
 	}
-	for _, filesystem := range []string{extensiontest.SquashFS, extensiontest.EROFS} {
+	for _, filesystem := range []string{extensiontest.SquashFS, extensiontest.EROFS, extensiontest.Compressed} {
 		if err := judge(filesystem, good); err != nil {
 			t.Errorf("what is fine is refused: %v", err)
 		}
@@ -116,6 +118,15 @@ func TestHostileExtensions(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+	mine.Kernel = maps.Clone(mine.Kernel)
+	delete(mine.Kernel, "SQUASHFS_ZLIB")
+	for repack, want := range map[bool]string{false: "needs CONFIG_SQUASHFS_ZLIB, which the base's kernel does not have; set repack: true", true: ""} {
+		x.Repack = repack
+		if err := judge(extensiontest.SquashFS, good); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("repack: %v: error is %v; wanted %q", repack, err, want)
+		}
+	}
+	j.target, x.Repack = w.target, false
 	x.Rebuild = &profiles.Rebuild{Command: "make good.raw"}
 	if err := judge(extensiontest.SquashFS, release("ID=flatcar\nVERSION_ID=1.2.3\n")); err == nil || !strings.Contains(err.Error(), "to rebuild it: make good.raw") {
 		t.Errorf("error is %v", err)

@@ -38,7 +38,7 @@ import (
 )
 
 // revision goes up whenever the same file gives something else than before.
-const revision = 1
+const revision = 2
 
 // Tools are the packages of the tool root that read images.
 var Tools = []string{"squashfs-tools", "erofs-utils"}
@@ -47,6 +47,7 @@ var Tools = []string{"squashfs-tools", "erofs-utils"}
 type Image struct {
 	Tree     tree.Tree
 	RootHash digest.SHA256 // that is signed; zero when the image has no signature
+	Needs    []string      // options of a kernel that mounts it, without CONFIG_
 }
 
 // Reader reads images.
@@ -56,6 +57,14 @@ type Reader struct {
 	Results *store.Results
 	Scratch string // a directory on the blobs' file system
 	Arch    arch.Arch
+
+	most limits // archive's when zero
+}
+
+// limits are how much an image may unpack to.
+type limits struct {
+	entries int
+	bytes   size.Bytes
 }
 
 // Read reads the image in a blob. A signed one must be signed by one of the certificates.
@@ -120,7 +129,14 @@ func (r *Reader) read(ctx context.Context, file *os.File, trusted []*x509.Certif
 		}
 		part, offset = disk.Data(), disk.Offset()
 	}
-	image.Tree, err = r.unpack(ctx, file.Name(), part, offset)
+	head, err := headOf(part)
+	if err != nil {
+		return image, err
+	}
+	if image.Needs, err = inspect(part, head); err != nil {
+		return image, err
+	}
+	image.Tree, err = r.unpack(ctx, file.Name(), part, head, offset)
 	return image, err
 }
 
@@ -133,32 +149,22 @@ func headOf(part *io.SectionReader) (string, error) {
 	return string(head), nil
 }
 
-// unpack reads the file system that begins at an offset of a file.
-func (r *Reader) unpack(ctx context.Context, file string, part *io.SectionReader, offset int64) (tree.Tree, error) {
-	head, err := headOf(part)
-	if err != nil {
-		return nil, err
-	}
+// unpack reads the file system with this head that begins at an offset of a file.
+func (r *Reader) unpack(ctx context.Context, file string, part *io.SectionReader, head string, offset int64) (tree.Tree, error) {
 	dir, err := os.MkdirTemp(r.Scratch, "extension.")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	unpacked := filepath.Join(dir, "tree")
-	var program []string
-	switch {
-	case strings.HasPrefix(head, squashfsMagic):
+	program := []string{"fsck.erofs", "-d3", "--extract=" + unpacked, "--xattrs", "--offset=" + strconv.FormatInt(offset, 10), file}
+	if strings.HasPrefix(head, squashfsMagic) {
 		program = []string{
 			"unsquashfs", "-quiet", "-no-progress", "-data-queue", "64", "-frag-queue", "64",
 			"-offset", strconv.FormatInt(offset, 10), "-dest", unpacked, file,
 		}
-	case head[erofsStart:] == erofsMagic:
-		if err := checkErofs(part); err != nil {
-			return nil, err
-		}
-		program = []string{"fsck.erofs", "-d3", "--extract=" + unpacked, "--xattrs", "--offset=" + strconv.FormatInt(offset, 10), file}
-	default:
-		return nil, fmt.Errorf("has neither the magic of squashfs nor that of erofs; wanted one of these, or a disk with one of them in a root partition")
+	} else if err := checkErofs(part); err != nil {
+		return nil, err
 	}
 	if err := r.bounded(ctx, dir, program, file); err != nil {
 		return nil, err
@@ -175,16 +181,20 @@ const (
 // bounded runs a program that unpacks a file below a directory, and stops it when that becomes too much.
 func (r *Reader) bounded(ctx context.Context, dir string, program []string, file string) error {
 	var said bytes.Buffer
+	most := r.most
+	if most == (limits{}) {
+		most = limits{archive.MaxEntries, archive.MaxBytes}
+	}
 	group, running := errgroup.WithContext(ctx)
 	done := make(chan struct{})
 	group.Go(func() error {
 		defer close(done)
-		limits := []string{
-			fmt.Sprintf("--fsize=%d", archive.MaxBytes), fmt.Sprintf("--as=%d", maxMemory), fmt.Sprintf("--cpu=%d", maxSeconds), "--core=0", "--",
+		prlimit := []string{
+			fmt.Sprintf("--fsize=%d", most.bytes), fmt.Sprintf("--as=%d", maxMemory), fmt.Sprintf("--cpu=%d", maxSeconds), "--core=0", "--",
 			"sh", "-c", `"$@" 2>&1`, "sh",
 		}
 		err := r.Tools.Run(running, toolroot.Cmd{
-			Program: "prlimit", Args: append(limits, program...), Read: []string{file}, Write: []string{dir}, Stdout: &limited{&said, 64 << 10},
+			Program: "prlimit", Args: append(prlimit, program...), Read: []string{file}, Write: []string{dir}, Stdout: &limited{&said, 64 << 10},
 		})
 		// fsck.erofs goes on after a wrong checksum, and after a file that it cannot give its owner.
 		if err == nil && !strings.Contains(said.String(), "<E>") && !strings.Contains(said.String(), "<W>") {
@@ -195,28 +205,28 @@ func (r *Reader) bounded(ctx context.Context, dir string, program []string, file
 		}
 		return r.explain(running, program[0], file, said.String(), dir, err)
 	})
-	group.Go(func() error { return watch(running, dir, done) })
+	group.Go(func() error { return most.watch(running, dir, done) })
 	return group.Wait()
 }
 
 // watch looks at what grows below a directory until it is done.
-func watch(ctx context.Context, dir string, done <-chan struct{}) error {
+func (l limits) watch(ctx context.Context, dir string, done <-chan struct{}) error {
 	for {
 		select {
 		case <-done:
-			return within(dir)
+			return l.within(dir)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(300 * time.Millisecond):
-			if err := within(dir); err != nil {
+			if err := l.within(dir); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// within refuses a directory with too much below it.
-func within(dir string) error {
+// within refuses a directory with too much below it. Holes count, since whoever reads the files has to get past them.
+func (l limits) within(dir string) error {
 	entries, used := 0, int64(0)
 	return filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -226,13 +236,13 @@ func within(dir string) error {
 			return err
 		}
 		if info, err := d.Info(); err == nil {
-			used += info.Sys().(*syscall.Stat_t).Blocks * 512 // stat(2)
+			used += info.Size()
 		}
-		if entries++; entries > archive.MaxEntries {
-			return fmt.Errorf("unpacks to more than %d entries", archive.MaxEntries)
+		if entries++; entries > l.entries {
+			return fmt.Errorf("unpacks to more than %d entries", l.entries)
 		}
-		if used > int64(archive.MaxBytes) {
-			return fmt.Errorf("unpacks to more than %v", archive.MaxBytes)
+		if used > int64(l.bytes) {
+			return fmt.Errorf("unpacks to more than %v", l.bytes)
 		}
 		return nil
 	})

@@ -3,12 +3,17 @@ package extension
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,11 +23,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/extension/extensiontest"
+	"github.com/flatcar/oem-sysext/release/gpt"
 )
 
 type bench struct {
@@ -70,9 +77,19 @@ func (b *bench) read(path string) (Image, error) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	image, err := b.reader.Read(b.t.Context(), d, nil)
+	return b.readTrusting(d)
+}
+
+// readTrusting reads a blob. Signatures must be by one of the certificates.
+func (b *bench) readTrusting(d digest.SHA256, trusted ...*x509.Certificate) (Image, error) {
+	b.t.Helper()
+	image, err := b.reader.Read(b.t.Context(), d, trusted)
 	if left, _ := os.ReadDir(b.reader.Scratch); len(left) > 0 {
 		b.t.Errorf("left in scratch are %v", left)
+	}
+	mounts, readErr := os.ReadFile("/proc/self/mountinfo")
+	if readErr != nil || strings.Contains(string(mounts), filepath.Dir(b.reader.Scratch)) {
+		b.t.Errorf("mounted is %s, %v", mounts, readErr)
 	}
 	return image, err
 }
@@ -85,7 +102,7 @@ var some = []extensiontest.Entry{
 	{Path: "usr/share/", Type: tar.TypeDir, Mode: 0o700}, {Path: "usr/share/empty"},
 }
 
-var filesystems = []string{extensiontest.SquashFS, extensiontest.EROFS}
+var filesystems = []string{extensiontest.SquashFS, extensiontest.EROFS, extensiontest.Compressed}
 
 func TestRead(t *testing.T) {
 	b := newBench(t)
@@ -101,7 +118,7 @@ func TestRead(t *testing.T) {
 	for _, filesystem := range filesystems {
 		path := b.image(filesystem, some...)
 		disk := filepath.Join(b.dir, "disk."+filesystem)
-		extensiontest.Disk(t, path, disk, false)
+		extensiontest.Disk(t, path, disk)
 		for _, path := range []string{path, disk} {
 			image, err := b.read(path)
 			if err != nil {
@@ -138,29 +155,54 @@ func TestRefusedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk := filepath.Join(b.dir, "overlap")
-	extensiontest.Disk(t, b.image(extensiontest.SquashFS, some...), disk, true)
-	overlap, err := os.ReadFile(disk)
-	if err != nil {
-		t.Fatal(err)
+	image := b.image(extensiontest.EROFS, some...)
+	erofs := contentOf(t, image)
+	last := uint64(extensiontest.FirstSector + (len(erofs)-1)/gpt.SectorSize)
+	disk := func(number int, first, last uint64) []byte {
+		path := filepath.Join(b.dir, "disk")
+		extensiontest.Disk(t, image, path)
+		if number > 0 {
+			extensiontest.Move(t, path, number, first, last)
+		}
+		return contentOf(t, path)
 	}
-	table := func(at int) []byte { // of the superblock's starts of tables (fs/squashfs/squashfs_fs.h)
-		changed := bytes.Clone(squash)
-		binary.LittleEndian.PutUint64(changed[at:], 1<<40)
+	whole := disk(0, 0, 0)
+	with := func(content []byte, at int, value any) []byte {
+		changed := bytes.Clone(content)
+		if _, err := binary.Encode(changed[at:], binary.LittleEndian, value); err != nil {
+			t.Fatal(err)
+		}
 		return changed
 	}
+	table := func(at int) []byte { return with(squash, at, uint64(1<<40)) } // of squashfs' superblock's starts of tables
+	super := func(at int, value any) []byte { return with(erofs, erofsStart+at, value) }
 	for name, c := range map[string]struct {
 		content []byte
 		want    string
 	}{
 		"nothing":         {nil, "neither the magic of squashfs nor that of erofs"},
 		"text":            {[]byte(strings.Repeat("text", 1000)), "neither the magic"},
-		"cut":             {squash[:120], "unsquashfs cannot read it"},
+		"cut":             {with(squash[:120], 40, uint64(120)), "unsquashfs cannot read it"},
 		"inode table":     {table(64), "unsquashfs cannot read it"},
 		"directory table": {table(72), "unsquashfs cannot read it"},
 		"fragment table":  {table(80), "unsquashfs cannot read it"},
-		"overlap":         {overlap, "inside of entry 1"},
-		"cut disk":        {overlap[:len(overlap)-512*40], "partition table"},
+		"overlap":         {disk(2, extensiontest.FirstSector, last+8), "inside of entry 1"},
+		"out of bounds":   {disk(2, last+1, 1<<40), "entry 2 (bytes 32 and 40 of it): sectors"},
+		"in the table":    {disk(2, 2, 8), "entry 2 (bytes 32 and 40 of it): sectors 2 to 8"},
+		"backwards":       {disk(2, last+8, last+1), "entry 2 (bytes 32 and 40 of it)"},
+		"cut disk":        {whole[:len(whole)-512*40], "partition table"},
+		"small partition": {disk(1, extensiontest.FirstSector, last-1), fmt.Sprintf("says to have %d bytes, and there are %d", len(erofs), len(erofs)-gpt.SectorSize)},
+
+		"squashfs longer than its file": {with(squash, 40, uint64(len(squash)+1)), "it was cut, or its partition is too small"},
+		"squashfs of another version":   {with(squash, 28, uint16(3)), "is squashfs 3.0; wanted 4.0"},
+		"squashfs with lzma":            {with(squash, 20, uint16(2)), "squashfs compressor 2, which no kernel reads"},
+		"squashfs with large blocks":    {with(squash, 12, uint32(2<<20)), "has blocks of 2.0 MiB"},
+		"erofs longer than its file":    {super(36, uint32(len(erofs)/4096+1)), "it was cut, or its partition is too small"},
+		"erofs with large blocks":       {super(12, uint8(16)), "has erofs blocks of 2^16 bytes"},
+		"erofs with new features":       {super(80, uint32(1<<8)), "has erofs features (0x100) that Linux 6.6 does not read"},
+		"erofs on several devices":      {super(86, uint16(1)), "has files on 1 other devices"},
+		"erofs with a new compressor":   {super(80, []uint16{2, 0, 1 << 4}), "erofs compressors 0x10"},
+		"cut erofs":                     {erofs[:1100], "its superblock: unexpected EOF"},
 	} {
 		path := filepath.Join(b.dir, "bad")
 		if err := os.WriteFile(path, c.content, 0o600); err != nil {
@@ -228,20 +270,182 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// What unpacks to too much is stopped, and so is what is small on disk and long to read.
 func TestTooMuch(t *testing.T) {
-	dir := t.TempDir()
-	big := filepath.Join(dir, "big")
-	f, err := os.Create(big)
+	b := newBench(t)
+	b.reader.most = limits{entries: 40, bytes: size.MiB}
+	several := func(count, length int) []extensiontest.Entry {
+		entries := slices.Clone(some)
+		for i := range count {
+			entries = append(entries, extensiontest.Entry{Path: fmt.Sprintf("usr/share/%d", i), Content: strings.Repeat("\x00", length)})
+		}
+		return entries
+	}
+	for _, filesystem := range filesystems {
+		for want, entries := range map[string][]extensiontest.Entry{
+			"":                                several(20, 30_000),
+			"unpacks to more than 40 entries": several(40, 1),
+			"unpacks to more than 1.0 MiB":    several(20, 60_000),
+			"cannot read it|unpacks to more than 1.0 MiB": several(1, 2_000_000),
+		} {
+			_, err := b.read(b.image(filesystem, entries...))
+			if want == "" && err != nil || want != "" && (err == nil || !regexp.MustCompile(want).MatchString(err.Error())) {
+				t.Errorf("%s: error is %v; wanted %q", filesystem, err, want)
+			}
+		}
+	}
+}
+
+// What a kernel has to have to mount an image is known before one tries.
+func TestNeeds(t *testing.T) {
+	b := newBench(t)
+	tree := filepath.Join(b.dir, "tree")
+	if err := errors.Join(os.Mkdir(tree, 0o755), os.WriteFile(filepath.Join(tree, "file"), bytes.Repeat([]byte("content "), 5000), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	squashfs := func(args ...string) []string {
+		return append([]string{"mksquashfs", tree, "IMAGE", "-quiet", "-no-progress"}, args...)
+	}
+	erofs := func(args ...string) []string {
+		return append(append([]string{"mkfs.erofs", "--quiet"}, args...), "IMAGE", tree)
+	}
+	for _, c := range []struct {
+		program []string
+		want    string
+	}{
+		{squashfs(), "SQUASHFS SQUASHFS_ZLIB"},
+		{squashfs("-comp", "xz"), "SQUASHFS SQUASHFS_XZ"},
+		{squashfs("-comp", "xz", "-Xbcj", "x86,arm"), "SQUASHFS SQUASHFS_XZ XZ_DEC_X86 XZ_DEC_ARM"},
+		{squashfs("-comp", "lzo"), "SQUASHFS SQUASHFS_LZO"},
+		{squashfs("-comp", "lz4"), "SQUASHFS SQUASHFS_LZ4"},
+		{squashfs("-comp", "zstd"), "SQUASHFS SQUASHFS_ZSTD"},
+		{erofs(), "EROFS_FS"},
+		{erofs("-zlz4hc"), "EROFS_FS EROFS_FS_ZIP"},
+		{erofs("-zlz4hc", "-C65536", "-Eztailpacking,fragments,dedupe"), "EROFS_FS EROFS_FS_ZIP"},
+		{erofs("-zdeflate"), "EROFS_FS EROFS_FS_ZIP EROFS_FS_ZIP_DEFLATE"},
+		{erofs("-zlzma"), "EROFS_FS EROFS_FS_ZIP EROFS_FS_ZIP_LZMA"},
+		{erofs("-zzstd"), "EROFS_FS EROFS_FS_ZIP EROFS_FS_ZIP_ZSTD"},
+	} {
+		path := filepath.Join(b.dir, "image")
+		os.Remove(path)
+		args := slices.Clone(c.program[1:])
+		args[slices.Index(args, "IMAGE")] = path
+		if err := b.reader.Tools.Run(t.Context(), toolroot.Cmd{Program: c.program[0], Args: args, Write: []string{b.dir}}); err != nil {
+			t.Errorf("%v: %v", c.program, err)
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := io.NewSectionReader(f, 0, info.Size())
+		head, err := headOf(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needs, err := inspect(part, head)
+		if got := strings.Join(needs, " "); err != nil || got != c.want {
+			t.Errorf("%v needs %q, %v; wanted %q", c.program, got, err, c.want)
+		}
+		f.Close()
+	}
+}
+
+// The names in an image lead nowhere else.
+func TestNamesThatClimb(t *testing.T) {
+	b := newBench(t)
+	bad := extensiontest.Entry{Path: "usr/share/xxxxevil", Content: "evil"}
+	for _, filesystem := range []string{extensiontest.Plain, extensiontest.EROFS, extensiontest.Compressed} {
+		content := contentOf(t, b.image(filesystem, append(some[:len(some):len(some)], bad)...))
+		if n := bytes.Count(content, []byte("xxxxevil")); n != 1 {
+			t.Fatalf("%s: the name is there %d times", filesystem, n)
+		}
+		for _, name := range []string{"../xevil", "/xxxevil", "../../ev", "a/b/c/de"} {
+			changed := bytes.Replace(content, []byte("xxxxevil"), []byte(name), 1)
+			if filesystem != extensiontest.Plain {
+				changed[erofsStart+8] &^= 1 // no checksum
+			}
+			path := filepath.Join(b.dir, "bad")
+			if err := os.WriteFile(path, changed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if image, err := b.read(path); err == nil {
+				t.Errorf("%s: %q is read as %s", filesystem, name, image.Tree.Listing())
+			}
+		}
+	}
+}
+
+// A signed image of systemd-repart is read when its own certificate is trusted, and not by another's, or none.
+func TestSignedByOthers(t *testing.T) {
+	b := newBench(t)
+	judges := toolroottest.Judges(t)
+	tree := filepath.Join(b.dir, "tree/usr/bin")
+	if err := errors.Join(os.MkdirAll(tree, 0o755), os.WriteFile(filepath.Join(tree, "tool"), bytes.Repeat([]byte("content "), 50_000), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	certificates := map[string]*x509.Certificate{}
+	for _, who := range []string{"theirs", "another"} {
+		key, file := filepath.Join(b.dir, who+".key"), filepath.Join(b.dir, who+".crt")
+		err := judges.Run(t.Context(), toolroot.Cmd{Program: "openssl", Write: []string{b.dir}, Args: []string{
+			"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + who, "-keyout", key, "-out", file,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(contentOf(t, file))
+		if certificates[who], err = x509.ParseCertificate(block.Bytes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := filepath.Join(b.dir, "tool.raw")
+	err := judges.Run(t.Context(), toolroot.Cmd{Program: "systemd-repart", Write: []string{b.dir}, Env: []string{"TMPDIR=/tmp"}, Args: []string{
+		"--make-ddi=sysext", "--offline=yes", "--copy-source=" + filepath.Join(b.dir, "tree"),
+		"--private-key=" + filepath.Join(b.dir, "theirs.key"), "--certificate=" + filepath.Join(b.dir, "theirs.crt"), image,
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if _, err := io.WriteString(f, "x"); err != nil {
+	content := contentOf(t, image)
+	add := func(content []byte) digest.SHA256 {
+		d, _, err := b.reader.Blobs.Add(bytes.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	got, err := b.readTrusting(add(content), certificates["another"], certificates["theirs"])
+	if err != nil || got.RootHash.IsZero() || !strings.Contains(got.Tree.Listing(), "/usr/bin/tool") {
+		t.Errorf("got %v, %v", got, err)
+	}
+	changed := bytes.Clone(content)
+	at := bytes.Index(changed, []byte("content content"))
+	changed[at] ^= 1
+	for want, c := range map[string]struct {
+		content []byte
+		trusted []*x509.Certificate
+	}{
+		"signature partition: the signature":  {content, nil},
+		"signature partition: the signature ": {content, []*x509.Certificate{certificates["another"]}},
+		"data partition: ":                    {changed, []*x509.Certificate{certificates["theirs"]}},
+	} {
+		if _, err := b.readTrusting(add(c.content), c.trusted...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; wanted %q", err, want)
+		}
+	}
+}
+
+func contentOf(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := within(dir); err != nil {
-		t.Error(err)
-	}
+	return content
 }
 
 func FuzzReleaseFits(f *testing.F) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,8 +31,10 @@ type Entry struct {
 
 // The file systems.
 const (
-	SquashFS = "squashfs"
-	EROFS    = "erofs"
+	SquashFS   = "squashfs"
+	EROFS      = "erofs"
+	Compressed = "erofs-lz4hc"    // an erofs
+	Plain      = "squashfs-plain" // a squashfs whose names are in it as they are
 )
 
 // Release is what makes entries an extension of a name, for any release of the OS with the level 1.0.
@@ -78,26 +81,32 @@ func Image(t testing.TB, tools *toolroot.Root, filesystem, path string, entries 
 		Program: "sqfstar", Args: []string{"-quiet", "-no-progress", "-default-mode", "0755", "-root-mode", "0755", "-default-uid", "0", "-default-gid", "0", path},
 		Stdin: &archive, Write: []string{filepath.Dir(path)},
 	}
-	if filesystem == EROFS {
+	switch filesystem {
+	case Plain:
+		c.Args = slices.Insert(c.Args, 0, "-noI")
+	case EROFS:
 		c.Program, c.Args = "mkfs.erofs", []string{"--quiet", "--tar=f", path}
+	case Compressed:
+		c.Program, c.Args = "mkfs.erofs", []string{"--quiet", "--tar=f", "-zlz4hc", path}
 	}
 	if err := tools.Run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Disk puts an image into the root partition of a disk, as an unsigned DDI. With overlap, its table says that a second partition lies
-// within the first, with right checksums.
-func Disk(t testing.TB, image, path string, overlap bool) {
+// FirstSector is where the root partition of a disk begins that Disk made.
+const FirstSector = 2048
+
+// Disk puts an image into the root partition of a disk, as an unsigned DDI. A second partition is for hashes.
+func Disk(t testing.TB, image, path string) {
 	t.Helper()
 	content, err := os.ReadFile(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const first = 2048
-	last := first + uint64(len(content)+gpt.SectorSize-1)/gpt.SectorSize - 1
+	last := FirstSector + uint64(len(content)+gpt.SectorSize-1)/gpt.SectorSize - 1
 	partitions := []gpt.Partition{
-		{Number: 1, Name: "root", Type: gpt.MustGUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"), ID: gpt.GUID{1}, First: first, Last: last},
+		{Number: 1, Name: "root", Type: gpt.MustGUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"), ID: gpt.GUID{1}, First: FirstSector, Last: last},
 		{Number: 2, Name: "verity", Type: gpt.MustGUID("2c7357ed-ebd2-46d9-aec1-23d437ec2bf5"), ID: gpt.GUID{2}, First: last + 1, Last: last + 8},
 	}
 	sectors := last + 64
@@ -113,22 +122,29 @@ func Disk(t testing.TB, image, path string, overlap bool) {
 	if err := disk.Truncate(int64(sectors * gpt.SectorSize)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.WriteAt(content, first*gpt.SectorSize); err != nil {
+	if _, err := disk.WriteAt(content, FirstSector*gpt.SectorSize); err != nil {
 		t.Fatal(err)
 	}
 	if err := table.Write(disk); err != nil {
 		t.Fatal(err)
 	}
-	if overlap {
-		moveSecond(t, disk, sectors, first)
-	}
 }
 
-// moveSecond moves the beginning of the second partition in both copies of a table (UEFI specification, 5.3.2 and 5.3.3).
-func moveSecond(t testing.TB, disk *os.File, sectors, to uint64) {
-	for _, at := range []uint64{1, sectors - 1} {
+// Move says in both copies of a disk's table, with right checksums, that a partition lies elsewhere (UEFI specification, 5.3.2 and 5.3.3).
+func Move(t testing.TB, path string, number int, first, last uint64) {
+	t.Helper()
+	disk, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	info, err := disk.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{gpt.SectorSize, info.Size() - gpt.SectorSize} {
 		header := make([]byte, gpt.SectorSize)
-		if _, err := disk.ReadAt(header, int64(at*gpt.SectorSize)); err != nil {
+		if _, err := disk.ReadAt(header, at); err != nil {
 			t.Fatal(err)
 		}
 		le := binary.LittleEndian
@@ -137,14 +153,16 @@ func moveSecond(t testing.TB, disk *os.File, sectors, to uint64) {
 		if _, err := disk.ReadAt(entries, start); err != nil {
 			t.Fatal(err)
 		}
-		le.PutUint64(entries[128+32:], to)
+		entry := entries[128*(number-1):]
+		le.PutUint64(entry[32:], first)
+		le.PutUint64(entry[40:], last)
 		le.PutUint32(header[88:], crc32.ChecksumIEEE(entries))
 		le.PutUint32(header[16:], 0)
 		le.PutUint32(header[16:], crc32.ChecksumIEEE(header[:92]))
 		if _, err := disk.WriteAt(entries, start); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := disk.WriteAt(header, int64(at*gpt.SectorSize)); err != nil {
+		if _, err := disk.WriteAt(header, at); err != nil {
 			t.Fatal(err)
 		}
 	}
