@@ -60,8 +60,9 @@ var composeSteps = []composeStep{
 		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix\ntree\n", "etc/extensions/tree/": ""},
 		says:  "tree is not linked: /etc/extensions/tree is the user's choice",
 	}, {
+		// The configuration is the first machine's, so it is the release that decides.
 		name: "after a rollback", old: true, merged: []string{"dos2unix", "tree"}, lies: "dos2unix.raw",
-		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix\n"},
+		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix=1\nnope\n"},
 		says:  "linked tree: always in this release",
 	},
 }
@@ -104,8 +105,8 @@ func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
 	proof := &prove.Proof{Schema: prove.Schema, Version: w.Version, Arch: string(w.Arch), Base: w.base.ID}
 	shown := w.Progress.Items("machines", len(composeSteps))
 	defer shown.End()
-	for _, step := range composeSteps {
-		m, err := w.composeBoot(ctx, step, slots)
+	for i, step := range composeSteps {
+		m, err := w.composeBoot(ctx, step, slots, filepath.Join(w.Output, consolesDir, fmt.Sprintf("compose-%s-%d.log", w.base.ID, i+1)))
 		if err != nil {
 			return proof, err
 		}
@@ -231,7 +232,8 @@ func (w *workshop) layOut(t tree.Tree, root *os.Root) error {
 	return group.Wait()
 }
 
-func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]composedSlot) (prove.Machine, error) {
+// composeBoot boots the machine of a step. When something is wrong with it, its console is kept.
+func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
 	machine := prove.Machine{Platform: "qemu", Step: step.name}
 	dir, err := os.MkdirTemp(w.scratch.Dir, "boot.")
 	if err != nil {
@@ -266,10 +268,14 @@ func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]c
 	report, err := vm.Boot(ctx, m, vm.Question{Paths: []string{"/usr/bin/dos2unix", "/usr/bin/tree", "/usr/bin/figlet-figlet"}})
 	if err != nil {
 		machine.Error = err.Error()
+	} else {
+		machine.Seconds, machine.Outcomes = report.Seconds, step.judge(report, machine.Images)
+	}
+	if ctx.Err() != nil || !machine.Failed() {
 		return machine, ctx.Err()
 	}
-	machine.Seconds, machine.Outcomes = report.Seconds, step.judge(report, machine.Images)
-	return machine, nil
+	machine.Console, err = prove.KeepConsole(dir, console)
+	return machine, err
 }
 
 // judge compares a machine with what was asked for.

@@ -216,10 +216,14 @@ func (p *Prover) machine(r Release, dir, slot string) vm.Machine {
 
 // keepConsole moves a machine's console out of its directory, if it has come to have one.
 func (p *Prover) keepConsole(dir, name string) (string, error) {
-	if err := os.MkdirAll(p.Consoles, 0o755); err != nil {
+	return KeepConsole(dir, filepath.Join(p.Consoles, name+".log"))
+}
+
+// KeepConsole moves the console of a machine that had a directory, if it has come to have one, and returns where it is.
+func KeepConsole(dir, kept string) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
 		return "", err
 	}
-	kept := filepath.Join(p.Consoles, name+".log")
 	err := os.Rename(filepath.Join(dir, vm.ConsoleFile), kept)
 	if os.IsNotExist(err) {
 		return "", nil
