@@ -248,7 +248,11 @@ func compareUsr(t *testing.T, original, usr string) {
 			dir, name, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "Only in "+root), ": ")
 			more = append(more, strings.TrimPrefix(dir+"/"+name, "/"))
 		}
-		if diff := cmp.Diff([]string{activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, updateConfPath, updateKeyPath}, more); diff != "" {
+		want := []string{
+			activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/" + activate.MountUnit,
+			unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, updateConfPath, updateKeyPath,
+		}
+		if diff := cmp.Diff(want, more); diff != "" {
 			t.Errorf("the partition differs from the base's: %s", diff)
 		}
 		property := make([]byte, 16)

@@ -81,10 +81,10 @@ const (
 	initrdDir = "usr/lib/systemd/system"
 )
 
-// Images is where the embedded images are, whatever is merged over /usr; mountUnit is named after it.
+// Images is where the embedded images are, whatever is merged over /usr; MountUnit, which makes that so, is named after it.
 const (
 	Images    = "/run/oem/images"
-	mountUnit = "run-oem-images.mount"
+	MountUnit = "run-oem-images.mount"
 )
 
 //go:embed link.sh.tmpl
@@ -97,8 +97,8 @@ var showScript []byte
 const systemUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
-Wants=` + mountUnit + `
-After=local-fs.target oem.mount ` + mountUnit + `
+Wants=` + MountUnit + `
+After=local-fs.target oem.mount ` + MountUnit + `
 Before=systemd-sysext.service sysinit.target shutdown.target
 Conflicts=shutdown.target
 
@@ -114,8 +114,8 @@ const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
 ConditionPathExists=/sysroot/usr/` + Script + `
-Wants=` + mountUnit + `
-After=sysroot.mount sysroot-usr.mount sysroot-oem.mount ` + mountUnit + ` setup-root.service initrd-setup-root.service
+Wants=` + MountUnit + `
+After=sysroot.mount sysroot-usr.mount sysroot-oem.mount ` + MountUnit + ` setup-root.service initrd-setup-root.service
 Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
 Conflicts=shutdown.target
 
@@ -155,7 +155,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
 		{Path: Command, Mode: 0o755, Content: showScript},
 		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
-		{Path: unitDir + "/" + mountUnit, Mode: 0o644, Content: mount("")},
+		{Path: unitDir + "/" + MountUnit, Mode: 0o644, Content: mount("")},
 		{Path: wantedBy, Target: "../" + Unit},
 	}
 }
@@ -164,7 +164,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
-		{Path: initrdDir + "/" + mountUnit, Mode: 0o644, Content: mount("/sysroot")},
+		{Path: initrdDir + "/" + MountUnit, Mode: 0o644, Content: mount("/sysroot")},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
 		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}
