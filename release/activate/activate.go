@@ -81,7 +81,7 @@ const (
 	initrdDir = "usr/lib/systemd/system"
 )
 
-// Images is where the embedded images are, whatever is merged over /usr; MountUnit, which makes that so, is named after it.
+// Images is where the embedded images are, whatever the running system merges over /usr; MountUnit, which makes that so, is named after it.
 const (
 	Images    = "/run/oem/images"
 	MountUnit = "run-oem-images.mount"
@@ -114,8 +114,7 @@ const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
 ConditionPathExists=/sysroot/usr/` + Script + `
-Wants=` + MountUnit + `
-After=sysroot.mount sysroot-usr.mount sysroot-oem.mount ` + MountUnit + ` setup-root.service initrd-setup-root.service
+After=sysroot.mount sysroot-usr.mount sysroot-oem.mount setup-root.service initrd-setup-root.service
 Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
 Conflicts=shutdown.target
 
@@ -126,22 +125,21 @@ ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
 
-// mount returns the unit that binds the images' directory, from the release that is mounted at root. What an initramfs has mounted
-// moves to the running system with /run. It goes last when a machine stops: images are in use until then.
-func mount(root string) []byte {
-	return []byte(`[Unit]
+// mountText binds the images' directory. Where an initramfs has merged something already, only the merged one could be bound, and
+// what is linked stays what it is, so that the refresh of the running system finds nothing new.
+// It goes last when a machine stops: images are in use until then.
+const mountText = `[Unit]
 Description=OEM images of this release
 DefaultDependencies=no
-ConditionPathIsDirectory=` + root + `/usr/` + embed.Dir + `
-After=sysroot.mount sysroot-usr.mount
-Before=systemd-sysext.service systemd-sysext-sysroot.service
+ConditionPathIsDirectory=/usr/` + embed.Dir + `
+ConditionPathExists=!/usr/.systemd-sysext
+Before=systemd-sysext.service
 
 [Mount]
-What=` + root + `/usr/` + embed.Dir + `
+What=/usr/` + embed.Dir + `
 Where=` + Images + `
 Options=bind
-`)
-}
+`
 
 // sysrootDropIn makes systemd's own unit for the merge below /sysroot look at links in /run, too, before it decides to have nothing to do.
 const sysrootDropIn = `[Unit]
@@ -155,7 +153,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
 		{Path: Command, Mode: 0o755, Content: showScript},
 		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
-		{Path: unitDir + "/" + MountUnit, Mode: 0o644, Content: mount("")},
+		{Path: unitDir + "/" + MountUnit, Mode: 0o644, Content: []byte(mountText)},
 		{Path: wantedBy, Target: "../" + Unit},
 	}
 }
@@ -164,7 +162,6 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
-		{Path: initrdDir + "/" + MountUnit, Mode: 0o644, Content: mount("/sysroot")},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
 		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}

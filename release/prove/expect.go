@@ -67,15 +67,20 @@ var assertions = []struct {
 		return joined(sameSet("merged images", r.Merged, e.Images), sameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
 	}},
 	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
-		var files []string
+		var files, backing []string
 		for _, image := range e.Images {
 			file := embed.Dir + "/" + image + ".raw"
 			if lies, differs := e.Lying[image]; differs {
 				file = lies
 			}
-			files = append(files, activate.Images+strings.TrimPrefix(file, embed.Dir))
+			files = append(files, "/"+file)
 		}
-		return sameSet("files behind loop devices", without(r.Backing, []string{"/" + activate.SecondStage}), files)
+		// The kernel names them from the root of a mount that the merged /usr may hide.
+		paths := strings.NewReplacer(activate.Images+"/", "/"+embed.Dir+"/", "/usr/"+embed.Dir+"/", "/"+embed.Dir+"/")
+		for _, file := range r.Backing {
+			backing = append(backing, paths.Replace(file))
+		}
+		return sameSet("files behind loop devices", without(backing, []string{"/" + activate.SecondStage}), files)
 	}},
 	{"required paths are there", func(e Expectation, r vm.Report) error {
 		return sameSet("required paths that are missing", without(e.Requires, r.There), nil)

@@ -23,7 +23,7 @@ func sound() vm.Report {
 		State: "running", MultiUser: "active", Usr: "/dev/mapper/usr", Verity: "verified",
 		Merged:     []string{"oem-shared-1", "oem-azure"},
 		Extensions: []string{"extension-release.oem-azure", "extension-release.oem-shared-1"},
-		Backing:    []string{"/lib/flatcar/bootengine.img", "/run/oem/images/oem-shared-1.raw", "/run/oem/images/oem-azure.raw"},
+		Backing:    []string{"/lib/flatcar/bootengine.img", "/share/flatcar/oem-sysext/oem-shared-1.raw", "/run/oem/images/oem-azure.raw"},
 		Linked:     "linked oem-azure oem-shared-1: ID=azure in /oem/oem-release",
 		OSRelease:  map[string]string{"ID": "flatcar", "VERSION_ID": "1.0.0"},
 		Units:      map[string]string{"agent.service": "active"},
