@@ -69,6 +69,9 @@ func data(ctx context.Context, tools *toolroot.Root, image, label string, number
 		return Partition{}, err
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // it becomes the root directory, which more than the superuser has to get through
+		return Partition{}, err
+	}
 	for name, content := range files {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -1,12 +1,16 @@
 package vm
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 )
 
 func sound() Report {
@@ -45,6 +49,25 @@ func TestTableLine(t *testing.T) {
 	want := `3: start=2048, size=2097152, type=` + UsrType + `, name="USR-A", uuid=` + UsrAUUID + `, attrs="GUID:48,56"`
 	if got := p.tableLine(size.MiB); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Programs of other users have to get to files below the root directory.
+func TestRootIsForEverybody(t *testing.T) {
+	tools := toolroottest.Open(t)
+	image := filepath.Join(t.TempDir(), "root.img")
+	if _, err := Root(t.Context(), tools, image, map[string]string{"etc/hostname": "machine\n"}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := tools.Run(t.Context(), toolroot.Cmd{Program: "btrfs", Args: []string{"inspect-internal", "dump-tree", "-t", "5", image}, Read: []string{image}, Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rootDirectory = "key (256 INODE_ITEM 0)" // btrfs' BTRFS_FIRST_FREE_OBJECTID
+	_, item, _ := strings.Cut(out.String(), rootDirectory)
+	if mode := regexp.MustCompile(`mode (\d+)`).FindString(item); mode != "mode 40755" {
+		t.Errorf("the root directory has %s; wanted mode 40755", mode)
 	}
 }
 
