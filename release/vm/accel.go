@@ -30,10 +30,14 @@ const tcg = "tcg"
 // There is one processor: a second one makes a boot take a third more of the host's time, which other guests can use.
 func TCG() Accel {
 	return Accel{
-		Name:            tcg,
-		args:            []string{"-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off"},
-		processors:      1,
-		kernelArguments: []string{"init_on_alloc=0", "mitigations=off"},
+		Name:       tcg,
+		args:       []string{"-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off"},
+		processors: 1,
+		kernelArguments: []string{
+			"init_on_alloc=0", "mitigations=off",
+			// On a busy host what takes seconds takes minutes, and is no failure for that (systemd(1), kernel command line).
+			"systemd.default_device_timeout_sec=300", "systemd.default_timeout_start_sec=300",
+		},
 	}
 }
 
