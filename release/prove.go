@@ -93,17 +93,26 @@ func writeProof(dir, name string, p *prove.Proof) error {
 	if err != nil {
 		return err
 	}
-	page, err := os.ReadFile(filepath.Join(dir, reportFile))
+	page, err := reportWith(dir, proofs)
 	if err != nil {
 		return err
-	}
-	if page, err = report.WithProofs(page, proofs); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
 	}
 	if err := atomicfile.WriteBytes(filepath.Join(dir, reportFile), 0o644, page); err != nil {
 		return err
 	}
 	return addSum(dir, reportFile, digest.Of(page))
+}
+
+// reportWith returns the report of the release in a directory with these proofs.
+func reportWith(dir string, proofs []report.Proof) ([]byte, error) {
+	page, err := os.ReadFile(filepath.Join(dir, reportFile))
+	if err != nil {
+		return nil, err
+	}
+	if page, err = report.WithProofs(page, proofs); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
+	}
+	return page, nil
 }
 
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
@@ -161,6 +170,9 @@ func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Pr
 func openProving(ctx context.Context, o Options) (*workshop, prove.Installable, error) {
 	r, err := openInstallable(o.Dir())
 	if err != nil {
+		return nil, r, err
+	}
+	if _, err := reportWith(o.Dir(), nil); err != nil { // rather now than after an hour
 		return nil, r, err
 	}
 	w, err := openCached(ctx, o)
