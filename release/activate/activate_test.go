@@ -49,12 +49,12 @@ var tools *toolroot.Root
 
 // private is a root directory with the script's programs and nothing else of the host.
 type private struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	shell string // of those in the tool root
 }
 
-func newPrivate(t *testing.T, platforms []Platform, more ...Extension) *private {
+func newPrivate(t testing.TB, platforms []Platform, more ...Extension) *private {
 	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, "bwrap")
