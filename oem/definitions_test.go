@@ -51,7 +51,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		"recipes/d/recipe.yaml": recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
 		"recipes/e/recipe.yaml": recipeFile("e", "sources:\n  - go: {module: m, version: 1.0, sum: x}\nbuild: {go: [{package: cmd, to: /usr/bin/../x}]}\n"+
 			"special: {/etc/x: {mode: 9755}, /usr/x: {owner: root, capabilities: [net_raw]}}\n"),
-		"recipes/f/recipe.yaml":    recipeFile("f", "build: {script: {run: build.sh, timeout: 3h, max_output: 3 GiB}}\n"),
+		"recipes/f/recipe.yaml":    recipeFile("f", "build: {script: {run: build.sh, timeout: 3h, max_output: 3 GiB}}\nmodules: [net, a/b.ko]\n"),
 		"recipes/g/recipe.yaml":    recipeFile("g", "build: {script: {run: build/build.sh, suite: '../x', packages: [gcc, _]}}\n"),
 		"recipes/g/build/build.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o644},
 		"recipes/h/recipe.yaml": recipeFile("h", strings.ReplaceAll(`sources:
@@ -120,6 +120,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`recipes/f/recipe.yaml:7: "build.sh"; wanted a script in a directory beside recipe.yaml`,
 		`recipes/f/recipe.yaml:7: timeout "3h"; wanted a duration from 1s to 2h0m0s`,
 		`recipes/f/recipe.yaml:7: max_output "3 GiB"; wanted at most 2.0 GiB`,
+		`recipes/f/recipe.yaml:8: module "a/b.ko"; wanted letters, digits, - and _`,
 		`recipes/g/recipe.yaml:7: "build/build.sh" is not an executable file`,
 		`recipes/g/recipe.yaml:7: "../x" is not a suite`,
 		`recipes/g/recipe.yaml:7: "_" is not a package name`,

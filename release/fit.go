@@ -95,8 +95,8 @@ func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.S
 	if err != nil {
 		return fitted{}, err
 	}
-	boot, err := w.bootBudget()
-	return fitted{images: images, whole: whole, budgets: append(plan.Budgets, onOEM, boot)}, err
+	boot, err := w.bootBudgets(empty)
+	return fitted{images: images, whole: whole, budgets: slices.Concat(plan.Budgets, []fit.Budget{onOEM}, boot)}, err
 }
 
 func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (*fitting, error) {
@@ -200,7 +200,7 @@ func (f *fitting) options(l oem.Layer, place fit.Placement, demoted bool) []fit.
 
 // sharedBudgets are those that all embedded images count in.
 func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
-	before := btrfs.FlatcarFilesystem - empty.Free
+	before := btrfs.FlatcarFilesystem - empty.Free + w.earlySize
 	kernel, err := os.Stat(w.base.Kernel)
 	if err != nil {
 		return nil, err
@@ -214,27 +214,27 @@ func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
 	}, nil
 }
 
-// bootBudgetName is also where images for initramfs count.
-const bootBudgetName = "kernel and initramfs"
-
-// bootBudget is what kernel and initramfs take of what machines have for them.
-func (w *workshop) bootBudget() (fit.Budget, error) {
-	b := fit.Budget{Name: bootBudgetName, Limit: w.layout.Boot.Bytes}
+// bootBudgets are what kernel and initramfs take of what machines have for them, and what a machine that boots from the network has
+// in memory before anything runs: kernel, initramfs and /usr. That /usr is in a squashfs then, which takes about what it takes here.
+// Images for initramfs count in both.
+func (w *workshop) bootBudgets(empty partition) ([]fit.Budget, error) {
+	b := fit.Budget{Name: "kernel and initramfs", Limit: w.layout.Boot.Bytes}
 	for _, file := range []string{w.base.Kernel, w.base.Initrd} {
 		if file == "" {
 			continue // the kernel holds the initramfs
 		}
 		info, err := os.Stat(file)
 		if err != nil {
-			return b, err
+			return nil, err
 		}
 		b.Used += size.Bytes(info.Size())
 	}
-	b.Fixed = b.Used
-	if b.Left() < 0 {
-		return b, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, layoutsFile)
+	if b.Fixed = b.Used; b.Left() < 0 {
+		return nil, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, layoutsFile)
 	}
-	return b, nil
+	memory := fit.Budget{Name: "memory for a network boot", Limit: w.layout.NetworkBoot.Bytes, Used: b.Used + btrfs.FlatcarFilesystem - empty.Free}
+	memory.Fixed = memory.Used
+	return []fit.Budget{b, memory}, nil
 }
 
 // whole returns an image of each platform that has all of it: the plan's own where that is for the OEM partition, and

@@ -5,17 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fit"
 	"github.com/flatcar/oem-sysext/oem/pack"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/oem/size"
@@ -23,6 +24,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/store"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/activate"
+	"github.com/flatcar/oem-sysext/release/cpio"
+	"github.com/flatcar/oem-sysext/release/ddi"
+	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/initramfs"
 	"github.com/flatcar/oem-sysext/release/initrd"
 	"github.com/flatcar/oem-sysext/release/manifest"
@@ -40,33 +44,32 @@ const (
 // initrdScope says where an image may be merged: in an initramfs, and in the system that it is handed over to.
 const initrdScope = "initrd system"
 
-// addInitrds adds the images for initramfs of the platforms that ask for one. The largest one counts in what machines
-// have for kernel and initramfs, as each of them loads one.
-func (w *workshop) addInitrds(ctx context.Context, m *manifest.Manifest) error {
-	made, err := w.initrds(ctx)
-	if err != nil || len(made) == 0 {
-		return err
-	}
-	m.Initrds = made
-	var largest manifest.File
-	for _, i := range made {
-		for _, f := range i.Files {
-			m.Add(f)
-			if strings.HasSuffix(f.Name, systemdForm) && f.Size > largest.Size {
+// countInitrds counts the largest image for an initramfs in what machines have for kernel and initramfs, and in what those have in
+// memory that boot from the network: each of them loads one. These are the last two budgets.
+func countInitrds(budgets []fit.Budget, made []manifest.Initrd) ([]fit.Budget, error) {
+	budgets = slices.Clone(budgets)
+	for n, suffix := range []string{systemdForm, pxeForm} {
+		var largest manifest.File
+		for _, i := range made {
+			if f := formOf(i, suffix); f.Size > largest.Size {
 				largest = f
 			}
 		}
-	}
-	for i := range m.Plan.Budgets {
-		if b := &m.Plan.Budgets[i]; b.Name == bootBudgetName {
-			b.Used += largest.Size
-			if b.Left() < 0 {
-				return fmt.Errorf("kernel and initramfs take %v with %s (%v), and the layout has room for %v; see %s",
-					b.Used, largest.Name, largest.Size, b.Limit, layoutsFile)
-			}
+		b := &budgets[len(budgets)-2+n]
+		if b.Used += largest.Size; b.Left() < 0 {
+			return nil, fmt.Errorf("%s: %v are taken with %s (%v), and the layout has room for %v; see %s", b.Name, b.Used, largest.Name, largest.Size, b.Limit, layoutsFile)
 		}
 	}
-	return nil
+	return budgets, nil
+}
+
+// formOf returns the file of a form; none has no name.
+func formOf(i manifest.Initrd, suffix string) manifest.File {
+	n := slices.IndexFunc(i.Files, func(f manifest.File) bool { return strings.HasSuffix(f.Name, suffix) })
+	if n < 0 {
+		return manifest.File{}
+	}
+	return i.Files[n]
 }
 
 // initrds makes the images for initramfs, in all forms that suit the base.
@@ -77,19 +80,25 @@ func (w *workshop) initrds(ctx context.Context) ([]manifest.Initrd, error) {
 			asking = append(asking, q)
 		}
 	}
-	if len(asking) == 0 {
-		return nil, nil
+	if len(asking) == 0 || w.madeInitrds != nil {
+		return w.madeInitrds, nil
 	}
+	host, err := w.initrdHost(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.madeInitrds, err = w.initrdsOf(ctx, asking, host)
+	return w.madeInitrds, err
+}
+
+// initrdsOf makes the images of platforms for an initramfs.
+func (w *workshop) initrdsOf(ctx context.Context, asking []*platform.Platform, host *initrd.Host) ([]manifest.Initrd, error) {
 	factory, err := w.factory(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer w.downloads.End()
 	staged, err := factory.Stage(ctx, asking)
-	if err != nil {
-		return nil, err
-	}
-	host, err := w.initrdHost()
 	if err != nil {
 		return nil, err
 	}
@@ -111,20 +120,28 @@ func (w *workshop) initrds(ctx context.Context) ([]manifest.Initrd, error) {
 	return made, key.Finish()
 }
 
-// initrdHost reads the base's initramfs. There is none to append to where the kernel holds it, nor where nothing of it
-// survives but what it finds in /usr.
-func (w *workshop) initrdHost() (*initrd.Host, error) {
-	_, twoStages := w.target.Usr.Find("/usr/" + activate.SecondStage)
-	if w.base.Initrd == "" || twoStages {
-		w.Log.Info("no archives to append to an initramfs: nothing that is appended gets to where this base merges images")
+// twoStages tells whether nothing of what a kernel unpacks survives but what it finds in /usr.
+func (w *workshop) twoStages() bool {
+	_, found := w.target.Usr.Find("/usr/" + activate.SecondStage)
+	return found
+}
+
+// initrdHost reads the base's initramfs that merges images: its second stage where it has one. It is nil where the kernel
+// holds it.
+func (w *workshop) initrdHost(ctx context.Context) (host *initrd.Host, err error) {
+	switch {
+	case w.twoStages():
+		host, err = w.secondStageHost(ctx)
+	case w.base.Initrd != "":
+		var f *os.File
+		if f, err = os.Open(w.base.Initrd); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		host, err = initrd.Look(f)
+	default:
 		return nil, nil
 	}
-	f, err := os.Open(w.base.Initrd)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	host, err := initrd.Look(f)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs of the base: %w", err)
 	}
@@ -133,6 +150,72 @@ func (w *workshop) initrdHost() (*initrd.Host, error) {
 			host.VersionID, w.base.VersionID)
 	}
 	return host, nil
+}
+
+func (w *workshop) secondStageHost(ctx context.Context) (*initrd.Host, error) {
+	dir, err := os.MkdirTemp(w.scratch.Dir, "stage.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	files := filepath.Join(dir, "files")
+	if err := activate.Extract(ctx, w.tools, filepath.Join(w.base.Usr, activate.SecondStage), files); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(files)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return initrd.LookIn(root.FS())
+}
+
+// findEarly makes what goes into the base's second stage, for the platforms that ask for it, and counts what it takes of /usr.
+func (w *workshop) findEarly(ctx context.Context, empty partition) error {
+	asks := func(p *platform.Platform) bool { return p.Initrd != nil && p.Initrd.SecondStage }
+	if !w.twoStages() || !slices.ContainsFunc(w.chosen, asks) {
+		return nil
+	}
+	made, err := w.initrds(ctx)
+	if err != nil {
+		return err
+	}
+	host, err := w.initrdHost(ctx)
+	if err != nil {
+		return err
+	}
+	files := map[string]embed.File{}
+	for _, p := range w.chosen {
+		if !asks(p) {
+			continue
+		}
+		enabling, err := w.enabling(p)
+		if err != nil {
+			return err
+		}
+		image := made[slices.IndexFunc(made, func(i manifest.Initrd) bool { return i.Platform == p.ID.Value })].Image
+		own, err := host.EnableFor(p.KernelID.Value, enabling, image.SHA256, w.baseFile)
+		if err != nil {
+			return fmt.Errorf("platform %s, for the second stage of the initramfs: %w", p.ID, err)
+		}
+		for _, f := range own {
+			files[f.Path] = f // what several need is the same
+		}
+	}
+	w.early = slices.SortedFunc(maps.Values(files), func(a, b embed.File) int { return strings.Compare(a.Path, b.Path) })
+	stage, err := w.secondStage(ctx, empty, w.early)
+	w.earlySize = stage.Grown
+	return err
+}
+
+func (w *workshop) enabling(p *platform.Platform) (initrd.Enabling, error) {
+	systemd, err := w.systemdVersion()
+	return initrd.Enabling{Image: p.Image(), Systemd: systemd, Modules: len(p.Initrd.AllModules()) > 0}, err
+}
+
+// baseFile reads a file of the base's /usr.
+func (w *workshop) baseFile(name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(w.base.Usr, name))
 }
 
 // stubKey returns what images are signed with that systemd-stub passes on: no initramfs merges others.
@@ -182,9 +265,8 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 	for _, r := range s.Recipes {
 		made.Recipes = append(made.Recipes, r.Recipe.Name.Value)
 	}
-	for _, module := range p.Initrd.Modules {
-		made.Modules = append(made.Modules, module.Value)
-	}
+	made.SecondStage = p.Initrd.SecondStage && w.twoStages()
+	made.Modules = p.Initrd.AllModules()
 	forms, err := w.forms(p, host)
 	if err != nil {
 		return made, err
@@ -204,17 +286,13 @@ func (w *workshop) initrdOf(ctx context.Context, factory *oem.Factory, s oem.Sta
 	return made, nil
 }
 
-// withModules adds the modules that a platform names for the initramfs, and the list by which they are loaded there.
+// withModules adds the modules that a platform and its recipes name for the initramfs, and the list by which they are loaded there.
 func (w *workshop) withModules(content tree.Tree, p *platform.Platform, host *initrd.Host) (tree.Tree, error) {
-	if len(p.Initrd.Modules) == 0 {
+	names := p.Initrd.AllModules()
+	if len(names) == 0 {
 		return content, nil
 	}
-	var list strings.Builder
-	var names []string
-	for _, module := range p.Initrd.Modules {
-		names = append(names, module.Value)
-		list.WriteString(module.Value + "\n")
-	}
+	list := strings.Join(names, "\n") + "\n"
 	usr, err := os.OpenRoot(w.base.Usr)
 	if err != nil {
 		return nil, err
@@ -224,11 +302,11 @@ func (w *workshop) withModules(content tree.Tree, p *platform.Platform, host *in
 	if err != nil {
 		return nil, err
 	}
-	d, err := w.keep(list.String())
+	d, err := w.keep(list)
 	if err != nil {
 		return nil, err
 	}
-	added := tree.Tree{{Path: "/lib/modules-load.d/" + p.Image() + ".conf", Type: tree.File, Mode: 0o644, Size: int64(list.Len()), SHA256: d}}
+	added := tree.Tree{{Path: "/lib/modules-load.d/" + p.Image() + ".conf", Type: tree.File, Mode: 0o644, Size: int64(len(list)), SHA256: d}}
 	for _, name := range paths {
 		e, err := w.fromBase(usr, name)
 		if err != nil {
@@ -288,15 +366,15 @@ func (w *workshop) forms(p *platform.Platform, host *initrd.Host) ([]form, error
 		}},
 		{stubForm, initramfs.None, nil, initrd.Stub},
 	}
-	if host == nil {
+	if host == nil || w.twoStages() {
+		w.Log.Info("no archive to append to an initramfs: nothing that is appended gets to where this base merges images", "platform", p.ID)
 		return forms, nil
 	}
-	text, _, _ := strings.Cut(w.base.Systemd, ".")
-	systemd, err := strconv.Atoi(text)
+	enabling, err := w.enabling(p)
 	if err != nil {
-		return nil, fmt.Errorf("systemd of the base is %q; wanted a version", w.base.Systemd)
+		return nil, err
 	}
-	files, err := host.Enable(p.Image(), systemd, len(p.Initrd.Modules) > 0, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(w.base.Usr, name)) })
+	files, err := host.Enable(enabling, w.baseFile)
 	if err != nil {
 		return nil, err
 	}
@@ -378,14 +456,41 @@ func PrintInitrds(out io.Writer, made []manifest.Initrd) error {
 }
 
 // ListInitrd writes for people what a kernel would unpack of a file. The first rule that the file breaks is the error.
-func ListInitrd(path string, out io.Writer) error {
-	f, err := os.Open(path)
+func ListInitrd(file string, out io.Writer) error {
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := initramfs.List(out, f); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	var unsigned []error
+	err = initramfs.List(out, f, func(m initramfs.Member, content io.Reader) error {
+		problem, err := stubProblem(m, content)
+		unsigned = append(unsigned, problem)
+		return err
+	})
+	if err = errors.Join(append(unsigned, err)...); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
+}
+
+// stubProblem says why systemd would not merge an image that lies where systemd-stub leaves images.
+func stubProblem(m initramfs.Member, content io.Reader) (problem, err error) {
+	if dir := path.Dir(path.Clean(m.Name)); dir != ".extra/sysext" && dir != ".extra/global_sysext" || m.Mode&cpio.ModeType != cpio.ModeFile {
+		return nil, nil
+	}
+	image, err := os.CreateTemp("", "image.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(image.Name())
+	defer image.Close()
+	n, err := io.Copy(image, content)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ddi.Read(image, n); err != nil {
+		return fmt.Errorf("%s has no signature that fits it, and systemd wants one of images that a boot loader brings: %w", m.Name, err), nil
+	}
+	return nil, nil
 }

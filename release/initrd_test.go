@@ -3,6 +3,7 @@ package release
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,10 +15,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/fit"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/pack/packtest"
+	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/initramfs"
+	"github.com/flatcar/oem-sysext/release/initrd"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
@@ -51,7 +57,7 @@ func TestInitrdForms(t *testing.T) {
 		stubForm:    {".extra/sysext/oem-qemu.sysext.raw", digest.Of(signed)},
 	} {
 		var joined bytes.Buffer
-		if err := joinPadded(&joined, []string{made.workshop.base.Initrd, file("oem-qemu" + suffix)}); err != nil {
+		if err := join(&joined, []part{{path: made.workshop.base.Initrd}, {path: file("oem-qemu" + suffix)}}); err != nil {
 			t.Fatal(err)
 		}
 		var got digest.SHA256
@@ -103,7 +109,7 @@ func TestInitrdImage(t *testing.T) {
 func TestModules(t *testing.T) {
 	theRelease(t)
 	w := made.workshop
-	host, err := w.initrdHost()
+	host, err := w.initrdHost(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,20 +149,154 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// TestInitramfsProof boots.
+// TestInitramfsProof boots a machine that finds its disk by a module of the platform's image alone.
 func TestInitramfsProof(t *testing.T) {
 	theRelease(t)
 	needs.Programs(t, vm.Programs()...)
-	p, err := made.workshop.proveInitramfs(t.Context())
+	w := made.workshop
+	empty, err := w.format(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	boots, err := w.diskBoots(t.Context(), made.manifest.Initrds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.proveInitramfs(t.Context(), empty, boots)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Check(); err != nil {
 		t.Errorf("%v: %+v", err, p)
 	}
-	none := *p
-	none.With = p.Without
-	if none.Check() == nil {
-		t.Error("the boot without the archive passes for one with it")
+	p.Boots[0].Said = earlyReport{}
+	if p.Check() == nil {
+		t.Error("a boot that merges nothing passes for one with the archive")
 	}
+}
+
+// TestCountInitrds counts the largest archive of each kind in its budget.
+func TestCountInitrds(t *testing.T) {
+	image := func(id string, systemd, pxe size.Bytes) manifest.Initrd {
+		return manifest.Initrd{Platform: id, Files: []manifest.File{{Name: "oem-" + id + systemdForm, Size: systemd}, {Name: "oem-" + id + pxeForm, Size: pxe}}}
+	}
+	budgets := []fit.Budget{{Name: "usr", Limit: 1}, {Name: "boot", Limit: 100, Used: 10, Fixed: 10}, {Name: "memory", Limit: 200, Used: 20, Fixed: 20}}
+	made := []manifest.Initrd{image("a", 3, 5), image("b", 4, 1), {Platform: "c"}}
+	got, err := countInitrds(budgets, made)
+	want := []fit.Budget{budgets[0], {Name: "boot", Limit: 100, Used: 14, Fixed: 10}, {Name: "memory", Limit: 200, Used: 25, Fixed: 20}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	_, err = countInitrds(budgets, append(made, image("d", 1, 181)))
+	if err == nil || !strings.Contains(err.Error(), "memory: 201 B are taken with oem-d.pxe.cpio.gz (181 B), and the layout has room for 200 B") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestEarlyBootCheck says what is wrong with a machine.
+func TestEarlyBootCheck(t *testing.T) {
+	want := earlyReport{Initramfs: []string{"oem-x"}, System: []string{"oem-x"}, Modules: []string{"a"}, Markers: []string{"/marker/1"}}
+	good := EarlyBoot{Want: want, Not: []string{"b"}, Said: earlyReport{Initramfs: want.Initramfs, System: want.System, Modules: []string{"c", "a"}, Markers: want.Markers}}
+	if errs := good.check(); len(errs) > 0 {
+		t.Error(errs)
+	}
+	for text, spoil := range map[string]func(*EarlyBoot){
+		"in the initramfs are merged []": func(b *EarlyBoot) { b.Said.Initramfs = nil },
+		"in the system are merged []":    func(b *EarlyBoot) { b.Said.System = nil },
+		"archives left []":               func(b *EarlyBoot) { b.Said.Markers = nil },
+		"a is not loaded":                func(b *EarlyBoot) { b.Said.Modules = nil },
+		"b is loaded":                    func(b *EarlyBoot) { b.Said.Modules = []string{"a", "b"} },
+		"it does not come up: gone":      func(b *EarlyBoot) { b.Err = errors.New("gone") },
+		"it comes up; wanted":            func(b *EarlyBoot) { b.Fail = true },
+		"against it is <nil>":            func(b *EarlyBoot) { b.Why = "broken" },
+		"against it is broken":           func(b *EarlyBoot) { b.Told = errors.New("broken") },
+	} {
+		b := good
+		spoil(&b)
+		if errs := b.check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), text) {
+			t.Errorf("%v; wanted %q", errs, text)
+		}
+	}
+}
+
+// TestBrokenArchives says why a kernel would not unpack an archive before there is a boot.
+func TestBrokenArchives(t *testing.T) {
+	broken, err := brokenArchives()
+	if err != nil || len(broken) == 0 {
+		t.Fatal(broken, err)
+	}
+	for _, b := range broken {
+		path := filepath.Join(t.TempDir(), "initrd")
+		if err := atomicfile.Write(path, 0o600, func(out io.Writer) error { return join(out, b.parts) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := ListInitrd(path, io.Discard); err == nil || !strings.Contains(err.Error(), b.Why) {
+			t.Errorf("%s: error is %v; wanted %q", b.Name, err, b.Why)
+		} else {
+			t.Log(err)
+		}
+	}
+}
+
+// TestUnsignedForStub says of an image where systemd-stub leaves it that it has no signature.
+func TestUnsignedForStub(t *testing.T) {
+	i := initrdOfQemu(t)
+	if err := ListInitrd(file("oem-qemu"+stubForm), io.Discard); err != nil {
+		t.Error(err)
+	}
+	bare, err := os.Open(made.workshop.blobs.Path(i.Image.SHA256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	path := filepath.Join(t.TempDir(), "cpio")
+	err = atomicfile.Write(path, 0o600, func(out io.Writer) error {
+		return initrd.Stub(out, initrd.Image{Name: "oem-qemu", Size: int64(i.Image.Size), Content: bare})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ListInitrd(path, io.Discard); err == nil || !strings.Contains(err.Error(), ".extra/sysext/oem-qemu.sysext.raw has no signature") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestReaders has what we write listed by the programs that people would list it with.
+func TestReaders(t *testing.T) {
+	theRelease(t)
+	root, err := made.workshop.scriptTools(t.Context(), "", []string{"cpio", "gzip", "initramfs-tools-core", "libarchive-tools", "zstd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for suffix, unpack := range map[string]string{systemdForm: "zstd -dc", pxeForm: "gzip -dc", stubForm: "cat"} {
+		archive := file("oem-qemu" + suffix)
+		want := listed(t, archive)
+		for _, script := range []string{unpack + ` <"$1" | cpio --list --quiet`, `bsdtar -tf "$1"`, `lsinitramfs "$1"`} {
+			var out bytes.Buffer
+			err := root.Run(t.Context(), toolroot.Cmd{Program: "sh", Args: []string{"-euc", script, "sh", archive}, Read: []string{archive}, Stdout: &out})
+			got := strings.Fields(strings.ReplaceAll(out.String(), "/\n", "\n")) // bsdtar ends directories in slashes
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(got))); err != nil || diff != "" {
+				t.Errorf("%s of %s: %v %s", script, suffix, err, diff)
+			}
+		}
+	}
+}
+
+// listed is what our own reader finds.
+func listed(t *testing.T, archive string) []string {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var names []string
+	_, broken, err := initramfs.Read(f, func(_ initramfs.Segment, m initramfs.Member, _ io.Reader) error {
+		names = append(names, m.Name)
+		return nil
+	})
+	if err != nil || broken != nil {
+		t.Fatal(err, broken)
+	}
+	return slices.Sorted(slices.Values(names))
 }

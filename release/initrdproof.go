@@ -1,7 +1,7 @@
 package release
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,26 +16,45 @@ import (
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/cpio"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
-// InitramfsProof is what two machines said: one with a platform's archive behind the base's initramfs, and one without.
-// Their /usr has no image, so what they merge comes from the archive.
-type InitramfsProof struct {
-	Archive       manifest.File
-	Image         string
-	Modules       []string // that the initramfs should load from the image
-	With, Without earlyReport
+// InitramfsProof is what machines said whose /usr has no image: what they merge comes from their initramfs.
+type InitramfsProof struct{ Boots []EarlyBoot }
+
+// EarlyBoot is one machine: what its initramfs has, what it is to say, and what it said.
+type EarlyBoot struct {
+	Name string
+	Want earlyReport // Modules and Markers are those that count
+	Not  []string    // modules that are not to be loaded in the initramfs
+	Fail bool        // wanted is that it does not come up
+	Why  string      // part of what speaks against its archives before it boots; nothing where they are sound
+	Said earlyReport
+	Told error // what speaks against its archives
+	Err  error // why it did not come up
+
+	platform string // whose machine it is; of the one that the initramfs is told, where it matters
+	parts    []part
+	early    []embed.File // what the second stage has beside the activation
+}
+
+// part is something behind the base's initramfs.
+type part struct {
+	content []byte
+	path    string // of the content, when that is a file
+	loose   bool   // whether it is not filled up to a multiple of four bytes, as boot loaders do
 }
 
 // earlyReport is what a machine merged.
 type earlyReport struct {
 	Initramfs []string `json:"initramfs"`
 	Modules   []string `json:"modules"` // that were loaded in the initramfs
+	Markers   []string `json:"markers"` // files that archives left there
 	System    []string `json:"system"`
 	State     string   `json:"state"`
 	Failed    []string `json:"failed"`
+	Log       []string `json:"log"` // what the units say that merge and hand over
 }
 
 // probe notes in the initramfs what is merged there.
@@ -49,18 +68,31 @@ Before=initrd.target
 Type=oneshot
 ExecStart=/bin/sh -c '[ ! -e /usr/.systemd-sysext/extensions ] || while read -r name; do echo "$name"; done </usr/.systemd-sysext/extensions >/run/initramfs-merged'
 ExecStart=/bin/sh -c 'while read -r name rest; do echo "$name"; done </proc/modules >/run/initramfs-modules'
+ExecStart=/bin/sh -c 'for file in /marker/* /oem/* /oem/sysext/*; do [ ! -f "$file" ] || echo "$file"; done >/run/initramfs-markers'
 `
+
+// probeFiles make an initramfs start the probe.
+func probeFiles() []embed.File {
+	const dir, unit = "etc/systemd/system/", "oem-probe.service"
+	return []embed.File{
+		{Path: dir + unit, Mode: 0o644, Content: []byte(probe)},
+		{Path: dir + "initrd.target.wants/" + unit, Target: "../" + unit},
+	}
+}
 
 const earlyScript = `set -eu
 state=$(systemctl is-system-running --wait || true)
 failed=$(systemctl --failed --plain --no-legend | cut -d ' ' -f 1)
 early=$(cat /run/initramfs-merged 2>/dev/null || true)
 merged=$(cat /usr/.systemd-sysext/extensions 2>/dev/null || true)
-jq --null-input --arg early "$early" --rawfile modules /run/initramfs-modules --arg merged "$merged" --arg state "$state" --arg failed "$failed" \
-	'def lines: split("\n") | map(select(. != "")); {initramfs: ($early | lines), modules: ($modules | lines), system: ($merged | lines), state: $state, failed: ($failed | lines)}'
+log=$(journalctl --boot --output=short-monotonic --no-hostname --unit='systemd-sysext*' --unit='oem-*' 2>/dev/null | tail -n 60)
+jq --null-input --arg log "$log" --arg early "$early" --rawfile modules /run/initramfs-modules --rawfile markers /run/initramfs-markers \
+	--arg merged "$merged" --arg state "$state" --arg failed "$failed" \
+	'def lines: split("\n") | map(select(. != "")); {initramfs: ($early | lines), modules: ($modules | lines), markers: ($markers | lines),
+		system: ($merged | lines), state: $state, failed: ($failed | lines), log: ($log | lines)}'
 `
 
-// ProveInitramfs boots the base with one of the platforms' archives behind its initramfs, and without it: the one with the
+// ProveInitramfs boots the base with one of the platforms' images in its initramfs, and without it: the one with the
 // most modules, and of these the smallest.
 func ProveInitramfs(ctx context.Context, o Options) (*InitramfsProof, error) {
 	w, err := open(ctx, o)
@@ -68,138 +100,199 @@ func ProveInitramfs(ctx context.Context, o Options) (*InitramfsProof, error) {
 		return nil, err
 	}
 	defer w.close()
-	return w.proveInitramfs(ctx)
-}
-
-func (w *workshop) proveInitramfs(ctx context.Context) (*InitramfsProof, error) {
+	empty, err := w.format(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.findEarly(ctx, empty); err != nil {
+		return nil, err
+	}
 	made, err := w.initrds(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &InitramfsProof{}
-	for _, i := range made {
-		for _, f := range i.Files {
-			if !strings.HasSuffix(f.Name, systemdForm) {
-				continue
-			}
-			more := cmp.Compare(len(i.Modules), len(p.Modules))
-			if p.Image == "" || more > 0 || more == 0 && f.Size < p.Archive.Size {
-				p.Archive, p.Image, p.Modules = f, strings.TrimSuffix(f.Name, systemdForm), i.Modules
-			}
-		}
+	if w.twoStages() {
+		return w.proveInitramfs(ctx, empty, w.secondStageBoots(made))
 	}
-	if p.Image == "" {
-		return nil, errors.New("no platform that was asked for has an archive for this base's initramfs; wanted initrd: in its file, and a reference base of one stage")
-	}
-	machine, err := w.bareMachine(ctx)
+	boots, err := w.oneStageBoots(ctx, made)
 	if err != nil {
 		return nil, err
 	}
-	archive := w.blobs.Path(p.Archive.SHA256)
-	if p.With, err = w.bootEarly(ctx, machine, archive); err == nil {
-		p.Without, err = w.bootEarly(ctx, machine)
-	}
-	return p, err
+	return w.proveInitramfs(ctx, empty, boots)
 }
 
-// bareMachine has the base without images.
-func (w *workshop) bareMachine(ctx context.Context) (vm.Machine, error) {
-	empty, err := w.format(ctx)
-	if err != nil {
-		return vm.Machine{}, err
+func (w *workshop) proveInitramfs(ctx context.Context, empty partition, boots []EarlyBoot) (*InitramfsProof, error) {
+	if len(boots) == 0 {
+		return nil, errors.New("no platform that was asked for has an image for this base's initramfs; wanted initrd: in its file, " +
+			"with second_stage: true where the initramfs lies in /usr")
 	}
-	usr, err := w.embed(ctx, empty, nil)
+	accel, err := vm.Probe(ctx, w.base.Kernel)
 	if err != nil {
-		return vm.Machine{}, err
+		return nil, err
+	}
+	for i := range boots {
+		if err := w.bootEarly(ctx, accel, empty, &boots[i]); err != nil {
+			return nil, fmt.Errorf("%s: %w", boots[i].Name, err)
+		}
+	}
+	return &InitramfsProof{Boots: boots}, nil
+}
+
+// bootEarly boots the base without images. What keeps the machine from coming up is part of what there is to see.
+func (w *workshop) bootEarly(ctx context.Context, accel vm.Accel, empty partition, b *EarlyBoot) error {
+	usr, err := w.embedWith(ctx, empty, nil, b.early)
+	if err != nil {
+		return err
 	}
 	m := vm.Machine{
-		Kernel: w.base.Kernel, Disk: filepath.Join(w.scratch.Dir, "bare.img"), Script: earlyScript,
-		Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), Dir: w.scratch.Dir, Timeout: bootTimeout,
+		Accel: accel, Kernel: w.base.Kernel, Initrd: filepath.Join(w.scratch.Dir, "initrd"), Disk: filepath.Join(w.scratch.Dir, "bare.img"),
+		Script: earlyScript, Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), Dir: w.scratch.Dir, Timeout: bootTimeout,
 	}
-	if m.Accel, err = vm.Probe(ctx, w.base.Kernel); err != nil {
-		return m, err
+	for _, p := range w.catalogue {
+		if p.ID.Value == b.platform {
+			m.Arguments = append(m.Arguments, "flatcar.oem.id="+p.KernelID.Value)
+		}
 	}
-	return m, vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256))})
-}
-
-// bootEarly boots with archives, and one that asks, behind the base's initramfs.
-func (w *workshop) bootEarly(ctx context.Context, m vm.Machine, archives ...string) (report earlyReport, err error) {
-	asking := filepath.Join(w.scratch.Dir, "probe.cpio")
-	if err := atomicfile.Write(asking, 0o600, writeProbe); err != nil {
-		return report, err
+	if err := vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256))}); err != nil {
+		return err
 	}
-	m.Initrd = filepath.Join(w.scratch.Dir, "initrd")
-	err = atomicfile.Write(m.Initrd, 0o600, func(out io.Writer) error {
-		return joinPadded(out, slices.Concat([]string{w.base.Initrd}, archives, []string{asking}))
+	asking, err := archiveOf(probeFiles()...)
+	if err != nil {
+		return err
+	}
+	// The probe comes first: a kernel unpacks nothing behind a part that it does not like.
+	parts := slices.Concat([]part{{path: w.base.Initrd}, {content: asking}}, b.parts)
+	if err := atomicfile.Write(m.Initrd, 0o600, func(out io.Writer) error { return join(out, parts) }); err != nil {
+		return err
+	}
+	b.Told = ListInitrd(m.Initrd, io.Discard)
+	var said json.RawMessage
+	err = w.timed("boot of "+b.Name, func() error {
+		var err error
+		said, err = vm.Run(ctx, m)
+		return err
 	})
 	if err != nil {
-		return report, err
+		b.Err = err
+		return ctx.Err()
 	}
-	said, err := vm.Run(ctx, m)
-	if err != nil {
-		return report, err
-	}
-	return report, json.Unmarshal(said, &report)
+	return json.Unmarshal(said, &b.Said)
 }
 
-func writeProbe(out io.Writer) error {
-	const dir, unit = "etc/systemd/system/", "oem-probe.service"
-	w := cpio.NewWriter(out, time.Unix(0, 0))
-	return errors.Join(
-		w.Parents(dir+unit), w.File(dir+unit, 0o644, int64(len(probe)), strings.NewReader(probe)),
-		w.Parents(dir+"initrd.target.wants/"+unit), w.Symlink(dir+"initrd.target.wants/"+unit, "../"+unit),
-		w.Close(),
-	)
+// archiveOf writes files as an archive.
+func archiveOf(files ...embed.File) ([]byte, error) {
+	var out bytes.Buffer
+	w := cpio.NewWriter(&out, time.Unix(0, 0))
+	for _, f := range files {
+		add := w.Parents(f.Path)
+		if f.Target != "" {
+			add = errors.Join(add, w.Symlink(f.Path, f.Target))
+		} else {
+			add = errors.Join(add, w.File(f.Path, uint32(f.Mode), int64(len(f.Content)), bytes.NewReader(f.Content)))
+		}
+		if add != nil {
+			return nil, add
+		}
+	}
+	err := w.Close()
+	return out.Bytes(), err
 }
 
-// joinPadded joins files as boot loaders do: each one begins at a multiple of four.
-func joinPadded(out io.Writer, files []string) error {
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
+// join joins parts as boot loaders do: each one begins at a multiple of four, but behind a loose one.
+func join(out io.Writer, parts []part) error {
+	for _, p := range parts {
+		n := int64(len(p.content))
+		var err error
+		if p.path == "" {
+			_, err = out.Write(p.content)
+		} else {
+			n, err = appendFile(out, p.path)
 		}
-		n, err := io.Copy(out, f)
-		f.Close()
-		if err != nil {
-			return err
+		if err == nil && !p.loose {
+			_, err = out.Write(make([]byte, -n&3))
 		}
-		if _, err := out.Write(make([]byte, -n&3)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Check returns what speaks against the archive.
+func appendFile(out io.Writer, path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return io.Copy(out, f)
+}
+
+// Check returns what speaks against the images.
 func (p *InitramfsProof) Check() error {
 	var errs []error
-	expect := func(what string, got []string, want ...string) {
-		if !slices.Equal(got, want) {
-			errs = append(errs, fmt.Errorf("%s are merged %v; wanted %v", what, got, want))
+	for _, b := range p.Boots {
+		wrong := b.check()
+		for _, err := range wrong {
+			errs = append(errs, fmt.Errorf("%s: %w", b.Name, err))
 		}
-	}
-	expect("with the archive, in the initramfs", p.With.Initramfs, p.Image)
-	expect("with the archive, in the system", p.With.System, p.Image)
-	expect("without the archive, in the initramfs", p.Without.Initramfs)
-	expect("without the archive, in the system", p.Without.System)
-	for _, module := range p.Modules {
-		if !slices.Contains(p.With.Modules, module) {
-			errs = append(errs, fmt.Errorf("with the archive, %s is not loaded in the initramfs; there are %v", module, p.With.Modules))
-		}
-		if slices.Contains(p.Without.Modules, module) {
-			errs = append(errs, fmt.Errorf("without the archive, %s is loaded in the initramfs all the same", module))
+		if len(wrong) > 0 && len(b.Said.Log) > 0 {
+			errs = append(errs, fmt.Errorf("%s: the machine is %s, failed units are %v; its journal:\n\t%s", b.Name, b.Said.State, b.Said.Failed, strings.Join(b.Said.Log, "\n\t")))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// PrintInitramfsProof writes a proof for people. What speaks against the archive is the error.
+func (b EarlyBoot) check() (errs []error) {
+	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
+		errs = append(errs, fmt.Errorf("what speaks against it is %s; wanted %q", told, b.Why))
+	}
+	switch {
+	case b.Fail && b.Err == nil:
+		return append(errs, errors.New("it comes up; wanted that it does not"))
+	case b.Fail:
+		return errs
+	case b.Err != nil:
+		return append(errs, fmt.Errorf("it does not come up: %w", b.Err))
+	}
+	if !slices.Equal(b.Said.Initramfs, b.Want.Initramfs) {
+		errs = append(errs, fmt.Errorf("in the initramfs are merged %v; wanted %v", b.Said.Initramfs, b.Want.Initramfs))
+	}
+	if !slices.Equal(b.Said.System, b.Want.System) {
+		errs = append(errs, fmt.Errorf("in the system are merged %v; wanted %v", b.Said.System, b.Want.System))
+	}
+	if !slices.Equal(b.Said.Markers, b.Want.Markers) {
+		errs = append(errs, fmt.Errorf("archives left %v in the initramfs; wanted %v", b.Said.Markers, b.Want.Markers))
+	}
+	for _, module := range b.Want.Modules {
+		if !slices.Contains(b.Said.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is not loaded in the initramfs; there are %v", module, b.Said.Modules))
+		}
+	}
+	for _, module := range b.Not {
+		if slices.Contains(b.Said.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is loaded in the initramfs all the same", module))
+		}
+	}
+	return errs
+}
+
+// PrintInitramfsProof writes a proof for people. What speaks against the images is the error.
 func PrintInitramfsProof(out io.Writer, p *InitramfsProof) error {
 	if err := p.Check(); err != nil {
-		return fmt.Errorf("%s: %w", p.Archive.Name, err)
+		return err
 	}
-	_, err := fmt.Fprintf(out, "%s (%v) behind the initramfs: %s is merged there and in the system, modules loaded from it are %v; without it there is nothing of that\n",
-		p.Archive.Name, p.Archive.Size, p.Image, p.Modules)
-	return err
+	for _, b := range p.Boots {
+		said := fmt.Sprintf("merged in the initramfs %v and in the system %v, modules loaded there %v, %d markers",
+			b.Said.Initramfs, b.Said.System, b.Want.Modules, len(b.Said.Markers))
+		if b.Told != nil {
+			said = fmt.Sprintf("%v; %s", b.Told, said)
+		}
+		if b.Fail {
+			said = fmt.Sprintf("does not come up: %v", b.Err)
+		}
+		if _, err := fmt.Fprintf(out, "%s: %s\n", b.Name, said); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -104,16 +104,21 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 
 // embed puts the images, and what makes a machine use them, into a partition and hashes it.
 func (w *workshop) embed(ctx context.Context, empty partition, images []image) (partition, error) {
+	return w.embedWith(ctx, empty, images, w.early)
+}
+
+// embedWith is embed with other files for the second stage of the initramfs.
+func (w *workshop) embedWith(ctx context.Context, empty partition, images []image, early []embed.File) (partition, error) {
 	content := embed.Content{Files: append(activate.System(w.activation(images), w.choices()), w.certificates("")...)}
 	update, err := w.updateFiles()
 	if err != nil {
 		return partition{}, err
 	}
-	secondStage, err := w.secondStage(ctx, empty)
+	secondStage, err := w.secondStage(ctx, empty, early)
 	if err != nil {
 		return partition{}, err
 	}
-	content.Files = slices.Concat(content.Files, update, secondStage)
+	content.Files = slices.Concat(content.Files, update, secondStage.files())
 	for _, image := range images {
 		if image.Placement.Embedded() {
 			content.Images = append(content.Images, embed.Image{Name: image.file(), SHA256: image.SHA256, Size: image.Size})
@@ -146,21 +151,32 @@ func (w *workshop) embed(ctx context.Context, empty partition, images []image) (
 	})
 }
 
-// secondStage returns the initramfs in the partition with the activation in it, where the partition has one.
-func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.File, error) {
-	type stage struct { // zero when there is none
-		SHA256 digest.SHA256
-		Size   int64
+// bootengine is an initramfs that lies in /usr; zero when there is none.
+type bootengine struct {
+	SHA256 digest.SHA256
+	Size   int64
+	Grown  size.Bytes // over the base's own
+}
+
+func (s bootengine) blobs() []store.Blob {
+	if s == (bootengine{}) {
+		return nil
 	}
-	names := func(s stage) []store.Blob {
-		if s == (stage{}) {
-			return nil
-		}
-		return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
+	return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
+}
+
+func (s bootengine) files() []embed.File {
+	if s == (bootengine{}) {
+		return nil
 	}
-	added := append(activate.Initrd(), w.certificates("usr/")...)
+	return []embed.File{{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256}}
+}
+
+// secondStage returns the initramfs in the partition with the activation in it, and what platforms have there.
+func (w *workshop) secondStage(ctx context.Context, empty partition, early []embed.File) (bootengine, error) {
+	added := slices.Concat(activate.Initrd(), w.certificates("usr/"), early)
 	inputs := []any{empty.SHA256, added, w.Epoch.Unix(), w.tools.Versions(activate.Tools...)}
-	made, err := store.Memo(ctx, w.results, "second-stage", inputs, names, func() (s stage, err error) {
+	return store.Memo(ctx, w.results, "second-stage", inputs, bootengine.blobs, func() (s bootengine, err error) {
 		dir, err := os.MkdirTemp(w.scratch.Dir, "stage.")
 		if err != nil {
 			return s, err
@@ -171,16 +187,17 @@ func (w *workshop) secondStage(ctx context.Context, empty partition) ([]embed.Fi
 		if err != nil || !found {
 			return s, err
 		}
-		if err := activate.Add(ctx, w.tools, from, to, dir, added, w.Epoch); err != nil {
+		if err := activate.Add(ctx, w.tools, from, to, dir, added, w.blobs.Path, w.Epoch); err != nil {
 			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
 		}
+		before, err := os.Stat(from)
+		if err != nil {
+			return s, err
+		}
 		s.SHA256, s.Size, err = w.blobs.AddFile(to)
+		s.Grown = size.Bytes(s.Size - before.Size())
 		return s, err
 	})
-	if err != nil || made == (stage{}) {
-		return nil, err
-	}
-	return []embed.File{{Path: activate.SecondStage, Mode: 0o644, Blob: made.SHA256}}, nil
 }
 
 // copyOut copies a file of a partition, if it has it.

@@ -28,7 +28,8 @@ type layout struct {
 	Filesystem   recipe.Limit `yaml:"filesystem,required"`
 	Payload      recipe.Limit `yaml:"payload,required"`
 	OEMPartition recipe.Limit `yaml:"oem_partition,required"`
-	Boot         recipe.Limit `yaml:"boot,required"` // kernel and initramfs
+	Boot         recipe.Limit `yaml:"boot,required"`         // kernel and initramfs
+	NetworkBoot  recipe.Limit `yaml:"network_boot,required"` // memory of a machine that has no disk
 }
 
 // layoutFor returns the layout that a profile names, or the one of the base.

@@ -44,7 +44,7 @@ func TestProfilesOfTheTree(t *testing.T) {
 }
 
 func TestMistakesInLayouts(t *testing.T) {
-	const some = "layouts:\n  small: {filesystem: 1 MiB, payload: 2 MiB, oem_partition: 3 MiB, boot: 4 MiB}\nbases: {trixie: small}\n"
+	const some = "layouts:\n  small: {filesystem: 1 MiB, payload: 2 MiB, oem_partition: 3 MiB, boot: 4 MiB, network_boot: 5 MiB}\nbases: {trixie: small}\n"
 	for want, c := range map[string]struct{ content, layout string }{
 		`no layout "large" for base trixie`:    {strings.Replace(some, "trixie: small", "trixie: large", 1), ""},
 		`no layout "tiny" for mine.yaml:3`:     {some, "tiny"},

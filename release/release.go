@@ -59,8 +59,11 @@ func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
 	if err := w.addUpdates(ctx, m, staged, plan); err != nil {
 		return nil, err
 	}
-	if err := w.addInitrds(ctx, m); err != nil {
-		return nil, err
+	m.Initrds = w.madeInitrds
+	for _, i := range m.Initrds {
+		for _, f := range i.Files {
+			m.Add(f)
+		}
 	}
 	return m, w.write(ctx, m)
 }
@@ -101,8 +104,18 @@ func (w *workshop) plan(ctx context.Context) (staged []oem.Staged, empty partiti
 		return nil, empty, fitted{}, err
 	}
 	w.flattened = empty.Free - flat.Free
-	plan, err = w.fit(ctx, factory, staged, flat)
+	if err := w.findEarly(ctx, flat); err != nil {
+		return nil, empty, fitted{}, err
+	}
+	if plan, err = w.fit(ctx, factory, staged, flat); err != nil {
+		return nil, empty, fitted{}, err
+	}
 	plan.flat = flat
+	made, err := w.initrds(ctx)
+	if err != nil {
+		return nil, empty, fitted{}, err
+	}
+	plan.budgets, err = countInitrds(plan.budgets, made)
 	return staged, empty, plan, err
 }
 

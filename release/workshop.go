@@ -26,6 +26,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/manifest"
 	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/publish"
@@ -43,21 +44,25 @@ type workshop struct {
 	// extensions beside the OEM tools, and what those take of /usr that are flattened.
 	extensions []*composed
 	flattened  size.Bytes
-	downloads  *progress.Downloads
-	store      *fetch.Store
-	archive    *debian.Archive
-	named      named           // what BASE means
-	suite      *debian.Release // that a reference base is made from
-	bootKey    *sign.Signer    // for Secure Boot; nil when kernels are not signed
-	tools      *toolroot.Root
-	base       base.Base
-	target     *target.Base
-	blobs      *store.Blobs
-	results    *store.Results
-	scratch    *store.Scratch
-	updateKey  *sign.Signer
-	trustedKey *rsa.PublicKey // that machines verify updates with, where the profile says so
-	imageKey   *sign.Signer   // for images; nil when they are bare
+	// early is what the second stage of the base's initramfs gets beside the activation, and earlySize what it takes of /usr.
+	early       []embed.File
+	earlySize   size.Bytes
+	madeInitrds []manifest.Initrd
+	downloads   *progress.Downloads
+	store       *fetch.Store
+	archive     *debian.Archive
+	named       named           // what BASE means
+	suite       *debian.Release // that a reference base is made from
+	bootKey     *sign.Signer    // for Secure Boot; nil when kernels are not signed
+	tools       *toolroot.Root
+	base        base.Base
+	target      *target.Base
+	blobs       *store.Blobs
+	results     *store.Results
+	scratch     *store.Scratch
+	updateKey   *sign.Signer
+	trustedKey  *rsa.PublicKey // that machines verify updates with, where the profile says so
+	imageKey    *sign.Signer   // for images; nil when they are bare
 	// measureKey stands for imageKey while images are measured.
 	measureKey *sign.Signer
 }

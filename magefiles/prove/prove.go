@@ -89,9 +89,11 @@ func tell(ctx context.Context, story func(context.Context, release.Options, stri
 	return release.PrintProof(os.Stdout, proof)
 }
 
-// Initramfs boots the base with a platform's image behind its initramfs, and asserts that it is merged early and handed over.
+// Initramfs boots the base with a platform's image in its initramfs, and asserts that it is merged early and handed over.
 //
-// BASE is the OS release, VERSION that of a reference base. A second boot, without the image, shows that the assertion can fail.
+// BASE is the OS release, VERSION that of a reference base. Further boots, without the image, show that the assertion can fail.
+// Where archives are appended there are more: a machine finds its disk only by a module of the image, archives are unpacked in all
+// orders of all compressions, and broken or unsigned ones are not, as their listing says.
 func Initramfs(ctx context.Context) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {

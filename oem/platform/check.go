@@ -25,8 +25,6 @@ func (c *checker) add(line strictyaml.Line, format string, args ...any) {
 // Ids become file names and part of the kernel command line.
 var validID = regexp.MustCompile(`^[a-z0-9]+$`)
 
-var validModule = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
 // CheckID refuses what cannot be a platform's id.
 func CheckID(id string) error {
 	if !validID.MatchString(id) {
@@ -52,11 +50,7 @@ func (c *checker) check(recipes recipe.Set) {
 		if p.Initrd.Recipes = p.Recipes; len(p.Initrd.RecipeNames) > 0 {
 			p.Initrd.Recipes = c.recipes(id, p.Initrd.RecipeNames, recipes)
 		}
-		for _, module := range p.Initrd.Modules {
-			if !validModule.MatchString(module.Value) {
-				c.add(module.Line, "module %q; wanted letters, digits, - and _", module)
-			}
-		}
+		recipe.CheckModules(p.Initrd.Modules, c.add)
 	}
 	c.detection()
 	c.texts()

@@ -39,6 +39,9 @@ type Initrd struct {
 	RecipeNames []strictyaml.Text `yaml:"recipes"` // what is in the image; all of the platform's when there are none
 	Modules     []strictyaml.Text `yaml:"modules"` // of the base's kernel, which the initramfs loads from the image
 
+	// SecondStage places the image into the initramfs that lies in /usr of a base, where the base has one.
+	SecondStage bool `yaml:"second_stage"`
+
 	// Recipes are the named recipes and what they need, in the order they are laid out.
 	Recipes []*recipe.Recipe `yaml:"-"`
 }
@@ -51,6 +54,21 @@ func (p *Platform) ForInitrd() *Platform {
 	q := *p
 	q.Recipes, q.ActiveUnits = p.Initrd.Recipes, nil
 	return &q
+}
+
+// AllModules returns the modules that the recipes name, and then the platform's own, each once.
+func (i *Initrd) AllModules() []string {
+	var names []string
+	for _, r := range i.Recipes {
+		names = append(names, values(r.Modules)...)
+	}
+	var all []string
+	for _, name := range append(names, values(i.Modules)...) {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // KernelArguments are words for the kernel command line, besides flatcar.oem.id=.

@@ -51,6 +51,20 @@ missing: {agent: not to be had}
 	}
 }
 
+// TestModules says that a platform's image for an initramfs has the modules of its recipes, and then its own.
+func TestModules(t *testing.T) {
+	text := func(names ...string) (all []strictyaml.Text) {
+		for _, name := range names {
+			all = append(all, strictyaml.Text{Value: name})
+		}
+		return all
+	}
+	i := Initrd{Modules: text("own", "b"), Recipes: []*recipe.Recipe{{Modules: text("b", "a")}, {}, {Modules: text("a", "c")}}}
+	if diff := cmp.Diff([]string{"b", "a", "c", "own"}, i.AllModules()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestForInitrd says what a platform is in an initramfs: all of it, or recipes of its own, and no unit must be there.
 func TestForInitrd(t *testing.T) {
 	recipes := recipe.Set{}

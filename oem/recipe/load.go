@@ -61,6 +61,18 @@ func (c *checker) check() {
 	c.script()
 	c.units()
 	c.special()
+	CheckModules(r.Modules, c.add)
+}
+
+var validModule = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// CheckModules says of names of kernel modules, which are a recipe's or a platform's, what cannot be one.
+func CheckModules(modules []strictyaml.Text, add func(line strictyaml.Line, format string, args ...any)) {
+	for _, module := range modules {
+		if !validModule.MatchString(module.Value) {
+			add(module.Line, "module %q; wanted letters, digits, - and _", module)
+		}
+	}
 }
 
 func (c *checker) source(s Source) {

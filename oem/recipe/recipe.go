@@ -29,6 +29,7 @@ type Recipe struct {
 	Replaces []Path             `yaml:"replaces"` // files of the base that may differ: the image's are taken
 	Keeps    []Glob             `yaml:"keeps"`    // files of the base that may differ: the base's are taken
 	Unless   []Path             `yaml:"unless"`   // a base that has all of these has the tool: the recipe then brings nothing
+	Modules  []strictyaml.Text  `yaml:"modules"`  // of the base's kernel, which an initramfs loads from images with this recipe
 	Special  map[string]Special `yaml:"special"`  // setuid bits, owners and capabilities, by path
 	MaxSize  Limit              `yaml:"max_size,required"`
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/embed"
 )
@@ -24,8 +25,9 @@ const SecondStage = "lib/flatcar/bootengine.img"
 var Tools = []string{"squashfs-tools"}
 
 // Add writes at the path to the squashfs image from with files in it, which replace what it has at their paths.
-// Everything else of it stays as it is, and so do its compressor and block size. The directory dir is for scratch.
-func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files []embed.File, epoch time.Time) error {
+// Everything else of it stays as it is, and so do its compressor and block size. Contents that are blobs are linked from where
+// blob says they are. The directory dir is for scratch, in the blobs' file system.
+func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files []embed.File, blob func(digest.SHA256) string, epoch time.Time) error {
 	// An image's description lists what is in it; the contents come behind that list (unsquashfs(1), -pf).
 	dump, changed := filepath.Join(dir, "dump"), filepath.Join(dir, "changed")
 	defer os.Remove(dump)
@@ -39,7 +41,7 @@ func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files 
 		return err
 	}
 	defer os.RemoveAll(contents)
-	if err := addToDump(dump, changed, contents, files, epoch); err != nil {
+	if err := addToDump(dump, changed, contents, files, blob, epoch); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	packing, err := packingOf(ctx, tools, from)
@@ -53,11 +55,20 @@ func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files 
 	})
 }
 
+// Extract unpacks the squashfs image from to the directory to, which is not there yet, to be looked at: devices and owners,
+// which cannot be made here, are left out without an error.
+func Extract(ctx context.Context, tools *toolroot.Root, from, to string) error {
+	return tools.Run(ctx, toolroot.Cmd{
+		Program: "unsquashfs", Args: []string{"-quiet", "-no-progress", "-no-xattrs", "-no-exit-code", "-dest", to, from},
+		Read: []string{from}, Write: []string{filepath.Dir(to)},
+	})
+}
+
 // dataMark ends the list in a description.
 const dataMark = "# START OF DATA - DO NOT MODIFY\n"
 
 // addToDump copies a description with files added to its list. Their contents go to a directory.
-func addToDump(from, to, contents string, files []embed.File, epoch time.Time) (err error) {
+func addToDump(from, to, contents string, files []embed.File, blob func(digest.SHA256) string, epoch time.Time) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -95,7 +106,12 @@ func addToDump(from, to, contents string, files []embed.File, epoch time.Time) (
 			continue
 		}
 		content := filepath.Join(contents, fmt.Sprint(i))
-		if err := os.WriteFile(content, file.Content, 0o600); err != nil {
+		if file.Blob != (digest.SHA256{}) {
+			err = os.Link(blob(file.Blob), content)
+		} else {
+			err = os.WriteFile(content, file.Content, 0o600)
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(writer, "%s F %d %o 0 0 cat %s\n", file.Path, epoch.Unix(), file.Mode, content)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
@@ -70,7 +71,7 @@ func TestAdd(t *testing.T) {
 			dir := t.TempDir()
 			from, to, again := filepath.Join(dir, "from.img"), filepath.Join(dir, "to.img"), filepath.Join(dir, "again.img")
 			squashfsOf(t, from, someInitrd, packing...)
-			if err := Add(t.Context(), tools, from, to, dir, Initrd(), epoch); err != nil {
+			if err := Add(t.Context(), tools, from, to, dir, Initrd(), nil, epoch); err != nil {
 				t.Fatal(err)
 			}
 			before, aboutBefore := listing(t, from)
@@ -95,7 +96,7 @@ func TestAdd(t *testing.T) {
 					t.Errorf("%q became %q", a, b)
 				}
 			}
-			if err := Add(t.Context(), tools, to, again, dir, Initrd(), epoch); err != nil {
+			if err := Add(t.Context(), tools, to, again, dir, Initrd(), nil, epoch); err != nil {
 				t.Fatal(err)
 			}
 			once, twice := read(t, to), read(t, again)
@@ -115,17 +116,39 @@ func TestAddReplaces(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from.img"), filepath.Join(dir, "to.img")
 	squashfsOf(t, from, "/ D 1 755 0 0\na F 1 600 0 0 echo old\nb F 1 644 0 0 echo other\n")
-	files := []embed.File{{Path: "a", Mode: 0o644, Content: []byte("new\n")}}
-	if err := Add(t.Context(), tools, from, to, dir, files, epoch); err != nil {
+	blob := filepath.Join(dir, "blob")
+	if err := os.WriteFile(blob, []byte("of a blob\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := []embed.File{{Path: "a", Mode: 0o644, Content: []byte("new\n")}, {Path: "new/c", Mode: 0o644, Blob: digest.Of([]byte("of a blob\n"))}}
+	if err := Add(t.Context(), tools, from, to, dir, files, func(digest.SHA256) string { return blob }, epoch); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	err := tools.Run(t.Context(), toolroot.Cmd{Program: "unsquashfs", Args: []string{"-cat", to, "a", "b"}, Read: []string{to}, Stdout: &out})
+	err := tools.Run(t.Context(), toolroot.Cmd{Program: "unsquashfs", Args: []string{"-cat", to, "a", "b", "new/c"}, Read: []string{to}, Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff("new\nother\n", out.String()); diff != "" {
+	if diff := cmp.Diff("new\nother\nof a blob\n", out.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestExtract unpacks what was made, links as links.
+func TestExtract(t *testing.T) {
+	needs.Root(t)
+	tools = toolroottest.Open(t)
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from.img"), filepath.Join(dir, "to")
+	squashfsOf(t, from, someInitrd+"usr/lib/initrd-release F 1 644 0 0 echo VERSION_ID=1\n")
+	if err := Extract(t.Context(), tools, from, to); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, filepath.Join(to, "usr/lib/initrd-release")); string(text) != "VERSION_ID=1\n" {
+		t.Errorf("%q", text)
+	}
+	if target, err := os.Readlink(filepath.Join(to, "init")); err != nil || target != "usr/lib/systemd/systemd" {
+		t.Errorf("%s, %v", target, err)
 	}
 }
 
@@ -137,7 +160,7 @@ func TestAddRefusesGarbage(t *testing.T) {
 	if err := os.WriteFile(from, bytes.Repeat([]byte("hsqs"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(t.Context(), tools, from, filepath.Join(dir, "to.img"), dir, Initrd(), epoch); err == nil {
+	if err := Add(t.Context(), tools, from, filepath.Join(dir, "to.img"), dir, Initrd(), nil, epoch); err == nil {
 		t.Error("it is accepted")
 	}
 }

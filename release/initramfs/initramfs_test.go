@@ -228,9 +228,13 @@ func TestOthersReadIt(t *testing.T) {
 
 func TestList(t *testing.T) {
 	var out strings.Builder
-	err := List(&out, bytes.NewReader(append(align(packed(t, Zstd, archive(t, "a"))), []byte("junk")...)))
+	seen := 0
+	err := List(&out, bytes.NewReader(append(align(packed(t, Zstd, archive(t, "a"))), []byte("junk")...)), func(Member, io.Reader) error { seen++; return nil })
 	if err == nil || !strings.Contains(err.Error(), "is neither the beginning of an archive") {
 		t.Errorf("error is %v", err)
+	}
+	if seen != 2 {
+		t.Errorf("%d members were shown; wanted 2", seen)
 	}
 	length := len(packed(t, Zstd, archive(t, "a")))
 	want := fmt.Sprintf("at byte 0: zstd\n  d0755 0 a\n  -0644 5 a/file\n\n%d bytes from byte 0 on: zstd, 2 members\n", length)

@@ -11,17 +11,17 @@ import (
 )
 
 // List writes for people what is in a buffer: each segment with its offset, length and compression, and its members.
-// A broken rule is the error, after everything that could be read.
-func List(out io.Writer, in io.Reader) error {
+// Each member is shown to look as well. A broken rule is the error, after everything that could be read.
+func List(out io.Writer, in io.Reader, look func(m Member, content io.Reader) error) error {
 	text := bufio.NewWriter(out)
 	shown := int64(-1)
-	segments, broken, err := Read(in, func(s Segment, m Member, _ io.Reader) error {
+	segments, broken, err := Read(in, func(s Segment, m Member, content io.Reader) error {
 		if s.Offset != shown {
 			shown = s.Offset
 			fmt.Fprintf(text, "at byte %d: %s\n", s.Offset, s.Compression)
 		}
-		_, err := fmt.Fprintln(text, "  "+line(m))
-		return err
+		fmt.Fprintln(text, "  "+line(m))
+		return look(m, content)
 	})
 	fmt.Fprintln(text)
 	for _, s := range segments {

@@ -1,7 +1,8 @@
 // Package initrd makes the forms in which boot loaders pass an extension image to an initramfs:
 //   - an archive for an initramfs that runs systemd, which merges the image early in boot and hands it over to the system;
 //   - an archive for a machine that Flatcar boots from the network, whose system merges the image;
-//   - the archive that systemd-stub makes of images beside a unified kernel image.
+//   - the archive that systemd-stub makes of images beside a unified kernel image;
+//   - the files for an initramfs that lies in /usr, where nothing is appended to.
 //
 // In go the image, as a stream, and what the initramfs has; out come archives. An image is compressed already and is not
 // compressed again. The same image gives the same bytes.

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/release/cpio"
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/initramfs"
@@ -157,18 +161,59 @@ func TestEnable(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true}}
+	const handedOver = "etc/systemd/system/oem-x-hand-over.service etc/systemd/system/initrd.target.wants/oem-x-hand-over.service etc/oem-sysext/oem-x-hand-over.conf "
 	for systemd, want := range map[int]string{
-		257: "etc/systemd/system/sysinit.target.wants/systemd-sysext.service etc/systemd/system/oem-sysext-hand-over.service " +
-			"etc/systemd/system/initrd.target.wants/oem-sysext-hand-over.service etc/oem-sysext.conf usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext.service",
-		258: "etc/systemd/system/initrd.target.wants/systemd-sysext-initrd.service etc/systemd/system/oem-sysext-hand-over.service " +
-			"etc/systemd/system/initrd.target.wants/oem-sysext-hand-over.service etc/oem-sysext.conf usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext-initrd.service",
+		257: handedOver + "etc/systemd/system/sysinit.target.wants/systemd-sysext.service usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext.service",
+		258: handedOver + "etc/systemd/system/initrd.target.wants/systemd-sysext-sysroot.service etc/systemd/system/systemd-sysext-sysroot.service.d/oem-sysext.conf " +
+			"etc/systemd/system/initrd.target.wants/systemd-sysext-initrd.service usr/bin/systemd-sysext " +
+			"usr/lib/systemd/system/systemd-sysext-initrd.service usr/lib/systemd/system/systemd-sysext-sysroot.service",
 	} {
-		files, err := host.Enable("oem-x", systemd, false, usr)
+		files, err := host.Enable(Enabling{"oem-x", systemd, false}, usr)
 		if diff := cmp.Diff(want, paths(files)); diff != "" || err != nil {
 			t.Errorf("%d: %v %s", systemd, err, diff)
 		}
 	}
-	if _, err := (&Host{}).Enable("oem-x", 257, false, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
+	if _, err := (&Host{}).Enable(Enabling{"oem-x", 257, false}, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestEnableFor makes an initramfs that machines of all clouds share merge an image on those of one.
+func TestEnableFor(t *testing.T) {
+	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true, "usr/bin/systemd-sysext": true, systemDir + "systemd-sysext-initrd.service": true, systemDir + sysrootUnit: true}}
+	blob := digest.Of([]byte("image"))
+	files, err := host.EnableFor("ec2", Enabling{"oem-ami", 258, true}, blob, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(path, text string) {
+		t.Helper()
+		i := slices.IndexFunc(files, func(f embed.File) bool { return f.Path == path })
+		if i < 0 || !strings.Contains(string(files[i].Content), text) || strings.Contains(string(files[i].Content), "%!") {
+			t.Errorf("%s is not among the files with %q; there are %+v", path, text, files)
+		}
+	}
+	has("etc/systemd/system/oem-ami-link.service", "\nConditionKernelCommandLine=flatcar.oem.id=ec2\nBefore=systemd-sysext-initrd.service ")
+	has("etc/systemd/system/oem-ami-link.service", "\nExecStart=systemd-tmpfiles --create /etc/oem-sysext/oem-ami-link.conf\n")
+	has("etc/oem-sysext/oem-ami-link.conf", "L /etc/extensions/oem-ami.raw - - - - /etc/oem-sysext/oem-ami.raw\n")
+	has("etc/oem-sysext/oem-ami-hand-over.conf", "C /run/extensions/oem-ami.raw 0644 root root - /etc/oem-sysext/oem-ami.raw\n")
+	has("etc/oem-sysext/oem-ami-hand-over.conf", "D /sysroot/run/extensions 0755 root root\nC /sysroot/run/extensions/oem-ami.raw 0644 root root - /etc/oem-sysext/oem-ami.raw\n")
+	has("etc/systemd/system/oem-ami-hand-over.service", "Before=oem-sysext-link.service systemd-sysext-sysroot.service initrd.target ")
+	has("etc/systemd/system/systemd-modules-load.service.d/oem-sysext.conf", "After=systemd-sysext-initrd.service")
+	if last := files[len(files)-1]; last.Path != "etc/oem-sysext/oem-ami.raw" || last.Blob != blob {
+		t.Errorf("the image is %+v", last)
+	}
+}
+
+// TestLookIn reads what is unpacked like what is packed.
+func TestLookIn(t *testing.T) {
+	dir := fstest.MapFS{
+		"etc/os-release": {Data: []byte("../usr/lib/initrd-release"), Mode: fs.ModeSymlink}, "usr/lib/initrd-release": {Data: []byte("VERSION_ID=7\n")},
+	}
+	if host, err := LookIn(dir); err != nil || host.VersionID != "7" || !host.Has("usr/lib/initrd-release") || host.Has("usr/lib/os-release") {
+		t.Errorf("%+v, %v", host, err)
+	}
+	if _, err := LookIn(fstest.MapFS{"init": {}}); err == nil {
+		t.Error("what has no os-release is an initramfs")
 	}
 }

@@ -181,6 +181,9 @@ type Initrd struct {
 	Image    Installed     `json:"image"`     // that initramfs and systems merge
 	RootHash digest.SHA256 `json:"root_hash"` // of the signed image, for systemd-stub
 	Files    []File        `json:"-"`         // which are among those of the release directory
+
+	// SecondStage says that the image is in the initramfs that lies in /usr.
+	SecondStage bool `json:"second_stage,omitempty"`
 }
 
 // Installed is what a payload becomes on the machine.
