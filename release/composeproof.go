@@ -19,6 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/strictyaml"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/activate"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/embed"
 	"github.com/flatcar/oem-sysext/release/prove"
@@ -288,7 +289,10 @@ func (s composeStep) judge(r vm.Report, images []string) []prove.Outcome {
 		return o
 	}
 	merged := slices.Sorted(slices.Values(r.Merged))
-	lies := slices.ContainsFunc(r.Backing, func(file string) bool { return strings.HasSuffix(file, "/"+embed.Dir+"/"+s.lies) })
+	// An initramfs that merges does it before there is a mount of the images.
+	lies := slices.ContainsFunc(r.Backing, func(file string) bool {
+		return file == activate.Images+"/"+s.lies || strings.HasSuffix(file, "/"+embed.Dir+"/"+s.lies)
+	})
 	var there []string
 	for _, name := range []string{"dos2unix", "tree"} {
 		if slices.Contains(s.merged, name) {
