@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/arch"
@@ -383,47 +382,6 @@ func flip(t *testing.T, path string, offset int64) {
 	b[0] ^= 1
 	if _, err := f.WriteAt(b, offset); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestTwoRunsGiveTheSameBytes builds the release again with nothing kept but downloads, tools and base,
-// in another directory, with another umask, time zone and language.
-func TestTwoRunsGiveTheSameBytes(t *testing.T) {
-	theRelease(t)
-	first := made.workshop
-	cache := filepath.Join(t.TempDir(), "other cache")
-	if err := os.Mkdir(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	kept, err := filepath.Glob(filepath.Join(first.Cache, "*-*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range append(kept, filepath.Join(first.Cache, "downloads")) {
-		if err := os.Symlink(path, filepath.Join(cache, filepath.Base(path))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("TZ", "Pacific/Auckland")
-	t.Setenv("LANG", "tr_TR.UTF-8")
-	t.Setenv("LC_ALL", "tr_TR.UTF-8")
-	defer unix.Umask(unix.Umask(0o077))
-	o := options(t, cache, t.TempDir())
-	if _, err := Assemble(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{sumsFile, manifest.FileName} {
-		a, err := os.ReadFile(file(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(filepath.Join(o.Dir(), name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(a), string(b)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
 	}
 }
 
