@@ -126,7 +126,7 @@ func withPlan(ctx context.Context, plan func(context.Context, release.Options) (
 // Test runs all tests.
 //
 // Where CI is set, a test that cannot run here fails instead of being skipped.
-func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=40m", "./...") }
+func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=55m", "./...") }
 
 // Lint checks style, common mistakes and the direction of imports.
 func Lint(ctx context.Context) error {

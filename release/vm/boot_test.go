@@ -45,7 +45,7 @@ func TestBoot(t *testing.T) {
 		return vm.Machine{
 			Accel: accel, Kernel: b.Kernel, Initrd: b.Initrd, Disk: disk,
 			Arguments: base.KernelArguments(vm.UsrAUUID, hash),
-			Dir:       t.TempDir(), Timeout: 4 * time.Minute,
+			Dir:       t.TempDir(), Timeout: 10 * time.Minute,
 		}
 	}
 
