@@ -3,7 +3,6 @@ package release
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/platform"
