@@ -23,7 +23,7 @@ import (
 // consolesDir is in the output directory.
 const consolesDir = "consoles"
 
-// guests is how many machines run at a time. Emulated, each keeps one processor busy.
+// guests is how many machines run at a time, at most.
 const guests = 2
 
 // Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
@@ -66,7 +66,7 @@ func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Plat
 		return nil, err
 	}
 	platforms = choose(platforms)
-	prover, err := w.prover(ctx, to)
+	prover, err := w.prover(ctx, to, len(platforms))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Pr
 	if err != nil {
 		return nil, err
 	}
-	prover, err := w.prover(ctx, to)
+	prover, err := w.prover(ctx, to, len(platforms))
 	if err != nil {
 		return nil, err
 	}
@@ -195,12 +195,17 @@ func openInstallable(dir string) (prove.Installable, error) {
 	return prove.Installable{Release: r, Slot: into}, err
 }
 
-func (w *workshop) prover(ctx context.Context, r prove.Installable) (*prove.Prover, error) {
+// prover returns what boots a release for so many platforms.
+func (w *workshop) prover(ctx context.Context, r prove.Installable, platforms int) (*prove.Prover, error) {
 	accel, err := vm.Probe(ctx, r.Slot.Kernel.Path)
+	jobs := min(guests, platforms)
+	if jobs > 1 {
+		accel = accel.Shared()
+	}
 	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
 	return &prove.Prover{
 		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, r.Manifest.Version),
-		Timeout: bootTimeout, Jobs: guests,
+		Timeout: bootTimeout, Jobs: jobs,
 	}, err
 }
 

@@ -64,49 +64,46 @@ func (p *Prover) Stories(ctx context.Context, tell Story, from, to Installable, 
 // cut off, and the old one still boots; it is installed in whole and boots, with its own tools, but a health check fails;
 // so the next boot is the old release's, with the old tools, and without a network.
 func (p *Prover) Rollback(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
-	dir, err := os.MkdirTemp(p.Scratch, platform.ID.Value+".")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	s := &story{Prover: p, dir: dir, platform: platform, releases: map[string]Installable{"A": from, "B": to}}
-	if err := s.makeDisk(ctx, from); err != nil {
-		return nil, err
-	}
-	for _, step := range []func() error{
-		func() error { return s.boots(ctx, boot{step: "before the update", slot: "A"}) },
-		func() error { return s.cutOff(ctx, to) },
-		func() error { return s.install(ctx, to) },
-		func() error {
-			return s.boots(ctx, boot{step: "after the update, whose health check fails", slot: "B", failing: healthCheck})
-		},
-		func() error { return s.boots(ctx, boot{step: "after the rollback", slot: "A"}) },
-	} {
-		if err := step(); err != nil {
-			return s.machines, err
+	return p.onOneDisk(ctx, from, to, platform, func(s *story) []func() error {
+		return []func() error{
+			func() error { return s.boots(ctx, boot{step: "before the update", slot: "A"}) },
+			func() error { return s.cutOff(ctx, to) },
+			func() error { return s.install(ctx, to) },
+			func() error {
+				return s.boots(ctx, boot{step: "after the update, whose health check fails", slot: "B", failing: healthCheck})
+			},
+			func() error { return s.boots(ctx, boot{step: "after the rollback", slot: "A"}) },
 		}
-	}
-	return s.machines, nil
+	})
 }
 
 // Downgrade tells one story on one disk: a machine runs the new release, the old one is installed, and it boots, with its own
 // tools, and stays.
 func (p *Prover) Downgrade(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
+	return p.onOneDisk(ctx, to, from, platform, func(s *story) []func() error {
+		return []func() error{
+			func() error { return s.boots(ctx, boot{step: "before the downgrade", slot: "A"}) },
+			func() error { return s.install(ctx, from) },
+			func() error { return s.boots(ctx, boot{step: "after the downgrade", slot: "B"}) },
+			func() error { return s.boots(ctx, boot{step: "started once more", slot: "B"}) },
+		}
+	})
+}
+
+// onOneDisk tells a story step by step, of a machine whose slot A has one release while the other one is for slot B.
+func (p *Prover) onOneDisk(
+	ctx context.Context, a, b Installable, platform *platform.Platform, steps func(*story) []func() error,
+) ([]Machine, error) {
 	dir, err := os.MkdirTemp(p.Scratch, platform.ID.Value+".")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	s := &story{Prover: p, dir: dir, platform: platform, releases: map[string]Installable{"A": to, "B": from}}
-	if err := s.makeDisk(ctx, to); err != nil {
+	s := &story{Prover: p, dir: dir, platform: platform, releases: map[string]Installable{"A": a, "B": b}}
+	if err := s.makeDisk(ctx, a); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{
-		func() error { return s.boots(ctx, boot{step: "before the downgrade", slot: "A"}) },
-		func() error { return s.install(ctx, from) },
-		func() error { return s.boots(ctx, boot{step: "after the downgrade", slot: "B"}) },
-		func() error { return s.boots(ctx, boot{step: "started once more", slot: "B"}) },
-	} {
+	for _, step := range steps(s) {
 		if err := step(); err != nil {
 			return s.machines, err
 		}

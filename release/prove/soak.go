@@ -7,8 +7,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/vm"
 )
 
-// soakMemory is how much less memory may be available after many refreshes than after ten. One image that stays open takes more
-// than that in some dozen refreshes.
+// soakMemoryKiB is how much less memory may be available after many refreshes than after ten. It is a guess: no machine has been
+// measured yet.
 const soakMemoryKiB = 8 << 10
 
 // soakOutcomes are what is asserted of a machine that has refreshed again and again. The first sample is where it must stay.

@@ -20,47 +20,39 @@ import (
 // in the hash tree, or in the root hash that it is booted with. dm-verity ends each such boot, the boot loader goes back to the
 // old release, and in the end that one comes up with its tools, and refuses images that are not for it.
 func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
-	dir, err := os.MkdirTemp(p.Scratch, platform.ID.Value+".")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	s := &story{Prover: p, dir: dir, platform: platform, releases: map[string]Installable{"A": from, "B": to}}
-	if err := s.makeDisk(ctx, from); err != nil {
-		return nil, err
-	}
-	for _, damage := range []struct {
-		step string
-		hit  func(slot.Slot, *vm.Machine) error
-	}{
-		{"with a flipped bit in an image", func(b slot.Slot, _ *vm.Machine) error { return s.hitImage(b) }},
-		{"with a flipped bit in the hash tree", func(b slot.Slot, _ *vm.Machine) error {
-			top := int64(to.Manifest.Partition.Filesystem) + verity.BlockSize // behind the superblock
-			return flipBit(s.disk(), b.Partition.Offset()+top)
-		}},
-		{"with another root hash", func(_ slot.Slot, m *vm.Machine) error {
-			root := to.Manifest.Partition.RootHash
-			other := root
-			other[0] ^= 1
-			for i, argument := range m.Arguments {
-				m.Arguments[i] = strings.ReplaceAll(argument, root.String(), other.String())
+	return p.onOneDisk(ctx, from, to, platform, func(s *story) []func() error {
+		damaged := func(step string, hit func(slot.Slot, *vm.Machine) error) func() error {
+			return func() error {
+				if err := s.install(ctx, to); err != nil {
+					return err
+				}
+				return s.stops(ctx, step, hit)
 			}
-			return nil
-		}},
-	} {
-		if err := s.install(ctx, to); err != nil {
-			return nil, err
 		}
-		if err := s.stops(ctx, damage.step, damage.hit); err != nil {
-			return nil, err
+		return []func() error{
+			damaged("with a flipped bit in an image", func(b slot.Slot, _ *vm.Machine) error { return s.hitImage(b) }),
+			damaged("with a flipped bit in the hash tree", func(b slot.Slot, _ *vm.Machine) error {
+				top := int64(to.Manifest.Partition.Filesystem) + verity.BlockSize // behind the superblock
+				return flipBit(s.disk(), b.Partition.Offset()+top)
+			}),
+			damaged("with another root hash", func(_ slot.Slot, m *vm.Machine) error {
+				root := to.Manifest.Partition.RootHash
+				other := root
+				other[0] ^= 1
+				for i, argument := range m.Arguments {
+					m.Arguments[i] = strings.ReplaceAll(argument, root.String(), other.String())
+				}
+				return nil
+			}),
+			func() error {
+				foreign, err := s.foreignImages(ctx, s.dir, from.Manifest.Base.VersionID)
+				if err != nil {
+					return err
+				}
+				return s.boots(ctx, boot{step: "after that, with images that are not for it", slot: "A", foreign: foreign})
+			},
 		}
-	}
-	foreign, err := s.foreignImages(ctx, dir, from.Manifest.Base.VersionID)
-	if err != nil {
-		return nil, err
-	}
-	err = s.boots(ctx, boot{step: "after that, with images that are not for it", slot: "A", foreign: foreign})
-	return s.machines, err
+	})
 }
 
 // stops damages what the boot loader chooses, boots it, and asserts that dm-verity ends that, and that the other slot is next.

@@ -26,19 +26,26 @@ const tcg = "tcg"
 // prefers on a processor with erms or fsrm are translated byte by byte; all kernels fill a page with them,
 // and Debian's fills each page that it hands out (init_on_alloc). Five-level page tables (la57) make
 // each miss of the translation buffer one step longer. What kernels do against spying processors is wasted on an emulated one.
-//
-// There is one processor: a second one makes a boot take a third more of the host's time, which other guests can use.
 func TCG() Accel {
 	return Accel{
 		Name:       tcg,
 		args:       []string{"-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off"},
-		processors: 1,
+		processors: 2,
 		kernelArguments: []string{
 			"init_on_alloc=0", "mitigations=off",
 			// On a busy host what takes seconds takes minutes, and is no failure for that (systemd(1), kernel command line).
 			"systemd.default_device_timeout_sec=300", "systemd.default_timeout_start_sec=300",
 		},
 	}
+}
+
+// Shared is for guests of which several run at a time. Emulated, each has one processor: with a second one a boot is over sooner,
+// but takes a third more of the host's time, which the other guests can use.
+func (a Accel) Shared() Accel {
+	if a.Name == tcg {
+		a.processors = 1
+	}
+	return a
 }
 
 // KVM uses the processor itself.
