@@ -46,7 +46,7 @@ func usrLikeFlatcar(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer w.close()
-	usr := flatcartest.FromDebian(t, w.base.Usr)
+	usr := flatcartest.FromDebian(t, w.base.Usr, w.Arch)
 	for name, content := range map[string]string{
 		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), updateKeyPath: "its key\n",
 		updateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",

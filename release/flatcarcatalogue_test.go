@@ -5,16 +5,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/run"
 	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/flatcar"
 	"github.com/flatcar/oem-sysext/release/flatcar/flatcartest"
 )
 
@@ -76,6 +81,44 @@ func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 		}
 		if len(programs[s.Platform.ID.Value]) > 0 {
 			runAll(t, factory, w.base.Usr, s)
+		}
+	}
+}
+
+// TestCatalogueOnFlatcarsLayoutForARM64 is the same for the other architecture, as far as it can be seen without running anything:
+// all libraries and symbols are found, and all else that is checked is right.
+func TestCatalogueOnFlatcarsLayoutForARM64(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(base.Programs(), "go", "bwrap", "unshare")...)
+	o := options(t, toolroottest.Cache(t), t.TempDir())
+	o.Arch, o.Locked = arch.ARM64, true
+	w, err := open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	usr := flatcartest.FromDebian(t, w.base.Usr, w.Arch)
+	scanned, err := tree.Scan(usr, digest.OfReader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.target = &target.Base{Name: flatcar.ID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: scanned.Below("/usr"), Dir: usr}
+	factory, err := w.factory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged, err := factory.Stage(t.Context(), w.chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/usr/bin/waagent", "/usr/bin/python3", "/usr/lib/oem-chrony/lib/libseccomp.so.2"} {
+		if !slices.ContainsFunc(staged, func(s oem.Staged) bool { return s.Tree.At(want) != nil }) {
+			t.Errorf("no platform has %s", want)
+		}
+	}
+	for _, s := range staged {
+		if below := s.Tree.Under("/usr/lib/aarch64-linux-gnu"); len(below) > 0 {
+			t.Errorf("%s has %v in Debian's directory", s.Platform.ID, below.Listing())
 		}
 	}
 }

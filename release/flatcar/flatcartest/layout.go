@@ -8,27 +8,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/run"
 )
 
-// Debian's directory of libraries, as it is compiled into programs, and Flatcar's in the same number of bytes:
-// the kernel takes several slashes for one.
-const (
-	debianLibraries  = "/lib/x86_64-linux-gnu"
-	flatcarLibraries = "/lib64///////////////"
-)
+// triplets name Debian's directories of libraries.
+var triplets = map[arch.Arch]string{arch.AMD64: "x86_64-linux-gnu", arch.ARM64: "aarch64-linux-gnu"}
 
 // FromDebian lays the /usr of a reference base out as Flatcar's: all libraries in /usr/lib64, where the loader and all
 // programs then look for them, /usr/sbin a link to bin, and no directory of Debian's.
-func FromDebian(t testing.TB, from string) (usr string) {
+func FromDebian(t testing.TB, from string, a arch.Arch) (usr string) {
 	t.Helper()
 	usr = filepath.Join(t.TempDir(), "usr")
 	const script = `cp --archive "$0" "$1" && cd "$1"
-rm lib64/* && mv lib/x86_64-linux-gnu/* lib64 && rmdir lib/x86_64-linux-gnu
+mkdir -p lib64 && rm -f lib64/* && mv "lib/$2"/* lib64 && rmdir "lib/$2"
 for f in sbin/*; do test -e "bin/${f#sbin/}" || mv "$f" bin; done
 rm -r sbin && ln -s bin sbin
 rm -rf lib/dpkg share/dpkg share/debianutils`
-	err := run.Run(t.Context(), run.Cmd{Program: "sh", Args: []string{"-euc", script, from, usr}, Env: run.HostEnv("PATH")})
+	err := run.Run(t.Context(), run.Cmd{Program: "sh", Args: []string{"-euc", script, from, usr, triplets[a]}, Env: run.HostEnv("PATH")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,9 +35,9 @@ rm -rf lib/dpkg share/dpkg share/debianutils`
 		}
 		switch {
 		case d.Type() == fs.ModeSymlink:
-			return relink(path)
+			return relink(path, triplets[a])
 		case d.Type().IsRegular():
-			return rewrite(path)
+			return rewrite(path, "/lib/"+triplets[a])
 		}
 		return nil
 	})
@@ -51,12 +48,12 @@ rm -rf lib/dpkg share/dpkg share/debianutils`
 }
 
 // relink leads links to where libraries and programs are now.
-func relink(path string) error {
+func relink(path, triplet string) error {
 	target, err := os.Readlink(path)
 	if err != nil {
 		return err
 	}
-	moved := strings.NewReplacer("lib/x86_64-linux-gnu", "lib64", "/x86_64-linux-gnu", "").Replace(target)
+	moved := strings.NewReplacer("lib/"+triplet, "lib64", "/"+triplet, "", triplet+"/", "../lib64/").Replace(target)
 	if moved == target {
 		return nil
 	}
@@ -66,17 +63,19 @@ func relink(path string) error {
 	return os.Symlink(moved, path)
 }
 
-// rewrite replaces Debian's directory in a file, which keeps its length, mode and time.
-func rewrite(path string) error {
+// rewrite replaces Debian's directory in a file by Flatcar's in the same number of bytes: the kernel takes several slashes for one.
+// The file keeps its length, mode and time.
+func rewrite(path, libraries string) error {
 	content, err := os.ReadFile(path)
-	if err != nil || !bytes.Contains(content, []byte(debianLibraries)) {
+	if err != nil || !bytes.Contains(content, []byte(libraries)) {
 		return err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	content = bytes.ReplaceAll(content, []byte(debianLibraries), []byte(flatcarLibraries))
+	const flatcar = "/lib64"
+	content = bytes.ReplaceAll(content, []byte(libraries), []byte(flatcar+strings.Repeat("/", len(libraries)-len(flatcar))))
 	if err := os.WriteFile(path, content, info.Mode()); err != nil {
 		return err
 	}
