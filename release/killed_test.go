@@ -5,7 +5,6 @@ import (
 	stdflag "flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -21,20 +20,11 @@ import (
 
 var kills = stdflag.Int("kills", 2, "how many runs TestReleaseIsKilled kills, each one later than the one before")
 
-// envAssembles is set in a child of TestReleaseIsKilled: the directories of checkout, cache and output.
-const envAssembles = "RELEASE_TEST_ASSEMBLES"
-
 // smallOptions make a release of one small tool on the reference base.
 func smallOptions(checkout, cache, output string) Options {
 	o := optionsIn(cache, output, os.Stderr)
 	o.Checkout = checkout
 	return o
-}
-
-func assembleInChild(dirs string) error {
-	named := strings.Split(dirs, ":")
-	_, err := Assemble(context.Background(), smallOptions(named[0], named[1], named[2]))
-	return err
 }
 
 // TestReleaseIsKilled kills runs that make a release, each of another tool, so that they cannot take results of each other.
@@ -54,9 +44,7 @@ func TestReleaseIsKilled(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		child := exec.CommandContext(ctx, os.Args[0])
-		child.Env = append(os.Environ(), envAssembles+"="+strings.Join([]string{checkout, cache, output}, ":"))
-		child.Stderr = t.Output()
+		child := childOf(o, "assemble", Part{}).command(ctx, t.Output())
 		start := time.Now()
 		err := child.Run()
 		killed = child.ProcessState != nil && child.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL

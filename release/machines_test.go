@@ -59,7 +59,7 @@ func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
 
 // cleanMachine returns options for what could be a machine of its own, but for the key of the first release and those files of its
 // cache that patterns name.
-func cleanMachine(t *testing.T, has ...string) Options {
+func cleanMachine(t testing.TB, has ...string) Options {
 	t.Helper()
 	checkout, cache := t.TempDir(), filepath.Join(t.TempDir(), "other cache")
 	for _, dir := range []string{"recipes", "platforms", "release/profiles"} {

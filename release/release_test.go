@@ -89,8 +89,8 @@ func theRelease(t testing.TB) {
 }
 
 func TestMain(m *testing.M) {
-	if dirs := os.Getenv(envAssembles); dirs != "" {
-		if err := assembleInChild(dirs); err != nil {
+	if child := os.Getenv(envChild); child != "" {
+		if err := doInChild(child); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
