@@ -82,6 +82,9 @@ func splitStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, 
 	if err := os.Rename(filepath.Join(outDir, "bootengine.img"), image); err != nil {
 		return err
 	}
+	if err := copyFiles("files/two-stage/both", root); err != nil { // of the second stage and the system
+		return err
+	}
 	return os.Chmod(image, 0o644)
 }
 
