@@ -91,6 +91,24 @@ func TestExtensions(t *testing.T) {
 }
 
 // The command shows what is embedded, enabled and active, and why.
+// TestTheSystemSaysTheRest runs the script as an initramfs does, and then as the system does, which has one more wish.
+func TestTheSystemSaysTheRest(t *testing.T) {
+	p := withExtensions(t)
+	p.link("sysroot", ".")
+	p.write("etc/flatcar/enabled-sysext.conf", "nope\n")
+	first := p.run("/sysroot")
+	if !strings.Contains(first, "linked core") || !strings.Contains(first, "nope is not in this release") {
+		t.Errorf("the initramfs says %q", first)
+	}
+	p.write("etc/flatcar/oem-sysext.conf", "tool\n")
+	if says := p.run(); says != "linked tool: tool in /etc/flatcar/oem-sysext.conf" {
+		t.Errorf("the system says %q", says)
+	}
+	if says := p.run(); !strings.Contains(says, first[:strings.Index(first, "\n")]) {
+		t.Errorf("when it is run again, it says %q", says)
+	}
+}
+
 func TestShow(t *testing.T) {
 	p := withExtensions(t)
 	p.give(map[string]string{
