@@ -123,8 +123,16 @@ func (c *checker) checkOthers(all []*Platform) {
 			c.add(other.Line, "detect_before: %s and %s are each before the other; wanted one of them to win", p.ID, other)
 		}
 	}
-	if named := ByKernelID(all, p.KernelID.Value); p.KernelID.Line > 0 && named != p && named.ID.Value != p.KernelID.Value {
+	named := ByKernelID(all, p.KernelID.Value)
+	if p.KernelID.Line == 0 || named == p {
+		return
+	}
+	if named.ID.Value != p.KernelID.Value {
 		c.add(p.KernelID.Line, "kernel_id %s is also that of %s (%s); wanted one of them to have it as its id, to which it then leads",
+			p.KernelID, named.ID, named.File)
+	}
+	if p.Initrd != nil && p.Initrd.SecondStage {
+		c.add(p.KernelID.Line, "initrd: second_stage: kernel_id %s leads to %s (%s), whose machines would merge this image, too; wanted it without second_stage",
 			p.KernelID, named.ID, named.File)
 	}
 }

@@ -126,13 +126,14 @@ func TestMistakes(t *testing.T) {
 		"before nothing":    {"kernel_id: a\ndetect: [{virt: xen}]\ndetect_before: [c]\n", `a.yaml:7: "c"; wanted another platform's id`},
 		"like itself":       {"kernel_id: a\nambiguous_with:\n  - a\n", `a.yaml:7: "a"; wanted another platform's id`},
 		"a shared id":       {"kernel_id: c\ndetect: [{virt: xen}]\n", "d.yaml:5: kernel_id c is also that of a"},
+		"a shared id early": {"kernel_id: b\ndetect: [{virt: xen}]\ninitrd: {second_stage: true, recipes: [tool]}\n", "a.yaml:5: initrd: second_stage: kernel_id b leads to b"},
 		"no id":             {"kernel_id: A B\ndetect: [{virt: xen}]\n", `a.yaml:5: kernel_id "A B"; wanted lower case letters`},
 		"two words":         {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {arm64: [a b]}\n", `"a b"; wanted one word each`},
 		"its own id":        {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {all: [flatcar.oem.id=a]}\n", "wanted it as kernel_id"},
 		"no reason":         {"kernel_id: a\ndetect: [{virt: xen}]\nmissing: {agent: ' '}\n", `missing: agent: " "; wanted why it cannot be had`},
 	} {
 		definitions := []string{"a", c.a, "b", good}
-		if name == "a shared id" {
+		if strings.HasPrefix(name, "a shared id") {
 			definitions = append(definitions, "d", c.a)
 		}
 		_, err := load(definitions...)
