@@ -162,7 +162,8 @@ func (m Machine) hardware() []string {
 		snapshot = "off"
 	}
 	args := slices.Concat([]string{
-		"-machine", "q35", "-smp", strconv.Itoa(m.Accel.processors), "-m", strconv.Itoa(int(memory / size.MiB)),
+		"-machine", "q35,smbus=off,sata=off,hpet=off", // without what a kernel looks for long and no tool needs
+		"-smp", strconv.Itoa(m.Accel.processors), "-m", strconv.Itoa(int(memory / size.MiB)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-no-reboot", // a machine that restarts has failed
 		"-append", strings.Join(slices.Concat(m.Arguments, harnessArguments, m.Accel.kernelArguments), " "),
