@@ -88,7 +88,7 @@ func TestEndOfQEMU(t *testing.T) {
 	kernel[0x1f1] = 1                            // setup_sects
 	copy(kernel[0x1fe:], "\x55\xaa\xeb\xfeHdrS") // boot_flag, a jump to itself, header
 	m := vm.Machine{
-		Accel: vm.TCG(qemu(t)), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"),
+		Accel: vm.TCG(qemu(t)), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"), Keep: true,
 		Dir: t.TempDir(), Timeout: 5 * time.Second,
 	}
 	if err := errors.Join(os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600), os.WriteFile(m.Kernel, kernel, 0o600)); err != nil {
