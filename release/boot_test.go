@@ -4,18 +4,15 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/platform"
 	"github.com/flatcar/oem-sysext/release/prove"
-	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // prover boots what was written to the release directory.
 func prover(t *testing.T) *prove.Prover {
 	t.Helper()
 	theRelease(t)
-	needs.Programs(t, vm.Programs()...)
-	accel, err := vm.Probe(t.Context(), file(kernelFile))
+	accel, err := made.workshop.accelerator(t.Context(), file(kernelFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,11 +103,15 @@ func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
 			return nil, err
 		}
 	}
+	accel, err := w.accelerator(ctx, w.base.Kernel)
+	if err != nil {
+		return nil, err
+	}
 	proof := &prove.Proof{Schema: prove.Schema, Version: w.Version, Arch: string(w.Arch), Base: w.base.ID}
 	shown := w.Progress.Items("machines", len(composeSteps))
 	defer shown.End()
 	for i, step := range composeSteps {
-		m, err := w.composeBoot(ctx, step, slots, filepath.Join(w.Output, consolesDir, fmt.Sprintf("compose-%s-%d.log", w.base.ID, i+1)))
+		m, err := w.composeBoot(ctx, accel, step, slots, filepath.Join(w.Output, consolesDir, fmt.Sprintf("compose-%s-%d.log", w.base.ID, i+1)))
 		if err != nil {
 			return proof, err
 		}
@@ -234,7 +238,7 @@ func (w *workshop) layOut(t tree.Tree, root *os.Root) error {
 }
 
 // composeBoot boots the machine of a step. When something is wrong with it, its console is kept.
-func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
+func (w *workshop) composeBoot(ctx context.Context, accel vm.Accel, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
 	machine := prove.Machine{Platform: "qemu", Step: step.name}
 	dir, err := os.MkdirTemp(w.scratch.Dir, "boot.")
 	if err != nil {
@@ -254,11 +258,8 @@ func (w *workshop) composeBoot(ctx context.Context, step composeStep, slots [2]c
 		from, uuid = slots[1], vm.UsrAUUID
 	}
 	m := vm.Machine{
-		Kernel: w.base.Kernel, Initrd: w.base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: bootTimeout,
+		Accel: accel, Kernel: w.base.Kernel, Initrd: w.base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: bootTimeout,
 		Arguments: append(base.KernelArguments(uuid, from.Verity.RootHash), vm.RootArguments()...),
-	}
-	if m.Accel, err = vm.Probe(ctx, w.base.Kernel); err != nil {
-		return machine, err
 	}
 	partitions := []vm.Partition{vm.UsrA(w.blobs.Path(slots[1].SHA256)), vm.UsrB(w.blobs.Path(slots[0].SHA256)), oem, root}
 	if err := vm.MakeDisk(ctx, w.tools, m.Disk, partitions); err != nil {

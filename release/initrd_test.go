@@ -18,14 +18,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/fit"
-	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/pack/packtest"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 	"github.com/flatcar/oem-sysext/release/initramfs"
 	"github.com/flatcar/oem-sysext/release/initrd"
 	"github.com/flatcar/oem-sysext/release/manifest"
-	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // initrdOfQemu is what the release has for an initramfs of QEMU's machines.
@@ -152,7 +150,6 @@ func TestModules(t *testing.T) {
 // TestInitramfsProof boots a machine that finds its disk by a module of the platform's image alone.
 func TestInitramfsProof(t *testing.T) {
 	theRelease(t)
-	needs.Programs(t, vm.Programs()...)
 	w := made.workshop
 	empty, err := w.format(t.Context())
 	if err != nil {

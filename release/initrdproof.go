@@ -126,7 +126,7 @@ func (w *workshop) proveInitramfs(ctx context.Context, empty partition, boots []
 		return nil, errors.New("no platform that was asked for has an image for this base's initramfs; wanted initrd: in its file, " +
 			"with second_stage: true where the initramfs lies in /usr")
 	}
-	accel, err := vm.Probe(ctx, w.base.Kernel)
+	accel, err := w.accelerator(ctx, w.base.Kernel)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/report"
 	"github.com/flatcar/oem-sysext/release/verify"
-	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // consolesDir is in the output directory.
@@ -197,7 +196,7 @@ func openInstallable(dir string) (prove.Installable, error) {
 
 // prover returns what boots a release for so many platforms.
 func (w *workshop) prover(ctx context.Context, r prove.Installable, platforms int) (*prove.Prover, error) {
-	accel, err := vm.Probe(ctx, r.Slot.Kernel.Path)
+	accel, err := w.accelerator(ctx, r.Slot.Kernel.Path)
 	jobs := min(guests, platforms)
 	if jobs > 1 {
 		accel = accel.Shared()

@@ -93,7 +93,7 @@ func (w *workshop) trialMachine(ctx context.Context, p *platform.Platform) (vm.M
 		Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), SMBIOS: prove.Markers(p),
 		Dir: w.scratch.Dir, Timeout: bootTimeout,
 	}
-	if m.Accel, err = vm.Probe(ctx, w.base.Kernel); err != nil {
+	if m.Accel, err = w.accelerator(ctx, w.base.Kernel); err != nil {
 		return m, err
 	}
 	return m, vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256)), oemPartition})

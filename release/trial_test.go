@@ -1,7 +1,6 @@
 package release
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,13 +9,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/base"
-	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // TestTrial boots a platform's image as platform:boot does.
 func TestTrial(t *testing.T) {
 	needs.Root(t)
-	needs.Programs(t, slices.Concat(base.Programs(), vm.Programs(), []string{"go"})...)
+	needs.Programs(t, append(base.Programs(), "go")...)
 	trial, err := Try(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()), "akamai")
 	if err != nil {
 		t.Fatal(err)

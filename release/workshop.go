@@ -31,6 +31,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/release/vm"
 )
 
 // workshop is what a run works with, all of it found or made before the work begins.
@@ -250,7 +251,16 @@ func (w *workshop) openTools(ctx context.Context) error {
 	return err
 }
 
-// scriptTools returns the root that build scripts work in.
+// accelerator returns how machines with a kernel run here.
+func (w *workshop) accelerator(ctx context.Context, kernel string) (vm.Accel, error) {
+	qemu, err := w.scriptTools(ctx, "", vm.Packages())
+	if err != nil {
+		return vm.Accel{}, err
+	}
+	return vm.Probe(ctx, qemu, kernel)
+}
+
+// scriptTools returns the root that build scripts work in, and whatever else needs programs that the pipeline itself does not.
 func (w *workshop) scriptTools(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
 	release, err := w.archive.Release(ctx, orElse(suite, toolroot.Suite), runtime.GOARCH)
 	if err != nil {

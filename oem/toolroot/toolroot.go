@@ -52,6 +52,7 @@ type Cmd struct {
 	Args    []string  // without the program's own name
 	Read    []string  // absolute paths it may read
 	Write   []string  // absolute paths it may write
+	Devices []string  // of the host, such as /dev/kvm; one that it lacks is left out
 	Owners  bool      // it may give what it writes to any owner, as only real root can
 	Env     []string  // NAME=value, beyond PATH, LANG=C.UTF-8 and TZ=UTC
 	Stdin   io.Reader // nothing when nil
@@ -79,6 +80,9 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	}
 	for _, path := range c.Write {
 		args = append(args, "--bind", path, path)
+	}
+	for _, device := range c.Devices {
+		args = append(args, "--dev-bind-try", device, device)
 	}
 	// Outside, the user is root, who owns /proc/sys.
 	args = append(append(args, "--remount-ro", "/proc", c.Program), c.Args...)

@@ -1,20 +1,20 @@
 package vm_test
 
 import (
-	"log/slog"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/debian"
 	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/fetch"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/run"
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/base"
 	"github.com/flatcar/oem-sysext/release/btrfs"
 	"github.com/flatcar/oem-sysext/release/verity"
@@ -27,12 +27,12 @@ const version = "9999.0.0"
 // what the root hash says does not come up.
 func TestBoot(t *testing.T) {
 	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), vm.Programs()...)...)
+	needs.Programs(t, base.Programs()...)
 	b, tools := prepare(t)
 	image := filepath.Join(t.TempDir(), "usr.bin")
 	hash := makeImage(t, tools, b, image)
 
-	accel, err := vm.Probe(t.Context(), b.Kernel)
+	accel, err := vm.Probe(t.Context(), qemu(t), b.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,21 +70,54 @@ func TestBoot(t *testing.T) {
 	})
 }
 
+// qemu returns the tool root that machines run in.
+func qemu(t *testing.T) *toolroot.Root {
+	t.Helper()
+	root, err := toolroottest.With(t, toolroot.Suite)(t.Context(), "", vm.Packages())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestEndOfQEMU shows that QEMU's own words come with an error, and that it does not outlive the time that it has.
+func TestEndOfQEMU(t *testing.T) {
+	dir := t.TempDir()
+	// A boot sector and one behind it, whose protocol is so old that nothing else is looked at (the kernel's boot.rst).
+	kernel := make([]byte, 2048)
+	kernel[0x1f1] = 1                            // setup_sects
+	copy(kernel[0x1fe:], "\x55\xaa\xeb\xfeHdrS") // boot_flag, a jump to itself, header
+	m := vm.Machine{
+		Accel: vm.TCG(qemu(t)), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"), Keep: true,
+		Dir: t.TempDir(), Timeout: 5 * time.Second,
+	}
+	if err := errors.Join(os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600), os.WriteFile(m.Kernel, kernel, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.Run(t.Context(), m); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error is %v", err)
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), m.Dir) {
+			t.Errorf("it still runs: %q", line)
+		}
+	}
+	if err := os.WriteFile(m.Kernel, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = vm.Run(t.Context(), m)
+	if err == nil || !strings.HasPrefix(err.Error(), "qemu-system-x86_64: exit status 1: ") || !strings.Contains(err.Error(), m.Kernel) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 // prepare shares the cache of release builds.
 func prepare(t *testing.T) (base.Base, *toolroot.Root) {
-	cache, err := filepath.Abs("../../.cache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	sources, err := debian.HostSources("/etc/apt", os.Getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive := &debian.Archive{Sources: sources, Store: fetch.New(filepath.Join(cache, "downloads"), log, nil), Log: log}
+	archive := toolroottest.Archive(t)
 	def, err := base.Load("trixie")
 	if err != nil {
 		t.Fatal(err)
@@ -93,18 +126,14 @@ func prepare(t *testing.T) (base.Base, *toolroot.Root) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tools, err := toolroot.Open(t.Context(), toolroot.Options{CacheDir: cache, Release: release, Epoch: release.SuiteDate(), Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
 	b, err := base.Make(t.Context(), def, base.Options{
-		CacheDir: cache, Arch: release.Arch, Version: version, Sources: release.SourceLines(),
-		Fingerprint: release.Fingerprint.String(), Epoch: release.SuiteDate(), Log: log,
+		CacheDir: toolroottest.Cache(t), Arch: release.Arch, Version: version, Sources: release.SourceLines(),
+		Fingerprint: release.Fingerprint.String(), Epoch: release.SuiteDate(), Log: archive.Log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b, tools
+	return b, toolroottest.Open(t)
 }
 
 // makeImage makes a partition image of the base with the extension "hello" in it, linked as Flatcar links its own.

@@ -1,4 +1,4 @@
-// Package vm boots a release in QEMU and asks the running system about itself.
+// Package vm boots a release in QEMU, which comes from a tool root, and asks the running system about itself.
 //
 // The image under test is not changed for that: a unit and its script travel as systemd credentials (systemd 256 or newer),
 // files on a disk of their own, and the answer comes back over a second serial port. There is no network,
@@ -68,14 +68,14 @@ var harnessArguments = []string{
 	"systemd.wants=vm-report.service",
 }
 
-// Programs are the host programs that machines run in.
-func Programs() []string { return []string{"qemu-system-x86_64"} }
-
 // Run boots the machine and returns what its script printed. A machine that ends without that, or not in time,
 // is an error that says how far it got and where its console is kept.
 //
 // An emulated machine whose kernel runs into an exception is started once more: once in some hundred boots that is the emulator's.
 func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
+	if err := m.makeAbsolute(); err != nil {
+		return nil, err
+	}
 	if err := m.writeFiles(); err != nil {
 		return nil, err
 	}
@@ -92,17 +92,22 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
-	err := run.Run(ctx, run.Cmd{
-		Program: "qemu-system-x86_64",
-		Args:    append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report),
-		Env:     append(run.HostEnv("PATH"), "TMPDIR="+m.Dir),
-	})
+	read, write := []string{m.Kernel}, []string(nil)
+	if m.Initrd != "" {
+		read = append(read, m.Initrd)
+	}
+	if m.Keep {
+		write = append(write, m.Disk)
+	} else {
+		read = append(read, m.Disk)
+	}
+	err := m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
 	var failed *run.Error
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no report after %v (%w); %s", time.Since(started).Round(time.Second), ctx.Err(), progress(console))
 	case errors.As(err, &failed): // its arguments are long
-		return nil, fmt.Errorf("%s: %w: %s; %s", failed.Program, failed.Err, failed.Stderr, progress(console))
+		return nil, fmt.Errorf("%s: %w: %s; %s", program, failed.Err, failed.Stderr, progress(console))
 	}
 	content, err := os.ReadFile(report)
 	if err != nil {
@@ -112,6 +117,19 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 		return nil, fmt.Errorf("the machine ended without a report; %s", progress(console))
 	}
 	return content, nil
+}
+
+// makeAbsolute makes the paths those that QEMU sees.
+func (m *Machine) makeAbsolute() (err error) {
+	for _, path := range []*string{&m.Kernel, &m.Initrd, &m.Disk, &m.Dir} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m Machine) filesDisk() string { return filepath.Join(m.Dir, "files.tar") }
@@ -143,8 +161,9 @@ func (m Machine) hardware() []string {
 	if m.Keep {
 		snapshot = "off"
 	}
-	args := slices.Concat(m.Accel.args, []string{
-		"-machine", "q35", "-smp", strconv.Itoa(m.Accel.processors), "-m", strconv.Itoa(int(memory / size.MiB)),
+	args := slices.Concat([]string{
+		"-machine", "q35,smbus=off,sata=off,hpet=off", // without what a kernel looks for long and no tool needs
+		"-smp", strconv.Itoa(m.Accel.processors), "-m", strconv.Itoa(int(memory / size.MiB)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-no-reboot", // a machine that restarts has failed
 		"-append", strings.Join(slices.Concat(m.Arguments, harnessArguments, m.Accel.kernelArguments), " "),
