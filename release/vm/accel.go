@@ -35,8 +35,8 @@ const tcg = "tcg"
 // each miss of the translation buffer one step longer. What kernels do against spying processors is wasted on an emulated one.
 //
 // The kernel's tests of its ciphers, its long waits for other processors, and security modules and records that no cloud's tools
-// need take, together with the hardware that machines here lack, a third of the rest: without all of it a boot takes 80 seconds
-// of the host's processor instead of 117.
+// need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
+// takes 80 seconds of the host's processors instead of 117.
 func TCG(qemu *toolroot.Root) Accel {
 	return Accel{
 		Name:       tcg,

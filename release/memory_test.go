@@ -1,0 +1,58 @@
+package release
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// forgetPeak makes the kernel count from here what peak returns, in MiB (proc(5), clear_refs and VmHWM).
+func forgetPeak(b *testing.B) {
+	b.Helper()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func peak(b *testing.B) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kib / 1024
+}
+
+// watchMemory notes the most memory that this process's children and theirs have at a time.
+func watchMemory(ctx context.Context, most *atomic.Int64) {
+	for ctx.Err() == nil {
+		most.Store(max(most.Load(), memoryBelow(os.Getpid())))
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func memoryBelow(pid int) (sum int64) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		children, _ := os.ReadFile(list) // none where it is gone
+		for child := range strings.FieldsSeq(string(children)) {
+			statm, _ := os.ReadFile("/proc/" + child + "/statm")
+			fields := append(strings.Fields(string(statm)), "0", "0")
+			pages, _ := strconv.ParseInt(fields[1], 10, 64) // resident (proc_pid_statm(5))
+			id, _ := strconv.Atoi(child)
+			sum += pages*int64(os.Getpagesize()) + memoryBelow(id)
+		}
+	}
+	return sum
+}
