@@ -17,7 +17,7 @@ func prover(t *testing.T) *prove.Prover {
 		t.Fatal(err)
 	}
 	return &prove.Prover{
-		Tools: made.workshop.tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: bootTimeout, Jobs: 1,
+		Tools: made.workshop.tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: bootTimeout, Jobs: 1, Log: made.workshop.Log,
 	}
 }
 

@@ -204,7 +204,7 @@ func (w *workshop) prover(ctx context.Context, r prove.Installable, platforms in
 	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
 	return &prove.Prover{
 		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, r.Manifest.Version),
-		Timeout: bootTimeout, Jobs: jobs,
+		Timeout: bootTimeout, Jobs: jobs, Log: w.Log,
 	}, err
 }
 

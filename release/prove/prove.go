@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,6 +53,7 @@ type Prover struct {
 	Consoles string        // where the consoles of machines that failed are kept
 	Timeout  time.Duration // of one boot
 	Jobs     int           // machines at a time
+	Log      *slog.Logger
 
 	Refreshes int // of what is merged, in machines of Platforms; in tens, and none mostly
 }
@@ -194,11 +196,22 @@ func (p *Prover) platform(ctx context.Context, r Release, platform *platform.Pla
 			result.Outcomes = append(result.Outcomes, soakOutcomes(report.Soak)...)
 		}
 	}
-	if result.Failed() {
-		result.Console, err = p.keepConsole(dir, id)
-		return result, err
+	return p.shown(result, dir, id)
+}
+
+// shown logs what a machine has shown, since all machines together take long, and keeps the console of one that failed.
+func (p *Prover) shown(m Machine, dir, name string) (Machine, error) {
+	words := m.Platform
+	if m.Step != "" {
+		words += ", " + m.Step
 	}
-	return result, nil
+	p.Log.Info(words, "asserted", fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes)))
+	if !m.Failed() {
+		return m, nil
+	}
+	var err error
+	m.Console, err = KeepConsole(dir, filepath.Join(p.Consoles, name+".log"))
+	return m, err
 }
 
 // machine boots a release from the slot with this partition UUID, of a disk that is still to be made.
@@ -212,11 +225,6 @@ func (p *Prover) machine(r Release, dir, slot string) vm.Machine {
 		m.Initrd = r.path(initrd)
 	}
 	return m
-}
-
-// keepConsole moves a machine's console out of its directory, if it has come to have one.
-func (p *Prover) keepConsole(dir, name string) (string, error) {
-	return KeepConsole(dir, filepath.Join(p.Consoles, name+".log"))
 }
 
 // KeepConsole moves the console of a machine that had a directory, if it has come to have one, and returns where it is.

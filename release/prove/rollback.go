@@ -197,8 +197,14 @@ func (s *story) cutOff(ctx context.Context, r Installable) error {
 		return err
 	}
 	m.Outcomes = []Outcome{half, chosenSlot(chosen, "A")}
+	return s.shown(m)
+}
+
+// shown adds what a machine has shown to the story.
+func (s *story) shown(m Machine) error {
+	m, err := s.Prover.shown(m, s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines)))
 	s.machines = append(s.machines, m)
-	return nil
+	return err
 }
 
 // choose lets the boot loader choose.
@@ -264,12 +270,9 @@ func (s *story) boots(ctx context.Context, b boot) error {
 			result.Outcomes = append(result.Outcomes, e.refused(report.Foreign)...)
 		}
 	}
-	if result.Failed() {
-		if result.Console, err = s.keepConsole(s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines))); err != nil {
-			return err
-		}
+	if err := s.shown(result); err != nil {
+		return err
 	}
-	s.machines = append(s.machines, result)
 	if result.Error == "" && len(report.Failed) == 0 {
 		return s.markGood(chosen.Name)
 	}

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"bytes"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -40,7 +41,7 @@ func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
 	needs.Programs(t, "bwrap")
 	from, to := installable(t, 1), installable(t, 2)
 	s := &story{
-		Prover: &Prover{Tools: toolroottest.Open(t)}, dir: t.TempDir(),
+		Prover: &Prover{Tools: toolroottest.Open(t), Log: slog.New(slog.DiscardHandler)}, dir: t.TempDir(),
 		platform: &platform.Platform{ID: strictyaml.Text{Value: "x"}},
 	}
 	if err := s.makeDisk(t.Context(), from); err != nil {

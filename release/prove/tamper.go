@@ -88,14 +88,9 @@ func (s *story) stops(ctx context.Context, step string, hit func(slot.Slot, *vm.
 	if err != nil {
 		return err
 	}
-	result := Machine{Platform: s.platform.ID.Value, Step: step, Outcomes: []Outcome{chosenSlot(chosen, "B"), stopped, chosenSlot(next, "A")}}
-	if result.Failed() {
-		if result.Console, err = s.keepConsole(s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines))); err != nil {
-			return err
-		}
-	}
-	s.machines = append(s.machines, result)
-	return nil
+	return s.shown(Machine{
+		Platform: s.platform.ID.Value, Step: step, Outcomes: []Outcome{chosenSlot(chosen, "B"), stopped, chosenSlot(next, "A")},
+	})
 }
 
 // edge is how much at each end of an image is damaged: there are the tables that a mount reads.

@@ -20,18 +20,16 @@ backing=$({
 } | awk '!NF { devices = 1; next } !devices { image[$1, $2] = $3; next } { print ($1, $2) in image ? image[$1, $2] : $3 }')
 virt=$(systemd-detect-virt --vm || true)
 linked=$(journalctl --boot --quiet --output=cat --identifier=oem-sysext || true)
+# With emulated processors starting a program takes long, so there are few: none for a field, one for all units.
 dmi=$(cd /sys/class/dmi/id && for field in *; do
-	if [ -f "$field" ]; then printf '%s %s\n' "$field" "$(cat "$field" 2>/dev/null || true)"; fi
+	if [ -f "$field" ] && read -r value <"$field" 2>/dev/null; then printf '%s %s\n' "$field" "$value"; fi
 done)
 
-units=$(while read -r unit; do
-	printf '%s %s\n' "$unit" "$(systemctl is-active "$unit" || true)"
-done </run/vm/units)
+units=$(xargs --no-run-if-empty --delimiter='\n' systemctl is-active </run/vm/units | paste -d ' ' /run/vm/units -)
 there=$(while read -r path; do
 	if [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi
 done </run/vm/paths)
 # What the dynamic linker says of each ELF file. Those that need no linker make it fail, which is fine.
-# With emulated processors starting a program takes long, so there is but one for each file.
 programs=$(LC_ALL=C bash -c 'while read -r file; do read -r -N 4 magic <"$file" && [ "$magic" = $'"'"'\x7fELF'"'"' ] && echo "$file"; done' </run/vm/files || true)
 for linker in /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.*; do [ ! -e "$linker" ] || break; done
 unresolved=$(echo "$programs" | while read -r program; do

@@ -171,6 +171,8 @@ func (m Machine) hardware() []string {
 		"-drive", "if=none,id=files,format=raw,readonly=on,file=" + strings.ReplaceAll(m.filesDisk(), ",", ",,"),
 		"-device", "virtio-blk-pci,drive=files,serial=vm-files",
 		"-device", "virtio-rng-pci",
+		// the port of QEMU's guest agent, with nobody at the other end
+		"-device", "virtio-serial-pci", "-chardev", "null,id=agent", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
 	}, boot)
 	for _, value := range m.SMBIOS {
 		args = append(args, "-smbios", value)
