@@ -74,7 +74,8 @@ func KernelArguments(partitionUUID string, rootHash digest.SHA256) []string {
 func Programs() []string { return append(bootstrap.Programs(), "bwrap", "cp") }
 
 // Make returns the base of a definition from the cache, and assembles it first where needed: about a minute.
-// Another version of the same base takes a second. It needs to be root.
+// Another version of the same base takes a second. It needs to be root, and a host that runs programs of the architecture (CanRun),
+// which takes some ten times as long by an emulator.
 func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	id, err := VersionID(opts.Version)
 	if err != nil {
@@ -154,7 +155,7 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	err := bootstrap.Make(ctx, bootstrap.Spec{
 		Suite:    def.Suite,
 		Arch:     opts.Arch,
-		Packages: slices.Concat(def.Packages, def.Build),
+		Packages: slices.Concat(def.packages(opts.Arch), def.Build),
 		Exclude:  def.Exclude,
 		Sources:  opts.Sources,
 		Epoch:    opts.Epoch,
@@ -170,7 +171,7 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	if err := makeInitrd(ctx, def.Initrd, kernel, root, dir, opts.Epoch); err != nil {
 		return err
 	}
-	status, err := arrange(def, root)
+	status, err := arrange(def, opts.Arch, root)
 	if err != nil {
 		return err
 	}

@@ -15,15 +15,20 @@ func (d Definition) Status(ctx context.Context, release *debian.Release) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	want := make([]string, len(d.Packages))
-	for i, name := range d.Packages {
-		want[i] = forArch(name, release.Arch)
-	}
-	closure, err := packages.Closure(debian.Ask{Want: want, Without: d.Without})
+	closure, err := packages.Closure(debian.Ask{Want: d.packages(release.Arch), Without: d.Without})
 	if err != nil {
 		return nil, fmt.Errorf("packages of base %s: %w", d.ID, err)
 	}
 	return packages.Status(closure.Packages), nil
+}
+
+// packages are those of the definition for an architecture.
+func (d Definition) packages(arch string) []string {
+	names := make([]string, len(d.Packages))
+	for i, name := range d.Packages {
+		names[i] = forArch(name, arch)
+	}
+	return names
 }
 
 // forArch returns the name that a package with an architecture in its name, such as linux-image-amd64, has on another one.
