@@ -81,6 +81,7 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	if err != nil {
 		return Base{}, err
 	}
+	def = def.forArch(opts.Arch)
 	key, err := key(ctx, def, opts)
 	if err != nil {
 		return Base{}, err
@@ -155,7 +156,7 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	err := bootstrap.Make(ctx, bootstrap.Spec{
 		Suite:    def.Suite,
 		Arch:     opts.Arch,
-		Packages: slices.Concat(def.packages(opts.Arch), def.Build),
+		Packages: slices.Concat(def.Packages, def.Build),
 		Exclude:  def.Exclude,
 		Sources:  opts.Sources,
 		Epoch:    opts.Epoch,
@@ -171,7 +172,7 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	if err := makeInitrd(ctx, def.Initrd, kernel, root, dir, opts.Epoch); err != nil {
 		return err
 	}
-	status, err := arrange(def, opts.Arch, root)
+	status, err := arrange(def, root)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func foreignPackages(ctx context.Context, def Definition, suite *debian.Release)
 	if err != nil {
 		return nil, err
 	}
-	closure, err := index.Closure(debian.Ask{Want: def.packages(suite.Arch), Without: def.Without})
+	closure, err := index.Closure(debian.Ask{Want: def.forArch(suite.Arch).Packages, Without: def.Without})
 	return closure.Packages, err
 }
 

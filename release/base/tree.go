@@ -12,12 +12,12 @@ import (
 
 // arrange turns a Debian root into one whose /usr is all that a release ships, as Flatcar lays it out.
 // It returns the package database of what is left.
-func arrange(def Definition, arch, root string) (status []byte, err error) {
+func arrange(def Definition, root string) (status []byte, err error) {
 	pkgs, err := readStatus(filepath.Join(root, "var/lib/dpkg/status"))
 	if err != nil {
 		return nil, err
 	}
-	keep, err := closure(pkgs, def.packages(arch), def.Without)
+	keep, err := closure(pkgs, def.Packages, def.Without)
 	if err != nil {
 		return nil, err
 	}
