@@ -198,7 +198,8 @@ func (w *workshop) checkEmulator(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("this host cannot run programs of %s, which make the base's initramfs; \"ARCH=%s scripts/mage release\" installs an emulator "+
-		"(qemu-user-static) and has the kernel use it; scripts/mage build makes the images without", w.Arch, w.Arch)
+		"(qemu-user-static) and has the kernel use it, unless /proc/sys/fs/binfmt_misc names one, which must be enabled and have the flag F; "+
+		"scripts/mage build makes the images without", w.Arch, w.Arch)
 }
 
 func (w *workshop) openCache() error {
