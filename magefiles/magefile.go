@@ -55,7 +55,8 @@ func Build(ctx context.Context) error {
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
 // BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
-// a version, a channel, an address or a file (README.md). PROFILE is what it is composed of (release/profiles),
+// a version, a channel, an address or a file (README.md). ARCH is its architecture: a reference base of another one than the host's
+// takes an emulator, which scripts/mage installs. PROFILE is what it is composed of (release/profiles),
 // PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
 // UPDATE_KEY is the key that signs update payloads; with its public half alone, UPDATE_SIGNATURES is the directory
 // of signatures that are made elsewhere, and a run without them writes there what is to be signed.

@@ -92,7 +92,7 @@ func TestCatalogueOnFlatcarsLayoutForARM64(t *testing.T) {
 	needs.Programs(t, append(base.Programs(), "go", "bwrap", "unshare")...)
 	o := options(t, toolroottest.Cache(t), t.TempDir())
 	o.Arch, o.Locked = arch.ARM64, true
-	w, err := open(t.Context(), o)
+	w, err := openForImages(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -417,7 +417,7 @@ func (f form) to(out io.Writer, image initrd.Image) error {
 
 // Initrd makes the images for initramfs of the platforms that ask for one, and writes them to OUTPUT/initrd/ARCH.
 func Initrd(ctx context.Context, o Options) ([]manifest.Initrd, error) {
-	w, err := open(ctx, o)
+	w, err := openForImages(ctx, o)
 	if err != nil {
 		return nil, err
 	}

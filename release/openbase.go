@@ -65,7 +65,7 @@ func (w *workshop) referenceBase(ctx context.Context) (base.Base, error) {
 		Epoch:       w.Epoch,
 		Log:         w.Log,
 	}
-	if string(w.Arch) != runtime.GOARCH { // this host cannot run its programs
+	if w.imagesOnly && string(w.Arch) != runtime.GOARCH { // also where its programs can be run: that takes long, and not every host does
 		return base.Foreign(ctx, definition, w.archive, w.suite, options)
 	}
 	return base.Make(ctx, definition, options)

@@ -69,7 +69,7 @@ func Prepare(ctx context.Context, o Options) error {
 	if err := o.writesRemotely(); err != nil {
 		return err
 	}
-	w, err := open(ctx, o)
+	w, err := openForImages(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func Shard(ctx context.Context, o Options, part Part, out io.Writer) error {
 	if err := o.writesRemotely(); err != nil {
 		return err
 	}
-	w, err := open(ctx, o)
+	w, err := openForImages(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ func Show(ctx context.Context, o Options, name string) (*oem.Explained, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := open(ctx, o)
+	w, err := openForImages(ctx, o)
 	if err != nil {
 		return nil, err
 	}

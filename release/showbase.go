@@ -10,7 +10,7 @@ import (
 
 // ShowBase opens the base and writes what is known of it.
 func ShowBase(ctx context.Context, o Options, out io.Writer) error {
-	w, err := open(ctx, o)
+	w, err := openForImages(ctx, o)
 	if err != nil {
 		return err
 	}

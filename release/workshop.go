@@ -37,11 +37,12 @@ import (
 // workshop is what a run works with, all of it found or made before the work begins.
 type workshop struct {
 	Options
-	catalogue []*platform.Platform // all that there are
-	chosen    []*platform.Platform // those that were asked for
-	recipes   recipe.Set
-	profile   *profiles.Profile
-	layout    layout
+	imagesOnly bool                 // nothing is embedded and booted, so for an architecture that is not the host's a base need not be complete
+	catalogue  []*platform.Platform // all that there are
+	chosen     []*platform.Platform // those that were asked for
+	recipes    recipe.Set
+	profile    *profiles.Profile
+	layout     layout
 	// extensions beside the OEM tools, and what those take of /usr that are flattened.
 	extensions []*composed
 	flattened  size.Bytes
@@ -72,7 +73,15 @@ type workshop struct {
 // What is wrong with recipes, platforms or the host is said before anything is fetched.
 // The caller closes the workshop.
 func open(ctx context.Context, o Options) (*workshop, error) {
-	w := &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)}
+	return start(ctx, &workshop{Options: o, downloads: progress.NewDownloads(o.Progress)})
+}
+
+// openForImages is open for work on images alone.
+func openForImages(ctx context.Context, o Options) (*workshop, error) {
+	return start(ctx, &workshop{Options: o, downloads: progress.NewDownloads(o.Progress), imagesOnly: true})
+}
+
+func start(ctx context.Context, w *workshop) (*workshop, error) {
 	if err := w.prepare(ctx); err != nil {
 		w.close()
 		return nil, err
@@ -128,6 +137,9 @@ func (w *workshop) prepare(ctx context.Context) (err error) {
 	if err := w.openCache(); err != nil {
 		return err
 	}
+	if err := w.checkEmulator(ctx); err != nil {
+		return err
+	}
 	if err := w.openUpdateKey(); err != nil {
 		return err
 	}
@@ -178,6 +190,15 @@ func checkHost() error {
 		}
 	}
 	return errors.Join(lacking...)
+}
+
+// checkEmulator says when a reference base cannot be made here since it is for another architecture.
+func (w *workshop) checkEmulator(ctx context.Context) error {
+	if w.imagesOnly || !w.named.isReference() || string(w.Arch) == runtime.GOARCH || base.CanRun(ctx, w.Arch, w.scratch.Dir) {
+		return nil
+	}
+	return fmt.Errorf("this host cannot run programs of %s, which make the base's initramfs; \"ARCH=%s scripts/mage release\" installs an emulator "+
+		"(qemu-user-static) and has the kernel use it; scripts/mage build makes the images without", w.Arch, w.Arch)
 }
 
 func (w *workshop) openCache() error {
@@ -253,11 +274,11 @@ func (w *workshop) openTools(ctx context.Context) error {
 
 // accelerator returns how machines with a kernel run here.
 func (w *workshop) accelerator(ctx context.Context, kernel string) (vm.Accel, error) {
-	qemu, err := w.scriptTools(ctx, "", vm.Packages())
+	qemu, err := w.scriptTools(ctx, "", vm.Packages(w.Arch))
 	if err != nil {
 		return vm.Accel{}, err
 	}
-	return vm.Probe(ctx, qemu, kernel)
+	return vm.Probe(ctx, qemu, w.Arch, kernel)
 }
 
 // scriptTools returns the root that build scripts work in, and whatever else needs programs that the pipeline itself does not.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 // Spec says what a root holds and where it comes from.
 type Spec struct {
 	Suite    string    // such as trixie
-	Arch     string    // as Debian names it, such as amd64
+	Arch     string    // as Debian names it, such as amd64; its programs are run
 	Packages []string  // beyond those that Debian calls essential; recommended ones are not added
 	Exclude  []string  // shell patterns of absolute paths that are not unpacked, such as /usr/share/man/*
 	Sources  []string  // sources.list lines: the suite, and its -updates and -security where wanted
@@ -61,6 +62,9 @@ func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
 		`--aptopt=APT::Install-Recommends "false"`,
 		// apt's own user could not enter a work directory below a private home.
 		`--aptopt=APT::Sandbox::User "root"`,
+	}
+	if spec.Arch != runtime.GOARCH {
+		args = append(args, "--skip=check/qemu") // which wants a program of its own to ask, and may copy an emulator into the root
 	}
 	for _, pattern := range spec.Exclude {
 		args = append(args, "--dpkgopt=path-exclude="+pattern)

@@ -74,12 +74,14 @@ func KernelArguments(partitionUUID string, rootHash digest.SHA256) []string {
 func Programs() []string { return append(bootstrap.Programs(), "bwrap", "cp") }
 
 // Make returns the base of a definition from the cache, and assembles it first where needed: about a minute.
-// Another version of the same base takes a second. It needs to be root.
+// Another version of the same base takes a second. It needs to be root, and a host that runs programs of the architecture (CanRun),
+// which takes some ten times as long by an emulator.
 func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	id, err := VersionID(opts.Version)
 	if err != nil {
 		return Base{}, err
 	}
+	def = def.forArch(opts.Arch)
 	key, err := key(ctx, def, opts)
 	if err != nil {
 		return Base{}, err

@@ -68,6 +68,23 @@ func TestDefinitionsAreSound(t *testing.T) {
 	}
 }
 
+func TestDefinitionsOfAnotherArchitecture(t *testing.T) {
+	def, err := Load("trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := def.forArch("arm64")
+	if !slices.Contains(other.Packages, "linux-image-arm64") || slices.Contains(other.Packages, "linux-image-amd64") {
+		t.Errorf("its packages are %v", other.Packages)
+	}
+	if slices.Contains(other.Initrd.Drivers, "vmw_pvscsi") || len(other.Initrd.Drivers) != len(def.Initrd.Drivers)-1 {
+		t.Errorf("its drivers are %v", other.Initrd.Drivers)
+	}
+	if again, err := Load("trixie"); err != nil || !cmp.Equal(again, def) || !cmp.Equal(def.forArch("amd64"), def) {
+		t.Errorf("the definition itself has changed: %v", err)
+	}
+}
+
 func TestLoadNamesWhatThereIs(t *testing.T) {
 	if _, err := Load("woody"); err == nil || !strings.Contains(err.Error(), "trixie") {
 		t.Errorf("error is %v", err)

@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/store"
 )
 
-// Foreign returns the base of a definition for an architecture whose programs this host cannot run: its packages, unpacked.
+// Foreign returns the base of a definition for an architecture whose programs this host need not run: its packages, unpacked.
 // What install scripts and dracut would make is not there, so it has no kernel and initramfs to boot.
 // Images are built for it and checked against it all the same.
 func Foreign(ctx context.Context, def Definition, archive *debian.Archive, suite *debian.Release, opts Options) (Base, error) {
@@ -48,17 +48,13 @@ func Foreign(ctx context.Context, def Definition, archive *debian.Archive, suite
 	}, err
 }
 
-// foreignPackages are what the definition wants and all that it needs. Kernels are named after their architecture.
+// foreignPackages are what the definition wants and all that it needs.
 func foreignPackages(ctx context.Context, def Definition, suite *debian.Release) ([]debian.Package, error) {
 	index, err := suite.Packages(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var wanted []string
-	for _, name := range def.Packages {
-		wanted = append(wanted, strings.Replace(name, "linux-image-amd64", "linux-image-"+suite.Arch, 1))
-	}
-	closure, err := index.Closure(debian.Ask{Want: wanted, Without: def.Without})
+	closure, err := index.Closure(debian.Ask{Want: def.forArch(suite.Arch).Packages, Without: def.Without})
 	return closure.Packages, err
 }
 

@@ -3,6 +3,7 @@ package base
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/debian"
@@ -15,21 +16,28 @@ func (d Definition) Status(ctx context.Context, release *debian.Release) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	want := make([]string, len(d.Packages))
-	for i, name := range d.Packages {
-		want[i] = forArch(name, release.Arch)
-	}
-	closure, err := packages.Closure(debian.Ask{Want: want, Without: d.Without})
+	closure, err := packages.Closure(debian.Ask{Want: d.forArch(release.Arch).Packages, Without: d.Without})
 	if err != nil {
 		return nil, fmt.Errorf("packages of base %s: %w", d.ID, err)
 	}
 	return packages.Status(closure.Packages), nil
 }
 
-// forArch returns the name that a package with an architecture in its name, such as linux-image-amd64, has on another one.
-func forArch(name, arch string) string {
-	if stem, isKernel := strings.CutSuffix(name, "-amd64"); isKernel {
-		return stem + "-" + arch
+// onlyAMD64 are drivers that kernels of other architectures do not have. Dracut leaves out those behind one that is missing.
+var onlyAMD64 = []string{"vmw_pvscsi"}
+
+// forArch returns the definition, which is written for amd64, for an architecture: packages may have its name in theirs, as
+// linux-image-amd64 has.
+func (d Definition) forArch(arch string) Definition {
+	if arch == "amd64" {
+		return d
 	}
-	return name
+	d.Packages = slices.Clone(d.Packages)
+	for i, name := range d.Packages {
+		if stem, isKernel := strings.CutSuffix(name, "-amd64"); isKernel {
+			d.Packages[i] = stem + "-" + arch
+		}
+	}
+	d.Initrd.Drivers = slices.DeleteFunc(slices.Clone(d.Initrd.Drivers), func(name string) bool { return slices.Contains(onlyAMD64, name) })
+	return d
 }

@@ -4,21 +4,19 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
 )
-
-// Packages are what the tool root holds that machines run in. QEMU's package depends on its firmware.
-func Packages() []string { return []string{"qemu-system-x86"} }
-
-const program = "qemu-system-x86_64"
 
 // Accel is a QEMU, and how it runs the guest's instructions.
 type Accel struct {
 	Name            string
+	board           board
 	qemu            *toolroot.Root
 	args            []string
 	processors      int
@@ -29,7 +27,7 @@ const tcg = "tcg"
 
 // TCG translates instructions. It works everywhere and takes some ten times as long as KVM.
 //
-// Two things make up a third of a boot there and are switched off. The string instructions that a kernel
+// On amd64 two things make up a third of a boot there and are switched off. The string instructions that a kernel
 // prefers on a processor with erms or fsrm are translated byte by byte; all kernels fill a page with them,
 // and Debian's fills each page that it hands out (init_on_alloc). Five-level page tables (la57) make
 // each miss of the translation buffer one step longer. What kernels do against spying processors is wasted on an emulated one.
@@ -39,16 +37,18 @@ const tcg = "tcg"
 // takes 80 seconds of the host's processors instead of 117. A fifth of what is then left are a kernel that moves itself, prompts
 // for a login, timers that are set for each moment anew, and modules for screens, mice, radios, chipsets, and for cipher
 // instructions, which save nothing where they are emulated.
-func TCG(qemu *toolroot.Root) Accel {
+func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
+	b := boards[a]
 	return Accel{
 		Name:       tcg,
+		board:      b,
 		qemu:       qemu,
-		args:       []string{"-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off,svm=off"},
+		args:       []string{"-accel", "tcg,thread=multi", "-cpu", b.processor},
 		processors: 2,
 		kernelArguments: []string{
 			"init_on_alloc=0", "mitigations=off",
 			"cryptomgr.notests", "rcupdate.rcu_expedited=1", "audit=0", "lsm=lockdown,yama,integrity",
-			"nokaslr", "highres=off", "nohz=off", "systemd.getty_auto=no", "modprobe.blacklist=" + strings.Join(needless, ","),
+			"nokaslr", "highres=off", "nohz=off", "systemd.getty_auto=no", "modprobe.blacklist=" + strings.Join(slices.Concat(b.needless, needless), ","),
 			// On a busy host what takes seconds takes minutes, and is no failure for that (systemd(1), kernel command line).
 			"systemd.default_device_timeout_sec=300", "systemd.default_timeout_start_sec=300",
 		},
@@ -56,10 +56,7 @@ func TCG(qemu *toolroot.Root) Accel {
 }
 
 // needless are modules that a kernel loads for an emulated machine, and nothing there needs.
-var needless = []string{
-	"aesni_intel", "crc32_pclmul", "crct10dif_pclmul", "ghash_clmulni_intel", "sha1_ssse3", "sha256_ssse3", "sha512_ssse3",
-	"button", "cfg80211", "drm", "efi_pstore", "evdev", "iTCO_wdt", "lpc_ich", "pcspkr", "psmouse", "serio_raw",
-}
+var needless = []string{"button", "cfg80211", "drm", "efi_pstore", "evdev"}
 
 // Shared is for guests of which several run at a time. Emulated, each has one processor: with a second one a boot is over sooner,
 // but takes a third more of the host's time, which the other guests can use.
@@ -71,8 +68,8 @@ func (a Accel) Shared() Accel {
 }
 
 // KVM uses the processor itself.
-func KVM(qemu *toolroot.Root) Accel {
-	return Accel{Name: "kvm", qemu: qemu, args: []string{"-accel", "kvm", "-cpu", "host"}, processors: 2}
+func KVM(qemu *toolroot.Root, a arch.Arch) Accel {
+	return Accel{Name: "kvm", board: boards[a], qemu: qemu, args: []string{"-accel", "kvm", "-cpu", "host"}, processors: 2}
 }
 
 const kvmDevice = "/dev/kvm"
@@ -80,7 +77,7 @@ const kvmDevice = "/dev/kvm"
 // run runs QEMU, which reads and writes files and a directory for what is temporary. All paths are absolute.
 func (a Accel) run(ctx context.Context, dir string, args, read, write []string) error {
 	return a.qemu.Run(ctx, toolroot.Cmd{
-		Program: program, Args: slices.Concat(a.args, args),
+		Program: a.board.program, Args: slices.Concat(a.args, args),
 		Read: read, Write: append(write, dir), Devices: []string{kvmDevice},
 		Env: []string{"TMPDIR=" + dir},
 	})
@@ -91,10 +88,13 @@ const probeTimeout = 5 * time.Second
 
 // Probe returns KVM where a kernel boots with it, else TCG, both in the QEMU of a tool root with Packages.
 // That /dev/kvm opens proves nothing: with nested virtualisation a guest may hang in its firmware.
-func Probe(ctx context.Context, qemu *toolroot.Root, kernel string) (Accel, error) {
+func Probe(ctx context.Context, qemu *toolroot.Root, a arch.Arch, kernel string) (Accel, error) {
+	if string(a) != runtime.GOARCH { // the processor is another one
+		return TCG(qemu, a), nil
+	}
 	device, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err != nil {
-		return TCG(qemu), nil
+		return TCG(qemu, a), nil
 	}
 	if err := device.Close(); err != nil {
 		return Accel{}, err
@@ -111,16 +111,17 @@ func Probe(ctx context.Context, qemu *toolroot.Root, kernel string) (Accel, erro
 	short, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	// Without a root file system the kernel panics, and the machine ends.
-	err = KVM(qemu).run(short, dir, []string{
-		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "file:" + console,
-		"-kernel", kernel, "-append", "console=ttyS0 panic=-1",
-	}, []string{kernel}, nil)
+	kvm := KVM(qemu, a)
+	err = kvm.run(short, dir, append(slices.Clone(kvm.board.machine),
+		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "file:"+console,
+		"-kernel", kernel, "-append", "console="+kvm.board.serial+"0 panic=-1",
+	), []string{kernel}, nil)
 	if ctx.Err() != nil {
 		return Accel{}, ctx.Err()
 	}
 	output, readErr := os.ReadFile(console)
 	if err == nil && readErr == nil && strings.Contains(string(output), "Kernel panic") {
-		return KVM(qemu), nil
+		return kvm, nil
 	}
-	return TCG(qemu), nil
+	return TCG(qemu, a), nil
 }

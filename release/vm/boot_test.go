@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
 	"github.com/flatcar/oem-sysext/oem/needs"
 	"github.com/flatcar/oem-sysext/oem/run"
@@ -32,7 +33,7 @@ func TestBoot(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "usr.bin")
 	hash := makeImage(t, tools, b, image)
 
-	accel, err := vm.Probe(t.Context(), qemu(t), b.Kernel)
+	accel, err := vm.Probe(t.Context(), qemu(t), arch.AMD64, b.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestBoot(t *testing.T) {
 // qemu returns the tool root that machines run in.
 func qemu(t *testing.T) *toolroot.Root {
 	t.Helper()
-	root, err := toolroottest.With(t, toolroot.Suite)(t.Context(), "", vm.Packages())
+	root, err := toolroottest.With(t, toolroot.Suite)(t.Context(), "", vm.Packages(arch.AMD64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestEndOfQEMU(t *testing.T) {
 	kernel[0x1f1] = 1                            // setup_sects
 	copy(kernel[0x1fe:], "\x55\xaa\xeb\xfeHdrS") // boot_flag, a jump to itself, header
 	m := vm.Machine{
-		Accel: vm.TCG(qemu(t)), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"), Keep: true,
+		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"), Keep: true,
 		Dir: t.TempDir(), Timeout: 5 * time.Second,
 	}
 	if err := errors.Join(os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600), os.WriteFile(m.Kernel, kernel, 0o600)); err != nil {

@@ -48,7 +48,8 @@ const memory = 1536 * size.MiB
 
 // reportUnit starts the script when all other units have been started, and turns the machine off after it.
 // The pipe keeps programs from colouring what they think goes to a terminal.
-const reportUnit = `[Unit]
+func (b board) reportUnit() string {
+	return `[Unit]
 Description=Report to the one who started this machine
 After=multi-user.target
 [Service]
@@ -57,15 +58,18 @@ ImportCredential=vm.*
 ExecStartPre=-/bin/sh -c 'mkdir -p /run/vm && tar --extract --directory=/run/vm --file=/dev/disk/by-id/virtio-vm-files'
 ExecStart=/bin/sh -c '/bin/sh ${CREDENTIALS_DIRECTORY}/vm.script | cat'
 ExecStopPost=/usr/bin/systemctl poweroff --force --force
-StandardOutput=file:/dev/ttyS1
+StandardOutput=file:/dev/` + b.serial + `1
 StandardError=journal+console
 `
+}
 
 // harnessArguments make the console readable, failures final, and the report start.
-var harnessArguments = []string{
-	"TERM=dumb", "console=ttyS0,115200", "quiet", "systemd.show_status=1", // the service manager's lines, without the kernel's
-	"panic=-1", // at once, which ends the machine
-	"systemd.wants=vm-report.service",
+func (b board) harnessArguments() []string {
+	return []string{
+		"TERM=dumb", "console=" + b.serial + "0,115200", "quiet", "systemd.show_status=1", // the service manager's lines, without the kernel's
+		"panic=-1", // at once, which ends the machine
+		"systemd.wants=vm-report.service",
+	}
 }
 
 // Run boots the machine and returns what its script printed. A machine that ends without that, or not in time,
@@ -107,7 +111,7 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no report after %v (%w); %s", time.Since(started).Round(time.Second), ctx.Err(), progress(console))
 	case errors.As(err, &failed): // its arguments are long
-		return nil, fmt.Errorf("%s: %w: %s; %s", program, failed.Err, failed.Stderr, progress(console))
+		return nil, fmt.Errorf("%s: %w: %s; %s", m.Accel.board.program, failed.Err, failed.Stderr, progress(console))
 	}
 	content, err := os.ReadFile(report)
 	if err != nil {
@@ -161,12 +165,12 @@ func (m Machine) hardware() []string {
 	if m.Keep {
 		snapshot = "off"
 	}
-	args := slices.Concat([]string{
-		"-machine", "q35,smbus=off,sata=off,hpet=off", // without what a kernel looks for long and no tool needs
+	b := m.Accel.board
+	args := slices.Concat(b.machine, []string{
 		"-smp", strconv.Itoa(m.Accel.processors), "-m", strconv.Itoa(int(memory / size.MiB)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-no-reboot", // a machine that restarts has failed
-		"-append", strings.Join(slices.Concat(m.Arguments, harnessArguments, m.Accel.kernelArguments), " "),
+		"-append", strings.Join(slices.Concat(m.Arguments, b.harnessArguments(), m.Accel.kernelArguments), " "),
 		"-drive", "if=virtio,format=raw,snapshot=" + snapshot + ",file=" + strings.ReplaceAll(m.Disk, ",", ",,"),
 		"-drive", "if=none,id=files,format=raw,readonly=on,file=" + strings.ReplaceAll(m.filesDisk(), ",", ",,"),
 		"-device", "virtio-blk-pci,drive=files,serial=vm-files",
@@ -178,7 +182,7 @@ func (m Machine) hardware() []string {
 		args = append(args, "-smbios", value)
 	}
 	args = append(args,
-		"-smbios", Credential("systemd.extra-unit.vm-report.service", reportUnit),
+		"-smbios", Credential("systemd.extra-unit.vm-report.service", b.reportUnit()),
 		"-smbios", Credential("vm.script", m.Script))
 	return args
 }
