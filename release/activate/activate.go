@@ -114,7 +114,9 @@ const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
 ConditionPathExists=/sysroot/usr/` + Script + `
+Wants=` + MountUnit + ` ` + sysrootMountUnit + `
 After=sysroot.mount sysroot-usr.mount sysroot-oem.mount setup-root.service initrd-setup-root.service
+After=` + MountUnit + ` ` + sysrootMountUnit + `
 Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
 Conflicts=shutdown.target
 
@@ -125,9 +127,8 @@ ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
 
-// mountText binds the images' directory. Where an initramfs has merged something already, only the merged one could be bound, and
-// what is linked stays what it is, so that the refresh of the running system finds nothing new.
-// It goes last when a machine stops: images are in use until then.
+// mountText binds the images' directory. An initramfs that has merged something has bound it; if not, only the merged one could be bound,
+// and what is linked stays what it is. It goes last when a machine stops: images are in use until then.
 const mountText = `[Unit]
 Description=OEM images of this release
 DefaultDependencies=no
@@ -140,6 +141,24 @@ What=/usr/` + embed.Dir + `
 Where=` + Images + `
 Options=bind
 `
+
+// sysrootMountUnit binds in an initramfs where the merge below /sysroot looks, as MountUnit does there for the running system,
+// which takes /run over.
+const sysrootMountUnit = "sysroot-" + MountUnit
+
+// initrdMountText binds the images' directory in an initramfs, at a path.
+func initrdMountText(at string) []byte {
+	return []byte(`[Unit]
+Description=OEM images of this release
+DefaultDependencies=no
+ConditionPathIsDirectory=/sysroot/usr/` + embed.Dir + `
+
+[Mount]
+What=/sysroot/usr/` + embed.Dir + `
+Where=` + at + `
+Options=bind
+`)
+}
 
 // sysrootDropIn makes systemd's own unit for the merge below /sysroot look at links in /run, too, before it decides to have nothing to do.
 const sysrootDropIn = `[Unit]
@@ -162,6 +181,8 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
+		{Path: initrdDir + "/" + MountUnit, Mode: 0o644, Content: initrdMountText(Images)},
+		{Path: initrdDir + "/" + sysrootMountUnit, Mode: 0o644, Content: initrdMountText("/sysroot" + Images)},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
 		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}

@@ -275,6 +275,7 @@ func TestInitrd(t *testing.T) {
 	p.write("sysroot/oem/sysext/oem-azure-1.0.0.raw", "of another release")
 	p.write("sysroot/usr/lib/os-release", "ID=flatcar\nVERSION=\"2.0.0+nightly-1\"\nVERSION_ID=2.0.0\n")
 	p.link("sysroot/run/extensions/oem-ami.raw", "/usr/share/flatcar/oem-sysext/oem-ami.raw") // of an earlier boot
+	p.link("sysroot/run/extensions/oem-gce.raw", Images+"/oem-gce.raw")                       // the same
 	p.link("sysroot/run/extensions/other.raw", "/var/other.raw")
 	p.link("sysroot/etc/extensions/oem-azure.raw", "/oem/sysext/oem-azure-2.0.0+nightly-1.raw")
 	if says := p.run("/sysroot"); !strings.HasPrefix(says, "linked oem-azure oem-shared-1") {
