@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -384,5 +385,38 @@ func (p *private) show(m detect.Machine) {
 	p.write("proc/cmdline", strings.Join(m.KernelArguments, " ")+"\n")
 	for _, label := range m.DiskLabels {
 		p.write("dev/disk/by-label/"+label, "")
+	}
+}
+
+// systemd takes a mount unit only where its name is its path, and the script finds the images bound only where it has waited for that.
+func TestMountUnits(t *testing.T) {
+	for name, files := range map[string][]embed.File{"system": System(some, nil), "initramfs": Initrd()} {
+		units := map[string]string{}
+		for _, f := range files {
+			if f.Target == "" {
+				units[filepath.Base(f.Path)] = string(f.Content)
+			}
+		}
+		mounts := 0
+		for unit, content := range units {
+			path, isMount := strings.CutSuffix(unit, ".mount")
+			if !isMount {
+				continue
+			}
+			mounts++
+			if where := "\nWhere=/" + strings.ReplaceAll(path, "-", "/") + "\n"; !strings.Contains(content, where) {
+				t.Errorf("%s: %s is\n%s", name, unit, content)
+			}
+			for _, key := range []string{"Wants=", "After="} {
+				if !slices.ContainsFunc(strings.Split(units[Unit], "\n"), func(line string) bool {
+					return strings.HasPrefix(line, key) && slices.Contains(strings.Fields(strings.TrimPrefix(line, key)), unit)
+				}) {
+					t.Errorf("%s: the unit that links has no %s%s:\n%s", name, key, unit, units[Unit])
+				}
+			}
+		}
+		if want := map[string]int{"system": 1, "initramfs": 2}[name]; mounts != want {
+			t.Errorf("%s: %d mounts; wanted %d", name, mounts, want)
+		}
 	}
 }
