@@ -75,7 +75,7 @@ func Programs() []string { return append(bootstrap.Programs(), "bwrap", "cp") }
 
 // Make returns the base of a definition from the cache, and assembles it first where needed: about a minute.
 // Another version of the same base takes a second. It needs to be root, and a host that runs programs of the architecture (CanRun),
-// which takes some ten times as long by an emulator.
+// which takes some twenty minutes by an emulator.
 func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	id, err := VersionID(opts.Version)
 	if err != nil {

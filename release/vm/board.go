@@ -25,7 +25,7 @@ var boards = map[arch.Arch]board{
 		},
 	},
 	// Of SMBIOS, which has a cloud's markers and the credentials, a kernel learns there by UEFI only, whose firmware loads it.
-	// The processor is that of most clouds' machines; a later one's signed pointers (pauth) and long vectors take several times as long.
+	// The processor is one of servers before signed pointers (pauth), which take QEMU long (its documentation, Arm CPU features).
 	arch.ARM64: {
 		packages:  []string{"qemu-system-arm", "qemu-efi-aarch64"},
 		program:   "qemu-system-aarch64",
