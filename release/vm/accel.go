@@ -36,14 +36,14 @@ const tcg = "tcg"
 // need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
 // takes 80 seconds of the host's processors instead of 117. A fifth of what is then left are a kernel that moves itself, prompts
 // for a login, timers that are set for each moment anew, and modules for screens, mice, radios, chipsets, and for cipher
-// instructions, which save nothing where they are emulated.
+// instructions, which save nothing where they are emulated. Another fifth to third is what coldplug leaves out.
 func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 	b := boards[a]
 	return Accel{
 		Name:       tcg,
 		board:      b,
 		qemu:       qemu,
-		args:       []string{"-accel", "tcg,thread=multi", "-cpu", b.processor},
+		args:       []string{"-accel", "tcg,thread=multi", "-cpu", b.processor, "-smbios", Credential("systemd.unit-dropin.systemd-udev-trigger.service", coldplug())},
 		processors: 2,
 		kernelArguments: []string{
 			"init_on_alloc=0", "mitigations=off",
@@ -57,6 +57,18 @@ func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 
 // needless are modules that a kernel loads for an emulated machine, and nothing there needs.
 var needless = []string{"button", "cfg80211", "drm", "efi_pstore", "evdev"}
+
+// plugged are the subsystems of the devices that a machine here has.
+var plugged = []string{"block", "cpu", "dmi", "misc", "net", "pci", "platform", "rtc", "virtio", "virtio-ports"}
+
+// coldplug is a drop-in that makes udev start, in an initramfs and in the running system, with the devices that a machine here has.
+// It would look at some 550 otherwise, each time: at consoles, pieces of memory, all modules and all drivers, too.
+func coldplug() string {
+	return `[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --prioritized-subsystem=block,net --subsystem-match=` +
+		strings.Join(plugged, " --subsystem-match=") + "\n"
+}
 
 // Shared is for guests of which several run at a time. Emulated, each has one processor: with a second one a boot is over sooner,
 // but takes a third more of the host's time, which the other guests can use.
