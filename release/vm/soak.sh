@@ -10,7 +10,13 @@ if systemd-sysext --help | grep -q -e --always-refresh; then refresh="$refresh -
 sample() {
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
-	echo "$1 $(wc -l </proc/self/mountinfo) $(losetup --noheadings --output NAME | wc -l) $(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
+	echo "$1 $(wc -l </proc/self/mountinfo) $(losetup --noheadings --output NAME | wc -l) $(
+		# What udev has started for a refresh goes some seconds after its last event.
+		for _ in 1 2 3 4 5; do
+			sleep 1
+			awk '/^MemAvailable:/ { print $2 }' /proc/meminfo
+		done | sort -n | tail -n 1
+	)"
 }
 
 # Looks for both files without a pause. It starts no program, so nothing of /usr keeps it from looking.
