@@ -36,7 +36,7 @@ const tcg = "tcg"
 // need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
 // takes 80 seconds of the host's processors instead of 117. A fifth of what is then left are a kernel that moves itself, prompts
 // for a login, timers that are set for each moment anew, and modules for screens, mice, radios, chipsets, and for cipher
-// instructions, which save nothing where they are emulated. Another fifth to third is what coldplug leaves out.
+// instructions, which save nothing where they are emulated. A fifth again is what coldplug leaves out.
 func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 	b := boards[a]
 	return Accel{
