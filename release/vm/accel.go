@@ -32,31 +32,47 @@ const tcg = "tcg"
 // and Debian's fills each page that it hands out (init_on_alloc). Five-level page tables (la57) make
 // each miss of the translation buffer one step longer. What kernels do against spying processors is wasted on an emulated one.
 //
-// The kernel's tests of its ciphers, its long waits for other processors, and security modules and records that no cloud's tools
-// need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
+// The kernel's tests of its ciphers, its long waits for other processors, and security modules, records and accounts that no cloud's
+// tools need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
 // takes 80 seconds of the host's processors instead of 117. A fifth of what is then left are a kernel that moves itself, prompts
 // for a login, timers that are set for each moment anew, and modules for screens, mice, radios, chipsets, and for cipher
-// instructions, which save nothing where they are emulated. A fifth again is what coldplug leaves out.
+// instructions, which save nothing where they are emulated. A fifth again is what coldplug leaves out, and a twentieth the units
+// that no tool asks for.
 func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 	b := boards[a]
+	arguments := []string{
+		"init_on_alloc=0", "mitigations=off",
+		"cryptomgr.notests", "rcupdate.rcu_expedited=1", "audit=0", "lsm=lockdown,yama,integrity", "psi=0", "cgroup.memory=nokmem",
+		"nokaslr", "highres=off", "nohz=off", "systemd.getty_auto=no", "modprobe.blacklist=" + strings.Join(slices.Concat(b.needless, needless), ","),
+		// On a busy host what takes seconds takes minutes, and is no failure for that (systemd(1), kernel command line).
+		"systemd.default_device_timeout_sec=300", "systemd.default_timeout_start_sec=300",
+	}
+	for _, unit := range unasked {
+		arguments = append(arguments, "systemd.mask="+unit)
+	}
 	return Accel{
-		Name:       tcg,
-		board:      b,
-		qemu:       qemu,
-		args:       []string{"-accel", "tcg,thread=multi", "-cpu", b.processor, "-smbios", Credential("systemd.unit-dropin.systemd-udev-trigger.service", coldplug())},
-		processors: 2,
-		kernelArguments: []string{
-			"init_on_alloc=0", "mitigations=off",
-			"cryptomgr.notests", "rcupdate.rcu_expedited=1", "audit=0", "lsm=lockdown,yama,integrity",
-			"nokaslr", "highres=off", "nohz=off", "systemd.getty_auto=no", "modprobe.blacklist=" + strings.Join(slices.Concat(b.needless, needless), ","),
-			// On a busy host what takes seconds takes minutes, and is no failure for that (systemd(1), kernel command line).
-			"systemd.default_device_timeout_sec=300", "systemd.default_timeout_start_sec=300",
-		},
+		Name:            tcg,
+		board:           b,
+		qemu:            qemu,
+		args:            []string{"-accel", "tcg,thread=multi", "-cpu", b.processor, "-smbios", Credential("systemd.unit-dropin.systemd-udev-trigger.service", coldplug())},
+		processors:      2,
+		kernelArguments: arguments,
 	}
 }
 
 // needless are modules that a kernel loads for an emulated machine, and nothing there needs.
 var needless = []string{"button", "cfg80211", "drm", "efi_pstore", "evdev"}
+
+// unasked are units of a base that no tool asks for, and that would tell nothing about one if they failed: consoles, file systems
+// of the kernel, modules that are blacklisted above or built in, and what is kept for another boot. Starting a program is what takes
+// long where it is emulated. A kernel takes some 2000 characters of arguments.
+var unasked = []string{
+	"dev-hugepages.mount", "dev-mqueue.mount", "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount",
+	"sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+	"getty@tty1.service", "kmod-static-nodes.service", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service",
+	"modprobe@fuse.service", "systemd-journal-flush.service", "systemd-networkd-persistent-storage.service",
+	"systemd-random-seed.service", "systemd-tmpfiles-setup-dev-early.service", "systemd-udev-load-credentials.service",
+}
 
 // plugged are the subsystems of the devices that a machine here has.
 var plugged = []string{"block", "cpu", "dmi", "misc", "net", "pci", "platform", "rtc", "virtio", "virtio-ports"}
