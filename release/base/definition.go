@@ -14,7 +14,7 @@ import (
 
 // embedded holds definitions/ID.yaml, and what goes on top of the packages' files:
 // files/root in the base (its etc is the default /etc), files/initrd in the initramfs,
-// files/two-stage in one of two stages.
+// files/stages makes what is booted of it, with what each of two stages has.
 //
 //go:embed definitions all:files
 var embedded embed.FS
