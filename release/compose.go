@@ -249,10 +249,10 @@ func (j *judge) clash(name string) string {
 // inTheWay returns what a tree has where the release puts something itself, which a merge of it would hide.
 func (j *judge) inTheWay(t tree.Tree) []string {
 	own := []string{"/usr/" + embed.Dir}
-	for _, f := range slices.Concat(activate.System(nil, nil), j.certificates("")) {
+	for _, f := range j.certificates("") {
 		own = append(own, "/usr/"+f.Path)
 	}
-	for _, name := range j.updatePaths() {
+	for _, name := range slices.Concat(activate.Paths(), j.updatePaths()) {
 		own = append(own, "/usr/"+name)
 	}
 	var problems []string

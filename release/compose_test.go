@@ -253,8 +253,11 @@ func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
 		}
 	}
 	own := map[string]bool{"/usr/" + osReleaseFile: true}
-	for _, f := range append(w.certificates(""), activate.System(nil, nil)...) {
+	for _, f := range w.certificates("") {
 		own["/usr/"+f.Path] = true
+	}
+	for _, path := range activate.Paths() {
+		own["/usr/"+path] = true
 	}
 	for _, path := range w.updatePaths() {
 		own["/usr/"+path], own["/usr/"+filepath.Dir(path)] = true, true

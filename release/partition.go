@@ -90,10 +90,7 @@ func (w *workshop) strip(ctx context.Context) (partition, error) {
 			paths = append(paths, name)
 		}
 	}
-	for _, file := range activate.System(nil, nil) {
-		paths = append(paths, file.Path)
-	}
-	paths = append(paths, w.updatePaths()...)
+	paths = slices.Concat(paths, activate.Paths(), w.updatePaths())
 	inputs := []any{w.cacheName(w.base.Image), paths, w.Epoch.Unix(), compressorVersion()}
 	return store.Memo(ctx, w.results, "pristine", inputs, partition.blobs, func() (partition, error) {
 		return w.makePartition(ctx, func(path string) error {
@@ -165,11 +162,12 @@ func (s bootengine) blobs() []store.Blob {
 	return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
 }
 
+// files are those of the partition.
 func (s bootengine) files() []embed.File {
 	if s == (bootengine{}) {
 		return nil
 	}
-	return []embed.File{{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256}}
+	return append(activate.SystemAfterInitrd(), embed.File{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256})
 }
 
 // secondStage returns the initramfs in the partition with the activation in it, and what platforms have there.

@@ -2,8 +2,9 @@
 // systemd-sysext merges what is linked.
 //
 // In go the platforms, how their machines are recognised, and the images that make up each, and the extensions that may be enabled;
-// out come files for /usr: a POSIX shell script that decides and links, a unit that runs it, and a command that shows what it decided. Links go to /run/extensions and lead into /usr,
-// by the same path in both slots, so a rollback takes its own images along and nothing on the machine has to change.
+// out come files for /usr: a POSIX shell script that decides and links, a unit that runs it, and a command that shows what it decided.
+// Links go to /run/extensions and lead into /usr, by the same path in both slots, so a rollback takes its own images along
+// and nothing on the machine has to change.
 //
 // The images' directory is also bound to a path of its own, before anything is merged over /usr. A refresh that opens an image through
 // the merged /usr makes the merge's mount and the image's loop device keep each other for ever (systemd issue 43685).
@@ -78,6 +79,8 @@ const (
 	Unit      = "oem-sysext-link.service"
 	unitDir   = "lib/systemd/system"
 	wantedBy  = unitDir + "/sysinit.target.wants/" + Unit
+	changed   = "lib/flatcar/oem-sysext-changed"
+	notAgain  = unitDir + "/systemd-sysext.service.d/oem-sysext.conf"
 	initrdDir = "usr/lib/systemd/system"
 )
 
@@ -92,6 +95,9 @@ var scriptTemplate string
 
 //go:embed show.sh
 var showScript []byte
+
+//go:embed changed.sh
+var changedScript []byte
 
 // systemUnit links in the running system. A mount unit with nofail is not ordered before local-fs.target, so /oem has to be named.
 const systemUnit = `[Unit]
@@ -165,6 +171,11 @@ const sysrootDropIn = `[Unit]
 ConditionDirectoryNotEmpty=|/sysroot/run/extensions
 `
 
+// changedDropIn keeps the running system from opening all images once more that the initramfs has merged.
+const changedDropIn = `[Service]
+ExecCondition=/usr/` + changed + `
+`
+
 // System returns what goes into /usr of a release whose running system merges images (systemd before 258),
 // and of every other one, too: where the initramfs has linked already, there is nothing left to do.
 func System(platforms []Platform, extensions []Extension) []embed.File {
@@ -175,6 +186,23 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 		{Path: unitDir + "/" + MountUnit, Mode: 0o644, Content: []byte(mountText)},
 		{Path: wantedBy, Target: "../" + Unit},
 	}
+}
+
+// SystemAfterInitrd returns what goes into /usr in addition where there may be an initramfs that merges images.
+func SystemAfterInitrd() []embed.File {
+	return []embed.File{
+		{Path: changed, Mode: 0o755, Content: changedScript},
+		{Path: notAgain, Mode: 0o644, Content: []byte(changedDropIn)},
+	}
+}
+
+// Paths are where in /usr there may be something of this package.
+func Paths() []string {
+	var paths []string
+	for _, f := range slices.Concat(System(nil, nil), SystemAfterInitrd()) {
+		paths = append(paths, f.Path)
+	}
+	return paths
 }
 
 // Initrd returns what goes into an initramfs that merges images below /sysroot (systemd 258 and later). Paths start at its root.

@@ -101,17 +101,23 @@ func (p *private) link(name, target string) {
 // run runs the script and returns its line.
 func (p *private) run(args ...string) string {
 	p.t.Helper()
+	said, err := p.start(Script, args...)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return said
+}
+
+// start runs what is at a path in /usr.
+func (p *private) start(script string, args ...string) (said string, err error) {
 	var out bytes.Buffer
 	bwrap := []string{
 		"--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "PATH", "/bin:/programs/bin",
 		"--bind", p.dir, "/", "--dev-bind", "/dev/null", "/dev/null",
-		"--ro-bind", tools.Path("usr"), "/programs", "/programs/bin/" + p.shell, "/usr/" + Script,
+		"--ro-bind", tools.Path("usr"), "/programs", "/programs/bin/" + p.shell, "/usr/" + script,
 	}
-	err := run.Run(p.t.Context(), run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return strings.TrimSuffix(out.String(), "\n")
+	err = run.Run(p.t.Context(), run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
+	return strings.TrimSuffix(out.String(), "\n"), err
 }
 
 // links returns the links below a directory, by name.
