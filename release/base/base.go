@@ -123,8 +123,14 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 	}
 	files := map[string]string{}
 	err = fs.WalkDir(embedded, "files", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+		if err != nil {
 			return err
+		}
+		if entry.IsDir() {
+			if name == "files/two-stage" && !def.Initrd.TwoStage {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		content, err := embedded.ReadFile(name)
 		files[name] = string(content)

@@ -14,7 +14,7 @@ import (
 
 // embedded holds definitions/ID.yaml, and what goes on top of the packages' files:
 // files/root in the base (its etc is the default /etc), files/initrd in the initramfs,
-// files/stages makes what is booted of it, with what each of two stages has.
+// files/two-stage in one of two stages.
 //
 //go:embed definitions all:files
 var embedded embed.FS

@@ -35,7 +35,7 @@ func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, ep
 	err = tools.Run(ctx, toolroot.Cmd{
 		Program: "dracut",
 		Args: []string{
-			"--reproducible", "--no-machineid", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--no-compress",
+			"--reproducible", "--no-machineid", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--zstd",
 			"--kver", kernel, "--tmpdir", "/tmp",
 			"--modules", strings.Join(def.Modules, " "),
 			"--add-drivers", strings.Join(def.Drivers, " "),
@@ -46,8 +46,8 @@ func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, ep
 		Write: []string{outDir},
 		Env:   clock,
 	})
-	if err == nil {
-		err = makeStages(ctx, tools, def, kernel, root, outDir, clock)
+	if err == nil && def.TwoStage {
+		err = splitStages(ctx, tools, def, kernel, root, outDir, clock)
 	}
 	if err != nil {
 		return err
@@ -58,22 +58,21 @@ func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, ep
 // secondStage is where Flatcar's first stage looks for the second one.
 const secondStage = "usr/lib/flatcar/bootengine.img"
 
-// stageFiles is where the files of the stages are while the root's programs work on them.
-const stageFiles = "usr/lib/initrd-stages"
+// stageFiles is where the files of two stages are while the root's programs work on them.
+const stageFiles = "usr/lib/initrd-two-stage"
 
-// makeStages makes what is booted of dracut's outDir/initrd. Of two stages the second one moves to the root.
-func makeStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, root, outDir string, clock []string) error {
+// splitStages moves what is in outDir/initrd to the root's second stage, and leaves a first one.
+func splitStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, root, outDir string, clock []string) error {
 	files := filepath.Join(root, stageFiles)
 	defer os.RemoveAll(files)
-	if err := copyFiles("files/stages", files); err != nil {
+	if err := copyFiles("files/two-stage", files); err != nil {
 		return err
 	}
-	args := []string{kernel, outDir}
-	if def.TwoStage {
-		args = append(args, def.Drivers...)
-	}
-	err := tools.Run(ctx, toolroot.Cmd{Program: "/" + stageFiles + "/make", Args: args, Write: []string{outDir}, Env: clock})
-	if err != nil || !def.TwoStage {
+	err := tools.Run(ctx, toolroot.Cmd{
+		Program: "/" + stageFiles + "/make", Args: append([]string{kernel, outDir}, def.Drivers...),
+		Write: []string{outDir}, Env: clock,
+	})
+	if err != nil {
 		return err
 	}
 	image := filepath.Join(root, secondStage)
@@ -83,7 +82,7 @@ func makeStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, r
 	if err := os.Rename(filepath.Join(outDir, "bootengine.img"), image); err != nil {
 		return err
 	}
-	if err := copyFiles("files/stages/both", root); err != nil { // of the second stage and the system
+	if err := copyFiles("files/two-stage/both", root); err != nil { // of the second stage and the system
 		return err
 	}
 	return os.Chmod(image, 0o644)
