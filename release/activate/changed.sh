@@ -1,7 +1,7 @@
 #!/bin/sh
 # Decides for systemd-sysext.service whether there is anything to merge. There is not (status 1) where the initramfs has merged all that
-# the machine has, and that are images of this release, which cannot have changed since: systemd-sysext would open each of them
-# twice to find that. What else there may be is for systemd-sysext to look at.
+# the machine has, and all of it is of this release, whose images cannot have changed since: systemd-sysext would open each of them
+# twice to find that. Whatever else there is, systemd-sysext has to look at.
 #
 # Where there is nothing, /run/oem-sysext.unchanged says so to oem-setup.service, as udev has started with all rules then.
 # What the initramfs has linked is in /run/oem-sysext.initrd, by /usr/lib/flatcar/oem-sysext-link: a name and a target in each line.

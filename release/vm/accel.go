@@ -63,15 +63,15 @@ func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 // needless are modules that a kernel loads for an emulated machine, and nothing there needs.
 var needless = []string{"button", "cfg80211", "drm", "efi_pstore", "evdev"}
 
-// unasked are units of a base that no tool asks for, and that would tell nothing about one if they failed: consoles, file systems
-// of the kernel, modules that are blacklisted above or built in, and what is kept for another boot. Starting a program is what takes
-// long where it is emulated. A kernel takes some 2000 characters of arguments.
+// unasked are units of a base that no tool asks for, and that would tell nothing about one if they failed: a console, file systems
+// of the kernel, modules that are loaded when somebody uses them, and what is kept for another boot. Starting a program is what
+// takes long where it is emulated. A kernel takes some 2000 characters of arguments.
 var unasked = []string{
 	"dev-hugepages.mount", "dev-mqueue.mount", "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount",
 	"sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-	"getty@tty1.service", "kmod-static-nodes.service", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service",
-	"modprobe@fuse.service", "systemd-journal-flush.service", "systemd-networkd-persistent-storage.service",
-	"systemd-random-seed.service", "systemd-tmpfiles-setup-dev-early.service", "systemd-udev-load-credentials.service",
+	"getty@tty1.service", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+	"systemd-journal-flush.service", "systemd-networkd-persistent-storage.service", "systemd-random-seed.service",
+	"systemd-udev-load-credentials.service",
 }
 
 // plugged are the subsystems of the devices that a machine here has.
