@@ -12,6 +12,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/progress"
+	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/release/sign"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	Platforms []string  // ids; the profile decides when empty
 	Epoch     time.Time // the time of everything in the release; by default the date of the base's suite
 	Releases  string    // address that releases are published below, for what machines get them by; this project's when empty
+	// What the cache may take of the disk, downloads apart; as much as there is when 0.
+	CacheLimit size.Bytes
 	// Caches that other machines share, directories or addresses: those that are read, in this order, and one that is written to.
 	RemoteCache      []string
 	RemoteCacheWrite string
@@ -51,10 +54,11 @@ const (
 	DefaultVersion = "9999.0.0" // higher than any release of Flatcar
 	OutputDir      = "_output"
 	CacheDir       = ".cache"
+	CacheLimit     = 20 * size.GiB
 )
 
 // FromEnvironment returns the options that environment variables choose:
-// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), RELEASES_URL, OUTPUT, CACHE, REMOTE_CACHE (with blanks between), REMOTE_CACHE_WRITE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
+// VERSION, BASE, PROFILE, PREVIOUS (paths with colons between them), RELEASES_URL, OUTPUT, CACHE, CACHE_LIMIT, REMOTE_CACHE (with blanks between), REMOTE_CACHE_WRITE, JOBS, LOCKED, SOURCE_DATE_EPOCH,
 // IMAGES, SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES, UPDATE_KEY, UPDATE_SIGNATURES, SECURE_BOOT_KEY, SECURE_BOOT_CERTIFICATE and SECURE_BOOT_SIGNATURES.
 func FromEnvironment(checkout string) (Options, error) {
 	display := progress.New(os.Stderr)
@@ -65,14 +69,15 @@ func FromEnvironment(checkout string) (Options, error) {
 		Profile:     os.Getenv("PROFILE"),
 		Previous:    filepath.SplitList(os.Getenv("PREVIOUS")),
 		RemoteCache: strings.Fields(os.Getenv("REMOTE_CACHE")), RemoteCacheWrite: os.Getenv("REMOTE_CACHE_WRITE"),
-		Update:   sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
-		Releases: os.Getenv("RELEASES_URL"),
-		BaseID:   os.Getenv("BASE"),
-		Version:  os.Getenv("VERSION"),
-		Arch:     arch.AMD64,
-		Jobs:     runtime.NumCPU(),
-		Progress: display,
-		Log:      display.Logger(slog.LevelInfo),
+		Update:     sign.Files{Key: os.Getenv("UPDATE_KEY"), Signatures: os.Getenv("UPDATE_SIGNATURES")},
+		Releases:   os.Getenv("RELEASES_URL"),
+		BaseID:     os.Getenv("BASE"),
+		Version:    os.Getenv("VERSION"),
+		Arch:       arch.AMD64,
+		CacheLimit: CacheLimit,
+		Jobs:       runtime.NumCPU(),
+		Progress:   display,
+		Log:        display.Logger(slog.LevelInfo),
 	}
 	o.Kind = ImageKind(os.Getenv("IMAGES"))
 	o.Extensions = sign.Files{
@@ -96,6 +101,13 @@ func FromEnvironment(checkout string) (Options, error) {
 			return o, fmt.Errorf("JOBS=%s; wanted a number from 1 on", text)
 		}
 		o.Jobs = jobs
+	}
+	if text := os.Getenv("CACHE_LIMIT"); text != "" {
+		limit, err := size.Parse(text)
+		if err != nil {
+			return o, fmt.Errorf("CACHE_LIMIT: %w", err)
+		}
+		o.CacheLimit = limit
 	}
 	if text := os.Getenv("LOCKED"); text != "" {
 		locked, err := strconv.ParseBool(text)

@@ -61,6 +61,7 @@ type workshop struct {
 	target      *target.Base
 	blobs       *store.Blobs
 	results     *store.Results
+	kept        *store.Cache
 	scratch     *store.Scratch
 	updateKey   *sign.Signer
 	trustedKey  *rsa.PublicKey // that machines verify updates with, where the profile says so
@@ -208,6 +209,9 @@ func (w *workshop) openCache() error {
 		return err
 	}
 	w.Cache = cache
+	if w.kept, err = store.OpenCache(cache); err != nil {
+		return err
+	}
 	if w.scratch, err = store.OpenScratch(filepath.Join(cache, "scratch")); err != nil {
 		return err
 	}
@@ -226,14 +230,25 @@ func (w *workshop) openCache() error {
 // what they were made from.
 func (w *workshop) cacheName(path string) string { return strings.TrimPrefix(path, w.Cache) }
 
-// close removes what is unfinished.
+// close removes what is unfinished, and what there is too much of in the cache.
 func (w *workshop) close() {
 	if w.scratch == nil {
 		return
 	}
-	if err := w.scratch.Close(); err != nil {
+	if err := errors.Join(w.trim(), w.scratch.Close(), w.kept.Close()); err != nil {
 		w.Log.Warn("the next run removes what this one left", "error", err)
 	}
+}
+
+func (w *workshop) trim() error {
+	if w.CacheLimit == 0 {
+		return nil
+	}
+	removed, err := w.kept.Trim(w.CacheLimit, w.scratch, "blobs/*/*", "results/*", "base-*", "tools-*")
+	if removed > 0 {
+		w.Log.Info("the cache was over CACHE_LIMIT: what was not used for longest is removed", "limit", w.CacheLimit, "removed", removed)
+	}
+	return err
 }
 
 func (w *workshop) openArchive(ctx context.Context) error {

@@ -5,20 +5,40 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// lockSuffix is what the name of a directory's lock has behind the directory's. The lock's time is that of the last use.
+const lockSuffix = ".lock"
+
+// IsLock tells whether a file is the lock of a directory.
+func IsLock(path string) bool { return filepath.Ext(path) == lockSuffix }
+
+// LastUse returns when Dir made a directory, or found it made.
+func LastUse(path string) (time.Time, error) {
+	info, err := os.Stat(path + lockSuffix)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
 
 // Dir makes a directory from what fill puts into the one it is given, unless it is there already.
 // Of several processes that want the same directory one makes it and the others wait.
 // What a killed process left half made is removed.
 func Dir(path string, fill func(temp string) error) error {
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(path+lockSuffix, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
 	}
 	defer lock.Close() // and with it the lock, as when the process dies
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := os.Chtimes(lock.Name(), now, now); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {

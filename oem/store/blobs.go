@@ -32,10 +32,14 @@ func (b *Blobs) Path(d digest.SHA256) string {
 	return filepath.Join(b.dir, name[:2], name)
 }
 
-// Has tells whether a blob is there with the length it should have. It does not read it.
+// Has tells whether a blob is there with the length it should have, which is a use of it. It does not read it.
 func (b *Blobs) Has(d digest.SHA256, length int64) bool {
 	info, err := os.Stat(b.Path(d))
-	return err == nil && info.Size() == length
+	if err != nil || info.Size() != length {
+		return false
+	}
+	markUsed(b.Path(d), info)
+	return true
 }
 
 // Add keeps all that r has left and returns its digest and length.

@@ -76,6 +76,9 @@ func Local[T any](r *Results, step string, inputs any, usable func(T) bool, run 
 func local[T any](r *Results, step string, key digest.SHA256, usable func(T) bool, run func() (T, error)) (T, error) {
 	path := filepath.Join(r.dir, fmt.Sprintf("%s-%s", step, key))
 	if kept, ok := read[T](path); ok && usable(kept) {
+		if info, err := os.Stat(path); err == nil {
+			markUsed(path, info)
+		}
 		return kept, nil
 	}
 	result, err := run()
