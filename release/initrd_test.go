@@ -132,6 +132,15 @@ func TestModules(t *testing.T) {
 	if _, err := host.Modules(usr, w.base.Release, []string{"no_such"}); err == nil || !strings.Contains(err.Error(), "has no module no_such") {
 		t.Errorf("error is %v", err)
 	}
+	unpacked, err := initrd.LookIn(fstest.MapFS{"usr/lib/os-release": {Data: []byte("VERSION_ID=1\n")}, "usr/" + dir + "/kernel/net/core/failover.ko": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"bnx2": "/usr/" + dir + "/kernel/net/core/failover.ko, which the kernel's lists of modules call failover.ko.xz", "zsmalloc": ""} {
+		if _, err := unpacked.Modules(usr, w.base.Release, []string{name}); !strings.Contains(fmt.Sprint(err), want) || (want == "") != (err == nil) {
+			t.Errorf("an initramfs with unpacked modules is given %s with the error %v; wanted %q", name, err, want)
+		}
+	}
 	module, err := os.ReadFile(filepath.Join(w.base.Usr, dir, "kernel/net/core/failover.ko.xz"))
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ const maxModule = 128 * size.MiB
 
 // Modules returns what an initramfs needs to load modules of a kernel: the files of those that it has not, with what these
 // depend on, firmware and lists of modules, all by their paths below /usr. A module that the kernel has built in needs nothing.
-// Refused are names that the kernel does not know and modules that were made for another kernel.
+// Refused are names that the kernel does not know, modules that were made for another kernel, and an initramfs that would lose its own.
 func (h *Host) Modules(usr fs.FS, release string, names []string) ([]string, error) {
 	k := kernel{usr: usr, release: release, dir: path.Join("lib/modules", release), files: map[string]string{}, needs: map[string][]string{}, builtin: map[string]bool{}}
 	if err := errors.Join(k.readDependencies(), k.readBuiltin()); err != nil {
@@ -48,6 +49,9 @@ func (h *Host) Modules(usr fs.FS, release string, names []string) ([]string, err
 		paths = append(paths, file)
 	}
 	if len(paths) > 0 {
+		if err := k.checkPacking(h); err != nil {
+			return nil, err
+		}
 		for _, list := range lists {
 			if file := path.Join(k.dir, list); k.has(file) {
 				paths = append(paths, file)
@@ -136,6 +140,27 @@ func (k *kernel) collect(h *Host, module string, found map[string]bool) error {
 		}
 		if err := k.collect(h, need, found); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// suffixes are those of modules, by how they are packed.
+var suffixes = []string{"", ".gz", ".xz", ".zst"}
+
+// checkPacking refuses lists in an initramfs that has modules by names which the lists do not know: it would find those no more.
+func (k *kernel) checkPacking(h *Host) error {
+	for _, module := range slices.Sorted(maps.Keys(k.files)) {
+		listed := path.Join("usr", k.dir, k.files[module])
+		if h.Has(listed) {
+			continue
+		}
+		name, _, _ := strings.Cut(listed, ".ko")
+		for _, suffix := range suffixes {
+			if has := name + ".ko" + suffix; h.Has(has) {
+				return fmt.Errorf("the initramfs has /%s, which the kernel's lists of modules call %s: with these lists, which modules "+
+					"in an image need, it would not find it; pack the modules of the initramfs as those in /usr are packed", has, path.Base(listed))
+			}
 		}
 	}
 	return nil

@@ -3,11 +3,15 @@ package vm_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -84,36 +88,96 @@ func qemu(t *testing.T) *toolroot.Root {
 // TestEndOfQEMU shows that QEMU's own words come with an error, and that it does not outlive the time that it has.
 func TestEndOfQEMU(t *testing.T) {
 	dir := t.TempDir()
-	// A boot sector and one behind it, whose protocol is so old that nothing else is looked at (the kernel's boot.rst).
-	kernel := make([]byte, 2048)
-	kernel[0x1f1] = 1                            // setup_sects
-	copy(kernel[0x1fe:], "\x55\xaa\xeb\xfeHdrS") // boot_flag, a jump to itself, header
 	m := vm.Machine{
-		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: filepath.Join(dir, "kernel"), Disk: filepath.Join(dir, "disk"), Keep: true,
+		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: idleKernel(t, dir), Disk: filepath.Join(dir, "disk"), Keep: true,
 		Dir: t.TempDir(), Timeout: 5 * time.Second,
 	}
-	if err := errors.Join(os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600), os.WriteFile(m.Kernel, kernel, 0o600)); err != nil {
+	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := vm.Run(t.Context(), m); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
+	if still := running(t, m.Dir); len(still) > 0 {
+		t.Errorf("it still runs: %v", still)
+	}
+	if err := os.WriteFile(m.Kernel, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := vm.Run(t.Context(), m)
+	if err == nil || !strings.HasPrefix(err.Error(), "qemu-system-x86_64: exit status 1: ") || !strings.Contains(err.Error(), m.Kernel) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestQEMUThatGivesItselfUp shows that a machine is started once more, and not for ever, when QEMU fails one of its own assertions.
+func TestQEMUThatGivesItselfUp(t *testing.T) {
+	dir := t.TempDir()
+	m := vm.Machine{
+		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: idleKernel(t, dir), Disk: filepath.Join(dir, "disk"), Keep: true,
+		Dir: t.TempDir(), Timeout: time.Minute,
+	}
+	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := vm.Run(t.Context(), m)
+		ended <- err
+	}()
+	killed := map[int]bool{}
+	for {
+		select {
+		case err := <-ended:
+			if want := "exit status 134"; len(killed) != 2 || !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("after %d machines the error is %v; wanted two, and %s", len(killed), err, want)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+			for _, process := range running(t, m.Dir) {
+				name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", process))
+				if err == nil && strings.HasPrefix(string(name), "qemu-system") && !killed[process] {
+					killed[process] = true
+					if err := unix.Kill(process, unix.SIGABRT); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// idleKernel makes a kernel that does nothing for ever.
+func idleKernel(t *testing.T, dir string) string {
+	t.Helper()
+	// A boot sector and one behind it, whose protocol is so old that nothing else is looked at (the kernel's boot.rst).
+	kernel := make([]byte, 2048)
+	kernel[0x1f1] = 1                            // setup_sects
+	copy(kernel[0x1fe:], "\x55\xaa\xeb\xfeHdrS") // boot_flag, a jump to itself, header
+	file := filepath.Join(dir, "kernel")
+	if err := os.WriteFile(file, kernel, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// running returns the processes that have a word in their command line.
+func running(t *testing.T, word string) (processes []int) {
+	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range lines {
-		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), m.Dir) {
-			t.Errorf("it still runs: %q", line)
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), word) {
+			process, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			processes = append(processes, process)
 		}
 	}
-	if err := os.WriteFile(m.Kernel, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err = vm.Run(t.Context(), m)
-	if err == nil || !strings.HasPrefix(err.Error(), "qemu-system-x86_64: exit status 1: ") || !strings.Contains(err.Error(), m.Kernel) {
-		t.Errorf("error is %v", err)
-	}
+	return processes
 }
 
 // prepare shares the cache of release builds.

@@ -15,11 +15,14 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem/run"
 	"github.com/flatcar/oem-sysext/oem/size"
@@ -75,7 +78,8 @@ func (b board) harnessArguments() []string {
 // Run boots the machine and returns what its script printed. A machine that ends without that, or not in time,
 // is an error that says how far it got and where its console is kept.
 //
-// An emulated machine whose kernel runs into an exception is started once more: once in some hundred boots that is the emulator's.
+// An emulated machine whose kernel runs into an exception, or whose emulator gives itself up, is started once more: once in some hundred
+// boots that is the emulator's.
 func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
 	if err := m.makeAbsolute(); err != nil {
 		return nil, err
@@ -84,10 +88,16 @@ func Run(ctx context.Context, m Machine) (json.RawMessage, error) {
 		return nil, err
 	}
 	answer, err := m.run(ctx)
-	if err != nil && m.Accel.Name == tcg && strings.Contains(err.Error(), "Fatal exception") {
+	if err != nil && m.Accel.Name == tcg && (strings.Contains(err.Error(), "Fatal exception") || aborted(err)) {
 		return m.run(ctx)
 	}
 	return answer, err
+}
+
+// aborted tells whether a program ended itself, as one does that finds itself in a state it cannot be in. Bubblewrap says so as a shell does.
+func aborted(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == 128+int(unix.SIGABRT)
 }
 
 // run boots the machine, whose files have been written.
