@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -33,12 +34,14 @@ func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
 	if err := Prepare(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
+	throwAway(t, first)
 	for n := range 2 {
 		o := cleanMachine(t, "downloads")
 		o.RemoteCache, o.RemoteCacheWrite = []string{planned}, parts
 		if err := Shard(t.Context(), o, Part{n + 1, 2}, io.Discard); err != nil {
 			t.Fatal(err)
 		}
+		throwAway(t, o)
 	}
 	last := cleanMachine(t, "downloads/latest")
 	last.RemoteCache = []string{planned, parts}
@@ -85,6 +88,14 @@ func cleanMachine(t testing.TB, has ...string) Options {
 	o := options(t, cache, t.TempDir())
 	o.Checkout = checkout
 	return o
+}
+
+// throwAway removes what a machine has on its disk, of which the others get nothing, and which takes GBs of the disk of all.
+func throwAway(t testing.TB, o Options) {
+	t.Helper()
+	if err := errors.Join(os.RemoveAll(o.Cache), os.RemoveAll(o.Output)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // noPackages checks that none of Debian's was downloaded: what needs one was made elsewhere.
