@@ -118,22 +118,22 @@ func reportWith(dir string, proofs []report.Proof) ([]byte, error) {
 // ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
 // for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
 func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Rollback }, verify.RollbackProofName)
+	return proveStory(ctx, o, from, (*prove.Prover).Rollback, verify.RollbackProofName)
 }
 
 // ProveDowngrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in ProveRollback.
 // It writes proof-downgrade.json beside the latter's files.
 func ProveDowngrade(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Downgrade }, verify.DowngradeProofName)
+	return proveStory(ctx, o, from, (*prove.Prover).Downgrade, verify.DowngradeProofName)
 }
 
 // ProveTamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
 // the other one comes up, for platforms as in ProveRollback. It writes proof-tamper.json beside the latter's files.
 func ProveTamper(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, func(p *prove.Prover) prove.Story { return p.Tamper }, verify.TamperProofName)
+	return proveStory(ctx, o, from, (*prove.Prover).Tamper, verify.TamperProofName)
 }
 
-func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Prover) prove.Story, file string) (*prove.Proof, error) {
+func proveStory(ctx context.Context, o Options, from string, tell prove.Story, file string) (*prove.Proof, error) {
 	w, to, err := openProving(ctx, o)
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func proveStory(ctx context.Context, o Options, from string, tell func(*prove.Pr
 	}
 	step := w.Progress.Items("stories", len(platforms))
 	defer step.End()
-	proof, err := prover.Stories(ctx, tell(prover), before, to, platforms, func() { step.Add(1) })
+	proof, err := prover.Stories(ctx, tell, before, to, platforms, func() { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}
@@ -198,14 +198,10 @@ func openInstallable(dir string) (prove.Installable, error) {
 // prover returns what boots a release for so many platforms.
 func (w *workshop) prover(ctx context.Context, r prove.Installable, platforms int) (*prove.Prover, error) {
 	accel, err := w.accelerator(ctx, r.Slot.Kernel.Path)
-	jobs := min(guests, platforms)
-	if jobs > 1 {
-		accel = accel.Shared()
-	}
 	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
 	return &prove.Prover{
 		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, r.Manifest.Version),
-		Timeout: bootTimeout, Jobs: jobs, Log: w.Log,
+		Timeout: bootTimeout, Jobs: min(guests, platforms), Log: w.Log,
 	}, err
 }
 

@@ -48,7 +48,7 @@ const (
 // Prover boots machines.
 type Prover struct {
 	Tools    *toolroot.Root
-	Accel    vm.Accel
+	Accel    vm.Accel      // of a machine that has the host to itself
 	Scratch  string        // an existing directory; what is in it can go afterwards
 	Consoles string        // where the consoles of machines that failed are kept
 	Timeout  time.Duration // of one boot
@@ -127,7 +127,7 @@ func (p *Prover) Platforms(ctx context.Context, r Release, platforms []*platform
 	group.SetLimit(p.Jobs)
 	for i, platform := range platforms {
 		group.Go(func() error {
-			machine, err := p.platform(running, r, platform)
+			machine, err := p.nth(i, len(platforms)).platform(running, r, platform)
 			if err != nil {
 				return fmt.Errorf("platform %s: %w", platform.ID.Value, err)
 			}
@@ -137,6 +137,17 @@ func (p *Prover) Platforms(ctx context.Context, r Release, platforms []*platform
 		})
 	}
 	return proof, group.Wait()
+}
+
+// nth returns what proves one of several platforms, which begin in their order. Those that run at a time share the host's processors;
+// the last one is soon alone with them.
+func (p *Prover) nth(i, all int) *Prover {
+	if p.Jobs == 1 || i == all-1 {
+		return p
+	}
+	sharing := *p
+	sharing.Accel = p.Accel.Shared()
+	return &sharing
 }
 
 // begin notes what will be booted.

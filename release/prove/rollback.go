@@ -34,8 +34,8 @@ const (
 	healthCheckUnit = "[Unit]\nBefore=multi-user.target\n[Service]\nType=oneshot\nExecStart=/bin/false\n"
 )
 
-// Story is what happens to a machine of one platform that runs one release and is updated to another one.
-type Story func(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error)
+// Story is a method of a Prover: what happens to a machine of one platform that runs one release and is updated to another one.
+type Story func(p *Prover, ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error)
 
 // Stories tells a story for each of the platforms. Finished is called after each.
 func (p *Prover) Stories(ctx context.Context, tell Story, from, to Installable, platforms []*platform.Platform, finished func()) (*Proof, error) {
@@ -48,7 +48,7 @@ func (p *Prover) Stories(ctx context.Context, tell Story, from, to Installable, 
 	group.SetLimit(p.Jobs)
 	for i, platform := range platforms {
 		group.Go(func() (err error) {
-			if stories[i], err = tell(running, from, to, platform); err != nil {
+			if stories[i], err = tell(p.nth(i, len(platforms)), running, from, to, platform); err != nil {
 				return fmt.Errorf("platform %s: %w", platform.ID.Value, err)
 			}
 			finished()

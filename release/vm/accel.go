@@ -36,8 +36,9 @@ const tcg = "tcg"
 // tools need take, together with the hardware that machines here lack, a third of the rest: without all of it a proof of one machine
 // takes 80 seconds of the host's processors instead of 117. A fifth of what is then left are a kernel that moves itself, prompts
 // for a login, timers that are set for each moment anew, and modules for screens, mice, radios, chipsets, and for cipher
-// instructions, which save nothing where they are emulated. A fifth again is what coldplug leaves out, and a twentieth the units
-// that no tool asks for.
+// instructions, which save nothing where they are emulated. A fifth again is what coldplug leaves out, and a twentieth each the units
+// that no tool asks for and the confinement of systemd's own services. Without smap the kernel does not say each time when it looks
+// at memory of a program, which ends a piece of translated code.
 func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 	b := boards[a]
 	arguments := []string{
@@ -50,11 +51,15 @@ func TCG(qemu *toolroot.Root, a arch.Arch) Accel {
 	for _, unit := range unasked {
 		arguments = append(arguments, "systemd.mask="+unit)
 	}
+	args := []string{"-accel", "tcg,thread=multi", "-cpu", b.processor, "-smbios", dropIn("systemd-udev-trigger.service", coldplug())}
+	for _, unit := range confined {
+		args = append(args, "-smbios", dropIn(unit, unconfined))
+	}
 	return Accel{
 		Name:            tcg,
 		board:           b,
 		qemu:            qemu,
-		args:            []string{"-accel", "tcg,thread=multi", "-cpu", b.processor, "-smbios", Credential("systemd.unit-dropin.systemd-udev-trigger.service", coldplug())},
+		args:            args,
 		processors:      2,
 		kernelArguments: arguments,
 	}
@@ -73,6 +78,41 @@ var unasked = []string{
 	"systemd-journal-flush.service", "systemd-networkd-persistent-storage.service", "systemd-random-seed.service",
 	"systemd-udev-load-credentials.service",
 }
+
+// confined are systemd's own services that a base starts, some of them in its initramfs, too.
+var confined = []string{
+	"systemd-journald.service", "systemd-logind.service", "systemd-networkd.service", "systemd-resolved.service", "systemd-udevd.service",
+}
+
+// unconfined is a drop-in that takes from a service what it must not do: a filter of system calls for each of a dozen settings, file systems
+// that are mounted for it alone, programs in the kernel that look at its packets and devices. What tools' own units ask for stays.
+const unconfined = `[Service]
+SystemCallFilter=
+SystemCallArchitectures=
+RestrictAddressFamilies=
+RestrictNamespaces=no
+RestrictRealtime=no
+RestrictSUIDSGID=no
+LockPersonality=no
+MemoryDenyWriteExecute=no
+ProtectClock=no
+ProtectControlGroups=no
+ProtectHome=no
+ProtectHostname=no
+ProtectKernelLogs=no
+ProtectKernelModules=no
+ProtectKernelTunables=no
+ProtectProc=default
+ProtectSystem=no
+PrivateDevices=no
+PrivateTmp=no
+DeviceAllow=
+DevicePolicy=auto
+IPAddressDeny=
+`
+
+// dropIn is a value of SMBIOS that changes a unit.
+func dropIn(unit, content string) string { return Credential("systemd.unit-dropin."+unit, content) }
 
 // plugged are the subsystems of the devices that a machine here has.
 var plugged = []string{"block", "cpu", "dmi", "misc", "net", "pci", "platform", "rtc", "virtio", "virtio-ports"}

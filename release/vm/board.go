@@ -17,7 +17,7 @@ var boards = map[arch.Arch]board{
 		packages:  []string{"qemu-system-x86"}, // which depends on its firmware
 		program:   "qemu-system-x86_64",
 		machine:   []string{"-machine", "q35,smbus=off,sata=off,hpet=off"}, // without what a kernel looks for long and no tool needs
-		processor: "max,la57=off,erms=off,fsrm=off,svm=off",
+		processor: "max,la57=off,erms=off,fsrm=off,smap=off,svm=off",
 		serial:    "ttyS",
 		needless: []string{
 			"aesni_intel", "crc32_pclmul", "crct10dif_pclmul", "ghash_clmulni_intel", "sha1_ssse3", "sha256_ssse3", "sha512_ssse3",

@@ -38,7 +38,7 @@ type Machine struct {
 	Arguments []string          // of the kernel, beyond console and harness
 	SMBIOS    []string          // further values of QEMU's -smbios, such as type=1,manufacturer=Hetzner
 	Files     map[string]string // contents by name; the script finds them as /run/vm/NAME
-	Script    string            // a POSIX shell script that runs once all is up; it prints one JSON document
+	Script    string            // a script of bash that runs once all is up; it prints one JSON document
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
 }
@@ -59,7 +59,7 @@ After=multi-user.target
 Type=exec
 ImportCredential=vm.*
 ExecStartPre=-/bin/sh -c 'mkdir -p /run/vm && tar --extract --directory=/run/vm --file=/dev/disk/by-id/virtio-vm-files'
-ExecStart=/bin/sh -c '/bin/sh ${CREDENTIALS_DIRECTORY}/vm.script | cat'
+ExecStart=/bin/sh -c '/bin/bash ${CREDENTIALS_DIRECTORY}/vm.script | cat'
 ExecStopPost=/usr/bin/systemctl poweroff --force --force
 StandardOutput=file:/dev/` + b.serial + `1
 StandardError=journal+console
