@@ -36,9 +36,9 @@ func (l Layer) Shared() bool { return l.Name != "" }
 // What a shared layer saves for each platform but the first is estimated with it.
 const packedShare = 0.25
 
-// worthwhile is what a shared layer must save. Each one costs its platforms a mount and a loop device,
-// and /usr a superblock and tables.
-const worthwhile = 64 * size.KiB
+// worthwhile is what a shared layer must save for each platform that activates it. Each machine of those opens one more image:
+// a mount and a loop device, where images are signed also dm-verity and a signature. And /usr has one more superblock and tables.
+const worthwhile = 32 * size.KiB
 
 // Split returns each platform's own layer, in the order of platforms, then the shared ones by name.
 // No platform activates more than maxImages of them. A platform alone has no shared layers.
@@ -177,7 +177,7 @@ func eachLeaf(t tree.Tree, f func(e tree.Entry, above string)) {
 
 // mostSaving returns the group whose own layer saves most, and for which platforms; nil when none is worthwhile.
 func mostSaving(groups []*group, room []int) (best *group, set string) {
-	most := float64(worthwhile)
+	most := 0.0
 	for _, g := range groups {
 		can := slices.Clone(g.open)
 		for i := range can {
@@ -185,8 +185,9 @@ func mostSaving(groups []*group, room []int) (best *group, set string) {
 				can[i] = '0'
 			}
 		}
-		copies := len(members(string(can))) - 1
-		if saved := float64(copies) * packedShare * float64(g.bytes); saved > most {
+		sharing := len(members(string(can)))
+		saved := float64(sharing-1) * packedShare * float64(g.bytes)
+		if saved > most && saved > float64(sharing)*float64(worthwhile) {
 			most, best, set = saved, g, string(can)
 		}
 	}

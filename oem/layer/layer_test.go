@@ -64,6 +64,26 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// What few files would save many platforms is little for each of them, and an image more to open.
+func TestSharedLayersMustBeWorthIt(t *testing.T) {
+	for _, c := range []struct {
+		platforms int
+		common    size.Bytes
+		shared    bool
+	}{
+		{2, 250 * size.KiB, false}, {2, 260 * size.KiB, true}, {18, 48 * size.KiB, false}, {18, 130 * size.KiB, false}, {18, 140 * size.KiB, true},
+	} {
+		var all []Platform
+		for i := range c.platforms {
+			id := fmt.Sprint("p", i)
+			all = append(all, Platform{id, tree.Sorted(tree.Tree{dir("/usr"), file("/usr/common", "common", c.common), file("/usr/"+id, id, 1)})})
+		}
+		if got := len(Split(all, 4)) > c.platforms; got != c.shared {
+			t.Errorf("%v of %d platforms have a layer: %v; wanted %v", c.common, c.platforms, got, c.shared)
+		}
+	}
+}
+
 func TestAloneThereIsNothingToShare(t *testing.T) {
 	p := platforms()[0]
 	all := Split([]Platform{p}, 4)

@@ -6,6 +6,7 @@ set -eu
 shopt -s nullglob
 export LC_ALL=C # read counts bytes
 
+udevadm settle || true # a device may start a unit, and is in no order with those that others start
 state=$(systemctl is-system-running --wait || true)
 read -r seconds _ </proc/uptime
 mapfile -t names </run/vm/units
