@@ -40,6 +40,12 @@ func OpenCache(dir string) (*Cache, error) {
 // Close lets others trim the cache.
 func (c *Cache) Close() error { return c.lock.Close() }
 
+// trimmed is a file whose time is that of the last trimming, which is followed by a pause.
+const (
+	trimmed = "trimmed"
+	pause   = time.Hour
+)
+
 // entry is what can be removed by itself.
 type entry struct {
 	path  string
@@ -51,12 +57,20 @@ type entry struct {
 // Trim removes entries that match patterns, those first that were not used for longest, until they take no more of the disk than the
 // limit. It returns what they took. Nothing is removed while another run has the cache open: that one may be about to read it.
 // Directories, which must not be found half removed, are moved to the scratch directory. It is the last that a run does with its cache.
+// Since it looks at some hundred thousand files, it does so once an hour.
 func (c *Cache) Trim(limit size.Bytes, scratch *Scratch, patterns ...string) (size.Bytes, error) {
 	err := unix.Flock(int(c.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return 0, nil
 	}
 	if err != nil {
+		return 0, err
+	}
+	mark := filepath.Join(c.dir, trimmed)
+	if info, err := os.Stat(mark); err == nil && time.Since(info.ModTime()) < pause {
+		return 0, nil
+	}
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
 		return 0, err
 	}
 	entries, err := c.entries(patterns)
@@ -87,15 +101,15 @@ func (c *Cache) Trim(limit size.Bytes, scratch *Scratch, patterns ...string) (si
 func (c *Cache) entries(patterns []string) ([]entry, error) {
 	var entries []entry
 	for _, pattern := range patterns {
-		paths, err := filepath.Glob(filepath.Join(c.dir, pattern))
+		names, err := fs.Glob(os.DirFS(c.dir), pattern)
 		if err != nil {
 			return nil, err
 		}
-		for _, path := range paths {
-			if atomicfile.IsLock(path) {
+		for _, name := range names {
+			if atomicfile.IsLock(name) {
 				continue
 			}
-			e, err := measure(path)
+			e, err := measure(filepath.Join(c.dir, name))
 			if err != nil {
 				return nil, err
 			}

@@ -31,7 +31,7 @@ const each = 64 << 10 // bytes of a blob
 
 func fill(t *testing.T) filled {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "a [cache]")
 	f := filled{made: filepath.Join(dir, "tools-1")}
 	var errs [4]error
 	f.Cache, errs[0] = OpenCache(dir)
@@ -79,8 +79,17 @@ func (f filled) use(t *testing.T) {
 	}
 }
 
-// trim leaves room for some blobs, and returns which of the letters' blobs are left, and T for the directory.
+// trim leaves room for some blobs, an hour after the last time, and returns which of the letters' blobs are left, and T for the directory.
 func (f filled) trim(t *testing.T, blobs int) string {
+	t.Helper()
+	if err := os.Remove(filepath.Join(f.dir, trimmed)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return f.trimAgain(t, blobs)
+}
+
+// trimAgain is trim without the hour.
+func (f filled) trimAgain(t *testing.T, blobs int) string {
 	t.Helper()
 	if _, err := f.Trim(size.Bytes(blobs)*each, f.scratch, "blobs/*/*", "tools-*"); err != nil {
 		t.Fatal(err)
@@ -103,19 +112,32 @@ func TestTrimRemovesWhatWasNotUsedForLongest(t *testing.T) {
 			t.Errorf("with room for %d blobs, %q is left; wanted %q", limit, got, want)
 		}
 	}
-	if got := fill(t).trim(t, 7); got != "abcdT" {
+	f := fill(t)
+	if got := f.trim(t, 7); got != "abcdT" {
 		t.Errorf("with room for all, %q is left", got)
+	}
+	if got := f.trimAgain(t, 0); got != "abcdT" {
+		t.Errorf("trimmed once more within an hour, %q is left", got)
+	}
+	hourAgo := time.Now().Add(-pause)
+	if err := os.Chtimes(filepath.Join(f.dir, trimmed), hourAgo, hourAgo); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.trimAgain(t, 0); got != "" {
+		t.Errorf("after an hour, %q is left", got)
 	}
 }
 
 func TestTrimKnowsWhatWasUsedAgain(t *testing.T) {
 	f := fill(t)
-	kept, err := filepath.Glob(filepath.Join(f.dir, "results/*"))
+	kept, err := fs.Glob(os.DirFS(f.dir), "results/*")
 	if err != nil || len(kept) != len(f.added) {
 		t.Fatalf("results are %q, %v", kept, err)
 	}
 	old := time.Now().Add(-24 * time.Hour)
-	for _, path := range kept {
+	for i := range kept {
+		kept[i] = filepath.Join(f.dir, kept[i])
+		path := kept[i]
 		if err := os.Chtimes(path, old, old); err != nil {
 			t.Fatal(err)
 		}
