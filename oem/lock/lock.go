@@ -151,56 +151,68 @@ func (s *Source) pins(a arch.Arch) *[]Pin {
 // Encode writes the file: one line for each pin, so that a change reads as one.
 func (l *Lock) Encode(recipe string) ([]byte, error) {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Written by scripts/mage recipe:lock %s. Review it, do not edit it.\nsources:\n", recipe)
-	for _, s := range l.Sources {
-		source, err := yaml.Marshal(s.Source)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(&out, "  - source: %s", source)
-		if s.Base != "" {
-			fmt.Fprintf(&out, "    base: %s\n", s.Base)
-		}
-		for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
-			if err := encodePins(&out, a, *s.pins(a)); err != nil {
-				return nil, err
-			}
-		}
+	fmt.Fprintf(&out, "# Written by scripts/mage recipe:lock %s. Review it, do not edit it.\n", recipe)
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(mapping(0, field{"sources", list(slices.Concat([]Source{}, l.Sources), Source.node)})); err != nil {
+		return nil, err
 	}
-	return out.Bytes(), nil
+	return out.Bytes(), encoder.Close()
 }
 
-func encodePins(out *bytes.Buffer, a arch.Arch, pins []Pin) error {
-	switch {
-	case pins == nil:
-		return nil
-	case len(pins) == 0:
-		fmt.Fprintf(out, "    %s: []\n", a)
-		return nil
-	}
-	fmt.Fprintf(out, "    %s:\n", a)
-	for _, p := range pins {
-		node := p.node()
-		line, err := yaml.Marshal(node)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "      - %s", line)
-	}
-	return nil
+func (s Source) node() *yaml.Node {
+	return mapping(0,
+		field{"source", text(s.Source)}, field{"base", optional(s.Base)},
+		field{string(arch.AMD64), list(s.AMD64, Pin.node)}, field{string(arch.ARM64), list(s.ARM64, Pin.node)})
 }
 
 // node is the pin as one line of YAML.
 func (p Pin) node() *yaml.Node {
-	node := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
-	for _, field := range [][2]string{
-		{"name", p.Name}, {"version", p.Version}, {"from", p.From}, {"file", p.File},
-		{"size", strconv.FormatInt(int64(p.Size), 10)}, {"digest", string(p.Digest)},
-	} {
-		if field[1] != "" {
-			node.Content = append(node.Content,
-				&yaml.Node{Kind: yaml.ScalarNode, Value: field[0]}, &yaml.Node{Kind: yaml.ScalarNode, Value: field[1]})
+	return mapping(yaml.FlowStyle,
+		field{"name", text(p.Name)}, field{"version", text(p.Version)}, field{"from", optional(p.From)}, field{"file", text(p.File)},
+		field{"size", text(strconv.FormatInt(int64(p.Size), 10))}, field{"digest", text(string(p.Digest))})
+}
+
+// field is a key of a mapping. One without a value is left out.
+type field struct {
+	key   string
+	value *yaml.Node
+}
+
+func mapping(style yaml.Style, fields ...field) *yaml.Node {
+	node := &yaml.Node{Kind: yaml.MappingNode, Style: style}
+	for _, f := range fields {
+		if f.value != nil {
+			node.Content = append(node.Content, text(f.key), f.value)
 		}
 	}
 	return node
+}
+
+// list returns nothing for nil, which is another answer than an empty list.
+func list[T any](items []T, each func(T) *yaml.Node) *yaml.Node {
+	if items == nil {
+		return nil
+	}
+	node := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, item := range items {
+		node.Content = append(node.Content, each(item))
+	}
+	return node
+}
+
+// text is read back as the same text: what YAML would take for a null is quoted.
+func text(value string) *yaml.Node {
+	node := &yaml.Node{Kind: yaml.ScalarNode, Value: value}
+	if node.ShortTag() == "!!null" {
+		node.Style = yaml.SingleQuotedStyle
+	}
+	return node
+}
+
+func optional(value string) *yaml.Node {
+	if value == "" {
+		return nil
+	}
+	return text(value)
 }
