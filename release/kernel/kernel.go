@@ -1,4 +1,4 @@
-// Package kernel writes a USR partition's root hash into a Flatcar kernel and takes Secure Boot signatures off it.
+// Package kernel writes a USR partition's root hash into a Flatcar kernel, takes Secure Boot signatures off it, and unpacks kernels.
 //
 // Flatcar's boot loader looks for 64 lowercase hexadecimal digits at a fixed place of the kernel file and passes them on
 // as verity.usrhash= (flatcar/scripts, build_library/build_image_util.sh; its patch of GRUB, add-verity-hash).

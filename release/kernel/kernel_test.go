@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -66,7 +68,12 @@ func (f *file) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *file) WriteAt(p []byte, offset int64) (int, error) {
-	return copy(f.content[offset:offset+int64(len(p))], p), nil // nothing is ever appended
+	return copy(f.content[offset:offset+int64(len(p))], p), nil // nothing is ever appended there
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	f.content = append(f.content, p...)
+	return len(p), nil
 }
 
 func (f *file) Truncate(length int64) error {
@@ -210,10 +217,84 @@ func TestStrippingUndoesSigning(t *testing.T) {
 	}
 }
 
+// program is one of ELF with one note.
+func program(owner string, note uint32) []byte {
+	const header, segment, notes = 64, 56, 20
+	p := make([]byte, header+segment+notes)
+	copy(p, "\x7fELF\x02\x01\x01")
+	le := binary.LittleEndian
+	le.PutUint16(p[16:], uint16(elf.ET_EXEC))
+	le.PutUint16(p[18:], uint16(elf.EM_X86_64))
+	le.PutUint32(p[20:], 1)
+	le.PutUint64(p[32:], header)
+	le.PutUint16(p[54:], segment)
+	le.PutUint16(p[56:], 1)
+	le.PutUint32(p[header:], uint32(elf.PT_NOTE))
+	le.PutUint64(p[header+8:], header+segment)
+	le.PutUint64(p[header+32:], notes)
+	for i, field := range []uint32{uint32(len(owner)), 4, note} {
+		le.PutUint32(p[header+segment+4*i:], field)
+	}
+	copy(p[header+segment+12:], owner)
+	return p
+}
+
+// packedKernel is a kernel for amd64 that has packed a program.
+func packedKernel(t testing.TB, program []byte) []byte {
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := encoder.EncodeAll(program, nil)
+	k, at := amd64Kernel(), 5*512+100
+	k[0x1f1] = 4
+	binary.LittleEndian.PutUint16(k[0x206:], 0x20f)
+	binary.LittleEndian.PutUint32(k[0x248:], 100)
+	binary.LittleEndian.PutUint32(k[0x24c:], uint32(len(packed)+4))
+	copy(k[at:], packed)
+	binary.LittleEndian.PutUint32(k[at+len(packed):], uint32(len(program)))
+	return k
+}
+
+func TestUnpack(t *testing.T) {
+	good := packedKernel(t, program("Xen\x00", 18))
+	changed := func(at int, to byte) []byte {
+		k := bytes.Clone(good)
+		k[at] = to
+		return k
+	}
+	for name, test := range map[string]struct {
+		kernel   []byte
+		unpacked bool
+	}{
+		"packed with zstd":         {good, true},
+		"another owner's note":     {packedKernel(t, program("Xeo\x00", 18)), false},
+		"another note":             {packedKernel(t, program("Xen\x00", 17)), false},
+		"no kernel":                {changed(0x202, 0), false},
+		"before payloads":          {changed(0x206, 7), false},
+		"packed otherwise":         {changed(5*512+100, 0), false},
+		"damaged":                  {changed(5*512+100+5, 0xff), false},
+		"a payload that ends late": {changed(0x24e, 1), false},
+		"no payload":               {changed(0x24c, 0), false},
+		"short":                    {good[:0x24c], false},
+		"empty":                    {nil, false},
+		"for arm64":                {arm64Kernel(), false},
+	} {
+		into := newFile(nil)
+		if unpacked, err := Unpack(newFile(test.kernel), into); unpacked != test.unpacked || err != nil {
+			t.Errorf("%s: %v, %v", name, unpacked, err)
+		}
+		if test.unpacked && !bytes.Equal(into.content, program("Xen\x00", 18)) {
+			t.Errorf("%s: it is another program", name)
+		}
+	}
+}
+
 func FuzzKernel(f *testing.F) {
 	f.Add(amd64Kernel()[:1024])
 	f.Add(arm64Kernel()[:1024])
 	f.Add(signedKernel(4096, 64))
+	f.Add(program("Xen\x00", 18))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
 			k := newFile(content)
@@ -227,6 +308,7 @@ func FuzzKernel(f *testing.F) {
 				t.Fatalf("read back %v, %v", got, err)
 			}
 		}
+		hasPVHEntry(newFile(content))
 		k := newFile(content)
 		if _, err := StripSignature(k, k.length()); err != nil {
 			return

@@ -10,6 +10,7 @@ type board struct {
 	processor string   // that QEMU translates fast
 	serial    string   // what the kernel calls serial ports, without their number
 	needless  []string // modules, as the list of that name
+	unpacks   bool     // its QEMU starts kernels that have been unpacked, too
 }
 
 var boards = map[arch.Arch]board{
@@ -23,6 +24,7 @@ var boards = map[arch.Arch]board{
 			"aesni_intel", "crc32_pclmul", "crct10dif_pclmul", "ghash_clmulni_intel", "sha1_ssse3", "sha256_ssse3", "sha512_ssse3",
 			"iTCO_wdt", "lpc_ich", "pcspkr", "psmouse", "serio_raw",
 		},
+		unpacks: true,
 	},
 	// Of SMBIOS, which has a cloud's markers and the credentials, a kernel learns there by UEFI only, whose firmware loads it.
 	// The processor is one of servers before signed pointers (pauth), which take QEMU long (its documentation, Arm CPU features).
