@@ -147,6 +147,40 @@ func TestQEMUThatGivesItselfUp(t *testing.T) {
 	}
 }
 
+// TestKernelIsUnpacked shows that QEMU starts what a real kernel would unpack first, and that nothing of it stays.
+func TestKernelIsUnpacked(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, base.Programs()...)
+	b, _ := prepare(t)
+	m := vm.Machine{
+		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: b.Kernel, Disk: filepath.Join(t.TempDir(), "disk"), Keep: true,
+		Dir: t.TempDir(), Timeout: 10 * time.Second,
+	}
+	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := vm.Run(t.Context(), m)
+		ended <- err
+	}()
+	program, started := filepath.Join(m.Dir, "vmlinux"), false
+	for {
+		select {
+		case err := <-ended: // without a file system
+			if !started {
+				t.Errorf("no QEMU had %s: %v", program, err)
+			}
+			if _, err := os.Stat(program); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it is still there: %v", err)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+			started = started || len(running(t, program)) > 0
+		}
+	}
+}
+
 // idleKernel makes a kernel that does nothing for ever.
 func idleKernel(t *testing.T, dir string) string {
 	t.Helper()
