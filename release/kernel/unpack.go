@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/size"
 )
 
@@ -60,7 +61,7 @@ func (w *errorWriter) Write(p []byte) (n int, err error) {
 func payload(f io.ReaderAt) (io.Reader, bool) {
 	const setupSectors, sector, version, offset, sizeLength = 0x1f1, 512, 0x206, 0x248, 4
 	head, err := readAt(f, 0, offset+8)
-	magic := magics["amd64"]
+	magic := magics[arch.AMD64]
 	if err != nil || !bytes.HasPrefix(head[magic.offset:], []byte(magic.text)) || binary.LittleEndian.Uint16(head[version:]) < 0x208 {
 		return nil, false
 	}
