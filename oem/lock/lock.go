@@ -154,7 +154,8 @@ func (l *Lock) Encode(recipe string) ([]byte, error) {
 	fmt.Fprintf(&out, "# Written by scripts/mage recipe:lock %s. Review it, do not edit it.\n", recipe)
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	if err := encoder.Encode(mapping(0, field{"sources", list(slices.Concat([]Source{}, l.Sources), Source.node)})); err != nil {
+	sources := append([]Source{}, l.Sources...) // none is a list, too
+	if err := encoder.Encode(mapping(0, field{"sources", list(sources, Source.node)})); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), encoder.Close()

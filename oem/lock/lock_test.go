@@ -69,6 +69,16 @@ func TestRoundTripOfAnyText(t *testing.T) {
 	}
 }
 
+func TestRoundTripOfNothing(t *testing.T) {
+	content, err := new(Lock).Encode("tool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse("r.lock", content); err != nil {
+		t.Errorf("%v\n%s", err, content)
+	}
+}
+
 func TestFind(t *testing.T) {
 	var l Lock
 	l.Set("q", "trixie", arch.AMD64, []Pin{deb("a")})

@@ -1,4 +1,5 @@
-// Package kernel writes a USR partition's root hash into a Flatcar kernel, takes Secure Boot signatures off it, and unpacks kernels.
+// Package kernel knows kernel files: it writes a USR partition's root hash into one of Flatcar, takes Secure Boot signatures off it,
+// and unpacks what a virtual machine can start with.
 //
 // Flatcar's boot loader looks for 64 lowercase hexadecimal digits at a fixed place of the kernel file and passes them on
 // as verity.usrhash= (flatcar/scripts, build_library/build_image_util.sh; its patch of GRUB, add-verity-hash).
@@ -7,7 +8,7 @@
 // written unless the place is known to be free, and a kernel without it is a *NoFieldError: its root hash has to go
 // on the command line.
 //
-// In: a kernel file. Out: the same file, changed in place. Refused: what is no kernel for the architecture.
+// In: a kernel file. Out: the same file, changed in place; unpacked, another one. Refused: what is no kernel for the architecture.
 package kernel
 
 import (

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/digest"
@@ -287,6 +288,17 @@ func TestUnpack(t *testing.T) {
 		if test.unpacked && !bytes.Equal(into.content, program("Xen\x00", 18)) {
 			t.Errorf("%s: it is another program", name)
 		}
+	}
+}
+
+// full is a disk without room.
+type full struct{ file }
+
+func (full) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
+func TestUnpackToFullDisk(t *testing.T) {
+	if _, err := Unpack(newFile(packedKernel(t, program("Xen\x00", 18))), &full{}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("error is %v", err)
 	}
 }
 

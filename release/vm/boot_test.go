@@ -117,14 +117,7 @@ func TestQEMUThatGivesItselfUp(t *testing.T) {
 		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: idleKernel(t, dir), Disk: filepath.Join(dir, "disk"), Keep: true,
 		Dir: t.TempDir(), Timeout: time.Minute,
 	}
-	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := vm.Run(t.Context(), m)
-		ended <- err
-	}()
+	ended := start(t, m)
 	killed := map[int]bool{}
 	for {
 		select {
@@ -156,14 +149,7 @@ func TestKernelIsUnpacked(t *testing.T) {
 		Accel: vm.TCG(qemu(t), arch.AMD64), Kernel: b.Kernel, Disk: filepath.Join(t.TempDir(), "disk"), Keep: true,
 		Dir: t.TempDir(), Timeout: 10 * time.Second,
 	}
-	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := vm.Run(t.Context(), m)
-		ended <- err
-	}()
+	ended := start(t, m)
 	program, started := filepath.Join(m.Dir, "vmlinux"), false
 	for {
 		select {
@@ -179,6 +165,20 @@ func TestKernelIsUnpacked(t *testing.T) {
 			started = started || len(running(t, program)) > 0
 		}
 	}
+}
+
+// start boots a machine with a disk that has nothing on it, and returns how that ends.
+func start(t *testing.T, m vm.Machine) <-chan error {
+	t.Helper()
+	if err := os.WriteFile(m.Disk, make([]byte, size.MiB), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := vm.Run(t.Context(), m)
+		ended <- err
+	}()
+	return ended
 }
 
 // idleKernel makes a kernel that does nothing for ever.
