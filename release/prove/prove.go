@@ -187,8 +187,7 @@ func (p *Prover) platform(ctx context.Context, r Release, platform *platform.Pla
 	if err != nil {
 		return Machine{}, err
 	}
-	m := p.machine(r, dir, vm.UsrBUUID)
-	m.SMBIOS = Markers(platform)
+	m := p.machine(r, platform, dir, vm.UsrBUUID)
 	if err := vm.MakeDisk(ctx, p.Tools, m.Disk, []vm.Partition{vm.UsrB(r.path(r.Manifest.Partition.File)), oem}); err != nil {
 		return Machine{}, err
 	}
@@ -225,12 +224,13 @@ func (p *Prover) shown(m Machine, dir, name string) (Machine, error) {
 	return m, err
 }
 
-// machine boots a release from the slot with this partition UUID, of a disk that is still to be made.
-func (p *Prover) machine(r Release, dir, slot string) vm.Machine {
+// machine boots a release from the slot with this partition UUID, of a disk that is still to be made, in a platform's cloud.
+func (p *Prover) machine(r Release, platform *platform.Platform, dir, slot string) vm.Machine {
 	m := vm.Machine{
 		Accel: p.Accel, Kernel: r.path(kernel), Disk: filepath.Join(dir, "disk.img"),
-		Arguments: base.KernelArguments(slot, r.Manifest.Partition.RootHash),
-		Dir:       dir, Timeout: p.Timeout,
+		Arguments: base.KernelArguments(slot, r.Manifest.Partition.RootHash), SMBIOS: Markers(platform),
+		Dir: dir, Timeout: p.Timeout,
+		Waiting: func(line string) { p.Log.Info(platform.ID.Value+" is still running", "console", line) },
 	}
 	if slices.ContainsFunc(r.Manifest.Files, func(f manifest.File) bool { return f.Name == initrd }) {
 		m.Initrd = r.path(initrd)

@@ -245,8 +245,7 @@ func (s *story) boots(ctx context.Context, b boot) error {
 	if err != nil { // a release may have lost a platform; its machines come up all the same
 		e = ExpectNothing(r.Manifest, s.platform)
 	}
-	m := s.machine(r.Release, s.dir, chosen.Partition.ID.String())
-	m.SMBIOS = Markers(s.platform)
+	m := s.machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
 	if b.failing != "" {
 		e.Failed = []string{b.failing}
 		m.SMBIOS = append(m.SMBIOS, vm.Credential("systemd.extra-unit."+b.failing, healthCheckUnit))

@@ -66,8 +66,7 @@ func (s *story) stops(ctx context.Context, step string, hit func(slot.Slot, *vm.
 	if err != nil {
 		return err
 	}
-	m := s.machine(r.Release, s.dir, chosen.Partition.ID.String())
-	m.SMBIOS = Markers(s.platform)
+	m := s.machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
 	if m.Kernel, err = s.kernel(ctx, chosen); err != nil {
 		return err
 	}

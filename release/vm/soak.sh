@@ -44,7 +44,10 @@ while [ "$cycle" -lt "$cycles" ]; do
 		: >/run/vm/watched
 		wait
 	fi
-	if [ $((cycle % 10)) -eq 0 ]; then sample "$cycle"; fi
+	if [ $((cycle % 10)) -eq 0 ]; then
+		sample "$cycle"
+		echo "refreshed $cycle of $cycles times" >&2
+	fi
 done >/run/vm/samples
 
 soak=$(jq --null-input --rawfile samples /run/vm/samples --rawfile looks /run/vm/looks \

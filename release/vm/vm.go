@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,10 +43,14 @@ type Machine struct {
 	Script    string            // a script of bash that runs once all is up; it prints one JSON document
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
+	Waiting   func(line string) // called each minute with the last line on the console, if that is another one; may be nil
 }
 
 // ConsoleFile is where the console of a machine is kept, in its directory.
 const ConsoleFile = "console.log"
+
+// waitingInterval is how often one who waits for a machine is told how far it is.
+const waitingInterval = time.Minute
 
 // memory of every machine is what a small cloud machine has.
 const memory = 1536 * size.MiB
@@ -122,7 +127,9 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 	} else {
 		read = append(read, m.Disk)
 	}
-	err := m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
+	err := follow(ctx, console, waitingInterval, m.Waiting, func() error {
+		return m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
+	})
 	var failed *run.Error
 	switch {
 	case ctx.Err() != nil:
@@ -234,11 +241,48 @@ func Credential(name, content string) string {
 	return "type=11,value=io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString([]byte(content))
 }
 
+// follow calls say, unless it is nil, with what has become the last line on a console, in intervals while run runs.
+func follow(ctx context.Context, console string, interval time.Duration, say func(line string), run func() error) error {
+	if say == nil {
+		return run()
+	}
+	following, stop := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for said := ""; ; {
+			select {
+			case <-following.Done():
+				return
+			case <-ticker.C:
+				if line, err := lastLine(console); err == nil && line != said {
+					said = line
+					say(line)
+				}
+			}
+		}
+	})
+	err := run()
+	stop()
+	follower.Wait()
+	return err
+}
+
 // progress says how far a boot got.
 func progress(console string) string {
-	content, err := os.ReadFile(console)
+	line, err := lastLine(console)
 	if err != nil {
 		return "it has no console: " + err.Error()
+	}
+	return fmt.Sprintf("the last line on its console (%s) is: %s", console, line)
+}
+
+// lastLine returns the last line of a console that says something.
+func lastLine(console string) (string, error) {
+	content, err := os.ReadFile(console)
+	if err != nil {
+		return "", err
 	}
 	last := "nothing"
 	for line := range strings.Lines(string(content)) {
@@ -249,5 +293,5 @@ func progress(console string) string {
 			break // what follows are registers
 		}
 	}
-	return fmt.Sprintf("the last line on its console (%s) is: %s", console, last)
+	return last, nil
 }

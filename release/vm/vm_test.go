@@ -2,11 +2,15 @@ package vm
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/size"
 	"github.com/flatcar/oem-sysext/oem/toolroot"
@@ -100,4 +104,25 @@ func TestProgressNamesTheLastLine(t *testing.T) {
 	if got := progress(console); !strings.HasSuffix(got, "is: [  OK  ] Reached target b.") {
 		t.Error(got)
 	}
+}
+
+func TestFollowSaysEachLastLineOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		console := filepath.Join(t.TempDir(), "console.log") // not there yet, as at a machine's start
+		var said []string
+		failure := errors.New("the machine's")
+		err := follow(t.Context(), console, time.Minute, func(line string) { said = append(said, line) }, func() error {
+			time.Sleep(time.Minute / 2)
+			for _, content := range []string{"a\n", "a\nb\n", "a\nb\n\n", "c\n"} {
+				time.Sleep(2 * time.Minute)
+				if err := os.WriteFile(console, []byte(content), 0o644); err != nil {
+					return err
+				}
+			}
+			return failure // what it wrote at last nobody has to be told
+		})
+		if wanted := []string{"a", "b"}; !errors.Is(err, failure) || !slices.Equal(said, wanted) {
+			t.Errorf("it said %q and returned %v; wanted %q and %v", said, err, wanted, failure)
+		}
+	})
 }
