@@ -8,7 +8,7 @@ import (
 )
 
 // soakMemoryKiB is how much less memory may be available in the last quarter of a soak than in its first half, each time at most:
-// what just runs takes up to 16 MiB for a moment, and what is left behind is missing from then on. In machines where nothing
+// what just runs takes some for a moment, and what is left behind is missing from then on. In machines where nothing
 // was left behind 200 refreshes made a difference of 1.2 MiB and less.
 const soakMemoryKiB = 4 << 10
 
