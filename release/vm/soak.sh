@@ -7,13 +7,15 @@ set -eu
 refresh='systemd-sysext refresh'
 if systemd-sysext --help | grep -q -e --always-refresh; then refresh="$refresh --always-refresh=yes"; fi
 
-# A program that starts while refreshes run takes its libraries from one generation of /usr after the other, and keeps the images
-# of all of them in use while it runs: Azure's agent those of four. So all that the machine starts is to have started: not
-# just its units, but until a quarter of the processors' time at most is used, or for five minutes.
+# Sets used to the time that processors worked since the kernel's start, and all to all of their time.
 busy() {
 	read -r _ user nice system idle wait irq softirq _ </proc/stat
 	used=$((user + nice + system + irq + softirq)) all=$((used + idle + wait))
 }
+
+# A program that starts while refreshes run takes its libraries from one generation of /usr after the other, and keeps the images
+# of all of them in use while it runs: Azure's agent those of four. So all that the machine starts is to have started: not
+# just its units, but until a quarter of the processors' time at most is used, or for five minutes.
 udevadm settle || true
 systemctl is-system-running --wait >/dev/null || true
 for _ in $(seq 60); do

@@ -127,7 +127,7 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 	} else {
 		read = append(read, m.Disk)
 	}
-	err := follow(ctx, console, waitingInterval, m.Waiting, func() error {
+	err := follow(console, m.Waiting, func() error {
 		return m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
 	})
 	var failed *run.Error
@@ -241,19 +241,19 @@ func Credential(name, content string) string {
 	return "type=11,value=io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString([]byte(content))
 }
 
-// follow calls say, unless it is nil, with what has become the last line on a console, in intervals while run runs.
-func follow(ctx context.Context, console string, interval time.Duration, say func(line string), run func() error) error {
+// follow calls say, unless it is nil, each waitingInterval with what has become the last line on a console while a machine boots.
+func follow(console string, say func(line string), boot func() error) error {
 	if say == nil {
-		return run()
+		return boot()
 	}
-	following, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
 	var follower sync.WaitGroup
 	follower.Go(func() {
-		ticker := time.NewTicker(interval)
+		ticker := time.NewTicker(waitingInterval)
 		defer ticker.Stop()
 		for said := ""; ; {
 			select {
-			case <-following.Done():
+			case <-ended:
 				return
 			case <-ticker.C:
 				if line, err := lastLine(console); err == nil && line != said {
@@ -263,8 +263,8 @@ func follow(ctx context.Context, console string, interval time.Duration, say fun
 			}
 		}
 	})
-	err := run()
-	stop()
+	err := boot()
+	close(ended)
 	follower.Wait()
 	return err
 }

@@ -111,10 +111,10 @@ func TestFollowSaysEachLastLineOnce(t *testing.T) {
 		console := filepath.Join(t.TempDir(), "console.log") // not there yet, as at a machine's start
 		var said []string
 		failure := errors.New("the machine's")
-		err := follow(t.Context(), console, time.Minute, func(line string) { said = append(said, line) }, func() error {
-			time.Sleep(time.Minute / 2)
+		err := follow(console, func(line string) { said = append(said, line) }, func() error {
+			time.Sleep(waitingInterval / 2)
 			for _, content := range []string{"a\n", "a\nb\n", "a\nb\n\n", "c\n"} {
-				time.Sleep(2 * time.Minute)
+				time.Sleep(2 * waitingInterval)
 				if err := os.WriteFile(console, []byte(content), 0o644); err != nil {
 					return err
 				}
