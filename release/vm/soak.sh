@@ -18,13 +18,15 @@ busy() {
 # just its units, but until a quarter of the processors' time at most is used, or for five minutes.
 udevadm settle || true
 systemctl is-system-running --wait >/dev/null || true
+rested=no
 for _ in $(seq 60); do
 	busy
 	used_before=$used all_before=$all
 	sleep 5
 	busy
-	if [ $(((used - used_before) * 4)) -le $((all - all_before)) ]; then break; fi
+	if [ $(((used - used_before) * 4)) -le $((all - all_before)) ]; then rested=yes; break; fi
 done
+[ "$rested" = yes ] || echo 'the machine does not come to rest; refreshing all the same' >&2
 
 # What each processor keeps of freed memory for itself counts as used: up to 20 MiB, sometimes.
 echo 1000000 >/proc/sys/vm/percpu_pagelist_high_fraction
