@@ -8,8 +8,8 @@ import (
 )
 
 // soakMemoryKiB is how much less memory may be available at the end of a soak than at its beginning: between the medians of the last
-// quarter of its samples and of the first one. What just runs or just ended makes single samples differ by 8 MiB in both
-// directions, in machines that have the same available after 200 refreshes as after ten; what is left behind is missing from then on.
+// quarter of its samples and of the first one. What runs while one sample is taken may take several MiB; what is left behind is
+// missing from then on.
 const soakMemoryKiB = 3 << 10
 
 // soakOutcomes are what is asserted of a machine that has refreshed again and again. The first sample is where it must stay.
