@@ -18,8 +18,8 @@ func soakOutcomes(s *vm.Soak) []Outcome {
 		return []Outcome{{Assertion: "refreshes were counted", Error: fmt.Sprintf("there are %+v; wanted two samples at least", s)}}
 	}
 	first, quarter := s.Samples[0], max(1, len(s.Samples)/4)
-	most := func(samples []vm.Sample, of func(vm.Sample) int) int {
-		return of(slices.MaxFunc(samples, func(a, b vm.Sample) int { return of(a) - of(b) }))
+	most := func(of func(vm.Sample) int) int {
+		return of(slices.MaxFunc(s.Samples, func(a, b vm.Sample) int { return of(a) - of(b) }))
 	}
 	grown := func(what string, first, most int) string {
 		if most <= first {
@@ -28,8 +28,8 @@ func soakOutcomes(s *vm.Soak) []Outcome {
 		return fmt.Sprintf("%d %s after %d refreshes, up to %d after that", first, what, s.Samples[0].Refreshes, most)
 	}
 	outcomes := []Outcome{
-		{"refreshes leave no mounts behind", grown("mounts", first.Mounts, most(s.Samples, func(s vm.Sample) int { return s.Mounts }))},
-		{"refreshes leave no loop devices behind", grown("loop devices", first.Devices, most(s.Samples, func(s vm.Sample) int { return s.Devices }))},
+		{"refreshes leave no mounts behind", grown("mounts", first.Mounts, most(func(s vm.Sample) int { return s.Mounts }))},
+		{"refreshes leave no loop devices behind", grown("loop devices", first.Devices, most(func(s vm.Sample) int { return s.Devices }))},
 		{Assertion: "refreshes leave no memory behind"},
 		{Assertion: "programs of the base are there while a refresh runs"},
 	}
