@@ -87,6 +87,7 @@ func TestMemoryInUseForAMomentIsNotLost(t *testing.T) {
 				"at each refresh": func(i int) int { return i * 600 },
 				"from a late one": func(i int) int { return max(0, i-11) * 1500 },
 				"once":            func(i int) int { return min(i/3, 1) * 9000 },
+				"once, soon":      func(i int) int { return min(i, 1) * 9000 },
 			} {
 				if diff := cmp.Diff([]string{"refreshes leave no memory behind"}, outcomes(left)); diff != "" {
 					t.Errorf("left behind %s: %s", how, diff)
