@@ -19,5 +19,5 @@ type Sample struct {
 	Refreshes    int `json:"refreshes"`
 	Mounts       int `json:"mounts"`
 	Devices      int `json:"devices"`       // loop devices
-	AvailableKiB int `json:"available_kib"` // memory that is free or has pages of files; the most within five seconds
+	AvailableKiB int `json:"available_kib"` // memory that is free or has pages of files, after caches were dropped; the most within five seconds
 }
