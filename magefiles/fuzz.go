@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
 // Fuzz feeds every parser of foreign bytes with inputs made at random, for some seconds each.

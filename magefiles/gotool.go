@@ -6,7 +6,7 @@ import (
 	"context"
 	"os"
 
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
 // goTool runs the go command with everything it needs of this environment.

@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/release"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 
 	//mage:import base
 	_ "github.com/flatcar/oem-sysext/magefiles/base"

@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/detect"
-	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
 )
 
 // markers are what machines show, by the file of /sys/class/dmi/id or by the name of another marker.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/release/prove"
 )
 

@@ -9,16 +9,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/sparse"
-	"github.com/flatcar/oem-sysext/oem/store"
-	"github.com/flatcar/oem-sysext/release/btrfs"
-	"github.com/flatcar/oem-sysext/release/esp"
-	"github.com/flatcar/oem-sysext/release/flatcar"
-	"github.com/flatcar/oem-sysext/release/kernel"
-	"github.com/flatcar/oem-sysext/release/manifest"
-	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/sparse"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/bases/flatcar"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/esp"
+	"github.com/flatcar/oem-sysext/release/format/kernel"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
 // bootable is the kernel of a release, in the blob store.

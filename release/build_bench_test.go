@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // BenchmarkBuild builds the images of all platforms for both architectures, as scripts/mage build does, with nothing of earlier runs

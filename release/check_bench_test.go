@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flatcar/oem-sysext/oem/check"
-	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/host/store"
 )
 
 // BenchmarkCheck checks all platforms: their trees against the base, and that their recipes are not in each other's way. Nothing

@@ -5,10 +5,10 @@ import (
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/check"
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/release/bases/base"
 )
 
 // The base's own systemd says what is wrong with an image's units, users, temporary files and device rules,

@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
 // envChild is set in a child process of a test: the childRun that it does instead of tests.

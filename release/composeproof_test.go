@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // Each assertion about a composed machine is fulfilled by what such a machine said, and not by what is wrong with another one.

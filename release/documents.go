@@ -3,11 +3,11 @@ package release
 import (
 	"maps"
 
-	"github.com/flatcar/oem-sysext/release/manifest"
-	"github.com/flatcar/oem-sysext/release/provenance"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/publish"
-	"github.com/flatcar/oem-sysext/release/sbom"
-	"github.com/flatcar/oem-sysext/release/sysupdate"
+	"github.com/flatcar/oem-sysext/release/ship/provenance"
+	"github.com/flatcar/oem-sysext/release/ship/sbom"
+	"github.com/flatcar/oem-sysext/release/ship/sysupdate"
 )
 
 // documents returns what says where a release comes from, bills of materials and provenance, how machines get its extensions,

@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/run"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/release/activate"
-	"github.com/flatcar/oem-sysext/release/btrfs"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/verity"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/verity"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // BenchmarkEmbed embeds the release's images and hashes the partition, against cp of the partition and veritysetup format.

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/release/report"
-	"github.com/flatcar/oem-sysext/release/tracker"
+	"github.com/flatcar/oem-sysext/release/publish/tracker"
+	"github.com/flatcar/oem-sysext/release/ship/report"
 )
 
 // failureTitle is what the one issue is known by.

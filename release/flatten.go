@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/osrelease"
+	"github.com/flatcar/oem-sysext/release/format/osrelease"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 const osReleaseFile = "lib/os-release" // relative to /usr

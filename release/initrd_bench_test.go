@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // BenchmarkInitrds makes the images for initramfs of all platforms that ask for one, in all forms, from trees that are there:

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // TestSeveralMachinesGiveTheSameBytes makes the release again as several machines do. Each has a checkout, a cache and an output

@@ -8,8 +8,8 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/release/nebraska"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/release/publish/nebraska"
 )
 
 // Nebraska tells an update server of a finished release, as the environment says: CODEBASE, and for a server NEBRASKA_URL,

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/release/base"
-	"github.com/flatcar/oem-sysext/release/nightly"
+	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/publish"
+	"github.com/flatcar/oem-sysext/release/publish/nightly"
 )
 
 // NightlyVersion writes the version that a nightly build of now has to out, and tells it to a workflow (tellVersion).

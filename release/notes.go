@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish"
-	"github.com/flatcar/oem-sysext/release/report"
-	"github.com/flatcar/oem-sysext/release/verify"
+	"github.com/flatcar/oem-sysext/release/ship/report"
+	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 // notes returns what a release is published with: its figures, what changed since the release that GitHub has before it, and what

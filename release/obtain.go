@@ -9,11 +9,11 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/signature"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 

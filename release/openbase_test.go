@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/store"
-	"github.com/flatcar/oem-sysext/release/flatcar"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/bases/flatcar"
 )
 
 // A host that cannot run programs of an architecture makes its images all the same, and releases that need no such program.

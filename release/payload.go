@@ -11,12 +11,12 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/store"
-	"github.com/flatcar/oem-sysext/release/manifest"
-	"github.com/flatcar/oem-sysext/release/payload"
-	"github.com/flatcar/oem-sysext/release/sign"
-	"github.com/flatcar/oem-sysext/release/sysupdate"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/ship/sysupdate"
 )
 
 // Names in a release directory, as Flatcar's update servers and clients have them.

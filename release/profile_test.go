@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
-	"github.com/flatcar/oem-sysext/release/base"
-	"github.com/flatcar/oem-sysext/release/btrfs"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 

@@ -12,15 +12,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/github"
-	"github.com/flatcar/oem-sysext/oem/signature"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/publish"
-	"github.com/flatcar/oem-sysext/release/report"
-	"github.com/flatcar/oem-sysext/release/sign"
-	"github.com/flatcar/oem-sysext/release/verify"
+	"github.com/flatcar/oem-sysext/release/ship/report"
+	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 // stallTimeout is how long a server may take nothing of an upload.

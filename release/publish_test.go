@@ -14,16 +14,16 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/github"
-	"github.com/flatcar/oem-sysext/oem/progress"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/progress"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
-	"github.com/flatcar/oem-sysext/release/verify"
+	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 // smallRelease writes a release of a few bytes to o.Dir().

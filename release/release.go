@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/release/flatcar"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/bases/flatcar"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // Build makes an image of each platform that stands alone, and writes them to OUTPUT/images/ARCH/oem-ID.raw.

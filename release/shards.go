@@ -13,12 +13,12 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/platform"
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release/prove"
-	"github.com/flatcar/oem-sysext/release/verify"
+	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 // A release that several machines make: one prepares the base, each of the others makes its part of the recipes, and one does the

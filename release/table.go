@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // PrintImages writes a table of images that stand alone.

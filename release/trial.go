@@ -11,11 +11,11 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/detect"
-	"github.com/flatcar/oem-sysext/oem/platform"
-	"github.com/flatcar/oem-sysext/release/base"
+	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/prove"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // bootTimeout is twice what a boot takes on a busy host without hardware virtualisation.

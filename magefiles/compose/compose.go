@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/release"
-	"github.com/flatcar/oem-sysext/release/torcx"
+	"github.com/flatcar/oem-sysext/release/plan/compose/torcx"
 )
 
 // Torcx turns a package of Torcx into a directory that a profile takes as an extension.

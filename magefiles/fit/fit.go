@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/flatcar/oem-sysext/oem/fit"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/release"
 )
 
@@ -24,7 +24,7 @@ func Explain(ctx context.Context, image string) error {
 // Calibrate measures how fast images of each rung are read on this machine.
 //
 // It packs every layer at every rung, which takes minutes; a quiet machine gives better figures.
-// What it finds replaces oem/fit/calibration.json.
+// What it finds replaces oem/image/fit/calibration.json.
 func Calibrate(ctx context.Context) error {
 	o, err := release.FromEnvironment(".")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/scaffold"
+	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release"
 )
 

@@ -5,7 +5,7 @@ import (
 	"path"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 )
 
 // copyDir copies a directory of the recipe to a place in root. Of its metadata only the executable bit counts,

@@ -10,12 +10,12 @@ import (
 	"path"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/binpkg"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/lock"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/binpkg"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
 // lookURL fetches the file, whose digest the recipe has, and its signature.

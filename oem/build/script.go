@@ -7,8 +7,8 @@ import (
 	"path"
 	"strconv"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/sandbox"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/tools/sandbox"
 )
 
 // Where a script finds its inputs.

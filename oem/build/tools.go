@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/debian"
-	"github.com/flatcar/oem-sysext/oem/lock"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // Toolset is packages of Debian whose programs take part in making a recipe, on the machine that makes it. They are installed from

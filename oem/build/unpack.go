@@ -11,15 +11,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/archive"
-	"github.com/flatcar/oem-sysext/oem/binpkg"
-	"github.com/flatcar/oem-sysext/oem/debian"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/lock"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/archive"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/binpkg"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // GoneError says that a file is no longer where it was.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/flatcar/oem-sysext/oem/archive"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/elf"
+	"github.com/flatcar/oem-sysext/oem/check/elf"
+	"github.com/flatcar/oem-sysext/oem/host/archive"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

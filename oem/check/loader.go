@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/elf"
+	"github.com/flatcar/oem-sysext/oem/check/elf"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

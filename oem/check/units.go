@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/accounts"
+	"github.com/flatcar/oem-sysext/oem/check/accounts"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flatcar/oem-sysext/oem/check"
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )

@@ -7,8 +7,8 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/accounts"
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/check/accounts"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

@@ -2,7 +2,7 @@
 package target
 
 import (
-	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // WriteTar writes the tree as a tar archive, in the tree's order, below a root directory with mode 0755.

@@ -15,9 +15,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/fit"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
 )
 
 // Dir is where a checkout has its profiles, and Default is the name of the one that nobody has to name.

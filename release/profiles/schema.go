@@ -4,7 +4,7 @@ import (
 	"io/fs"
 	"reflect"
 
-	"github.com/flatcar/oem-sysext/oem/schema"
+	"github.com/flatcar/oem-sysext/oem/definition/schema"
 )
 
 // SchemaFile is the schema by which editors know the keys of profiles, in a checkout.

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // Update says where machines of the release get the next one, and whose signature they want on it. What is left out stays as the

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/release/activate"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // Expectation is what a release promises of a machine in one cloud.

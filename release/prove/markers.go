@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/detect"
-	"github.com/flatcar/oem-sysext/oem/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
 )
 
 // smbiosKeys are QEMU's names of DMI fields: the type of the table and the key in it.

@@ -4,8 +4,8 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 func TestMachinesShareTheHost(t *testing.T) {

@@ -12,13 +12,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/flatcar/oem-sysext/oem/platform"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/release/esp"
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/slot"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/bases/slot"
+	"github.com/flatcar/oem-sysext/release/format/esp"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // Installable is a release, and what of it goes into a slot.

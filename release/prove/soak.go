@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // soakMemoryKiB is how much less memory may be available at the end of a soak than at its beginning: in the median of the last quarter

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/platform"
-	"github.com/flatcar/oem-sysext/release/slot"
-	"github.com/flatcar/oem-sysext/release/verity"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/bases/slot"
+	"github.com/flatcar/oem-sysext/release/format/verity"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // Tamper tells one story on one disk: a release is installed and then one bit of it is flipped, in an image that it embeds,

@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/platform"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/manifest"
-	"github.com/flatcar/oem-sysext/release/slot"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/bases/slot"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // An image lies in the partition block by block, not all of them as they are; some of those near its ends are hit, and nothing else.

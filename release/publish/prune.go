@@ -13,8 +13,8 @@ import (
 
 	gh "github.com/google/go-github/v57/github"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/release/nightly"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/publish/nightly"
 )
 
 // Tag returns the tag of a release. Architectures have releases of their own, since their files have the same names.

@@ -6,7 +6,7 @@ import (
 	"io"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
 // Source is a release on the server, to be verified.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 )
 
 // libraryDir is where the tool root, which is for the host's architecture, has its libraries.

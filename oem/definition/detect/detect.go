@@ -7,7 +7,7 @@ package detect
 import (
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // Rule is one way to recognise a platform. A machine fits when it has everything that the rule names.

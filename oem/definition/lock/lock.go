@@ -17,10 +17,10 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // FileName is a lock file's name, beside the recipe.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // checker looks for what is wrong with one platform beyond what strictyaml sees.

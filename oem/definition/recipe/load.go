@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // Set is all recipes by name.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // With returns the named recipes and all that they need, each once: what is needed before what needs it,

@@ -4,8 +4,8 @@ package recipe
 import (
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
 // FileName is the definition inside a recipe's directory.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Script builds what the image gets in a sandbox.

@@ -12,7 +12,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // Draft is the version of JSON Schema that is written.

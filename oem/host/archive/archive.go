@@ -32,7 +32,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Limits for one archive. The largest one in sight, a kernel package, has 7 000 entries and 150 MB.

@@ -17,8 +17,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
 var built = time.Unix(1_700_000_000, 123_000_000)

@@ -10,7 +10,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Zip unpacks a zip archive of some length into root. What Tar says holds.

@@ -26,8 +26,8 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // MaxUnknown is how much is downloaded at most when the length is not known beforehand.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // cutAttempts is how often one address is asked when its answers end too early.

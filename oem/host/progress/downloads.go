@@ -4,7 +4,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Downloads shows all downloads of a run as one step, which grows with each of them.

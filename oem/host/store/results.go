@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // Results keeps what steps returned under the digest of the step's name and inputs.

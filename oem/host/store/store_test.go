@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 func TestBlobIsVerifiedOnRead(t *testing.T) {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/flatcar/oem-sysext/oem/pack"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
 )
 
 // CalibrationFile is where the calibration lies in a checkout.
-const CalibrationFile = "oem/fit/calibration.json"
+const CalibrationFile = "oem/image/fit/calibration.json"
 
 //go:embed calibration.json
 var calibration []byte

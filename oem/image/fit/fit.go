@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/pack"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
 )
 
 // Placement says where a platform's tools go.

@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Choice is one way to deal with an image.

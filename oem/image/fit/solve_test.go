@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // brute tries every plan. Of the best ones it returns read time and size.

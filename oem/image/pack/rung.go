@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Filesystem is what an image is. Both are among those that systemd mounts as a bare image (systemd-sysext, image-policy.c).

@@ -12,13 +12,13 @@ import (
 
 	"golang.org/x/mod/semver"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/debian"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/github"
-	"github.com/flatcar/oem-sysext/oem/recipe"
-	"github.com/flatcar/oem-sysext/oem/yamledit"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/yamledit"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
 // Finder is where newer versions are looked up.

@@ -13,10 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/github"
-	"github.com/flatcar/oem-sysext/oem/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
 const head = "# The tool.\nname: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64, arm64]\nmax_size: 1 MiB\n"
@@ -114,7 +114,7 @@ func TestFindRefuses(t *testing.T) {
 
 // TestModule asks the real module proxy for a module that this project itself uses.
 func TestModule(t *testing.T) {
-	sums, err := os.ReadFile("../../go.sum")
+	sums, err := os.ReadFile("../../../go.sum")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
 // Spec says what a root holds and where it comes from.

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/debian"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // Suite is the Debian suite that the pipeline's own tools come from.

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Package is one binary package of an index.

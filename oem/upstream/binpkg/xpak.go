@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/flatcar/oem-sysext/oem/archive"
+	"github.com/flatcar/oem-sysext/oem/host/archive"
 )
 
 // Limits and sizes of the trailing xpak segment (xpak(5)).

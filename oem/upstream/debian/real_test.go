@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
 // realSuite is the suite of the real archive that tests resolve in.

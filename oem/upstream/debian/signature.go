@@ -8,7 +8,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 
-	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
 // openSigned returns the text of a cleartext-signed document (RFC 9580, 7) that at least one key of the keyring signed.

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/archive"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/archive"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Control holds the fields of a package's control file (deb-control(5)). Names are in lower case.

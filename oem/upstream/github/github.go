@@ -23,8 +23,8 @@ import (
 	gh "github.com/google/go-github/v57/github"
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Environment variables, as GitHub's own runners set them.

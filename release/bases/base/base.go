@@ -14,11 +14,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/run"
-	"github.com/flatcar/oem-sysext/oem/store"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 )
 
 // Base is an OS release that images are built for and embedded in: a reference base, or one of Flatcar's own.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
 // embedded holds definitions/ID.yaml, and what goes on top of the packages' files:

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 func TestFinishForeign(t *testing.T) {

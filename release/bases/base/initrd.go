@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
 // initrdFiles is where dracut finds our files while it works. Dracut puts its arguments into the initramfs,

@@ -4,8 +4,8 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
 )
 
 func TestCanRun(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // Status returns which packages a base of this definition has, as a dpkg status file, from the archive's indexes alone.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 )
 
 // arrange turns a Debian root into one whose /usr is all that a release ships, as Flatcar lays it out.

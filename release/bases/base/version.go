@@ -7,9 +7,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/run"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 )
 
 var versionPattern = regexp.MustCompile(`^([0-9]+\.[0-9]+\.[0-9]+)(\+[a-zA-Z0-9.-]+)?$`)

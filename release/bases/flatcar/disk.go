@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/btrfs"
-	"github.com/flatcar/oem-sysext/release/esp"
-	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/esp"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
 // Partitions of Flatcar's disks (flatcar/scripts, build_library/disk_layout.json).

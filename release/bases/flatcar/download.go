@@ -12,12 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/fetch"
-	"github.com/flatcar/oem-sysext/oem/signature"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/store"
-	"github.com/flatcar/oem-sysext/release/osrelease"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
+	"github.com/flatcar/oem-sysext/release/format/osrelease"
 )
 
 // EnvServers names the servers that releases are downloaded from; CHANNEL in it stands for a channel.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
-	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
 // signingKey is the key that Flatcar's releases are signed with, and its subkeys since March 2023

@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/sparse"
-	"github.com/flatcar/oem-sysext/release/cpio"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/sparse"
+	"github.com/flatcar/oem-sysext/release/format/cpio"
 )
 
 // kind is what a file holds, told by its content.

@@ -12,11 +12,11 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/release/base"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/osrelease"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/format/osrelease"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // defaultConfig is what of Flatcar's kernel configuration is known for sure.

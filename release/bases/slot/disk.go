@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
 // Disk is an image file or a block device.

@@ -11,11 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/release/esp"
-	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/format/esp"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
 var espType = gpt.MustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")

@@ -17,8 +17,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 var (

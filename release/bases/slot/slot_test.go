@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/vm"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // state is priority, tries and success of a slot.

@@ -26,7 +26,7 @@ package btrfs
 import (
 	"encoding/hex"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // The geometry of a USR partition's image: a file system of 260094 blocks, and room for the dm-verity data behind it

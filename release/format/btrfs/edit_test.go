@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/google/go-cmp/cmp"
 )
 

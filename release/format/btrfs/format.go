@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"golang.org/x/sys/unix"
 )
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Where things go in what this package writes. Logical addresses are places in the file.

@@ -10,7 +10,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Where the superblock lies and how long it is (kernel include/uapi/linux/btrfs_tree.h, BTRFS_SUPER_INFO_OFFSET).

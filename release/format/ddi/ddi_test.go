@@ -17,14 +17,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/run"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
 // made is a signed image of a real file system, with what it was made from.

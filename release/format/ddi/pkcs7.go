@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"math/big"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/release/sign"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
 // The one shape of PKCS #7 (RFC 2315) that the kernel takes for root hashes: signed data, detached, with one signer

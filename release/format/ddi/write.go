@@ -7,11 +7,11 @@ import (
 	"io"
 	"os"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/release/gpt"
-	"github.com/flatcar/oem-sysext/release/verity"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
+	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
 // Signer signs with the key of a certificate: RSA PKCS #1 v1.5.

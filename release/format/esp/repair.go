@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
 // Repair makes the file system of a partition image whole again after a change that was cut off, as in releasing clusters

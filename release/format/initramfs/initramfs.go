@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/release/cpio"
+	"github.com/flatcar/oem-sysext/release/format/cpio"
 )
 
 // Segment is one archive of the buffer, or several that were compressed as one.

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/flatcar/oem-sysext/release/cpio"
+	"github.com/flatcar/oem-sysext/release/format/cpio"
 )
 
 // List writes for people what is in a buffer: each segment with its offset, length and compression, and its members.

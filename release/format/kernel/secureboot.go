@@ -12,8 +12,8 @@ import (
 	"math/big"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Signer signs with the key of a certificate: RSA PKCS #1 v1.5.

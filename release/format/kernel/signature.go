@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Fields of a PE32+ file's optional header, as byte offsets (Microsoft's PE format).

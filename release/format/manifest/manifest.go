@@ -12,10 +12,10 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/fit"
-	"github.com/flatcar/oem-sysext/oem/pack"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
 )
 
 // Schema is the version of the format. A reader refuses other ones.

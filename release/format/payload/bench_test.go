@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 )
 
 // BenchmarkWriteAgainstBzip2 makes payloads of partitions of releases made before, of text and of random bytes, and
@@ -25,7 +25,7 @@ func BenchmarkWriteAgainstBzip2(b *testing.B) {
 	check(b, os.WriteFile(images["text"], text(128<<20), 0o644))
 	check(b, os.WriteFile(images["random"], random(128<<20, 1), 0o644))
 	debug.FreeOSMemory() // of what was written
-	partitions, err := filepath.Glob("../../_output/*/*/usr.bin")
+	partitions, err := filepath.Glob("../../../_output/*/*/usr.bin")
 	check(b, err)
 	for _, path := range partitions {
 		path, err := filepath.Abs(path)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/klauspost/compress"
 
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
 // Tools are the packages of the tool root that decide a payload's bytes.

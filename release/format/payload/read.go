@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // maxImage is more than any partition of Flatcar has, in bytes.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 )
 
 // VerifyFile checks everything in a payload and says what it is. The signature is only checked with a key.

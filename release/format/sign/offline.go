@@ -16,8 +16,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/flatcar/oem-sysext/oem/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // algorithm names what is asked for: the padding, and the digest that is given.

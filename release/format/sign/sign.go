@@ -20,7 +20,7 @@ import (
 	"encoding/pem"
 	"fmt"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // Files say what to sign with.

@@ -14,8 +14,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/signature"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
 var (

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/needs"
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // BenchmarkFormatAgainstVeritysetup hashes the same GiB of random bytes with both, in turn. It reports how many times
@@ -29,7 +29,7 @@ func BenchmarkFormatAgainstVeritysetup(b *testing.B) {
 		formatBoth(b, path, size.GiB)
 	})
 	// Partitions of releases made before, half of which is unused.
-	partitions, err := filepath.Glob("../../_output/*/*/usr.bin")
+	partitions, err := filepath.Glob("../../../_output/*/*/usr.bin")
 	check(b, err)
 	for _, path := range partitions {
 		b.Run(filepath.Base(filepath.Dir(filepath.Dir(path))), func(b *testing.B) { formatBoth(b, path, 260094*BlockSize) })

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // Format hashes the first p.DataBlocks blocks of data, writes the hash area of HashSize bytes at byte hashOffset of hash

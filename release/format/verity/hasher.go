@@ -10,7 +10,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 var zeroBlock [BlockSize]byte

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // Root returns the root hash that a hash area vouches for at byte hashOffset, and with which Verify may agree.

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // DataLevel is the level of data blocks; the hash blocks right above them have level 0.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
 )
 
 // The image under test has three levels above its data: 1 + 2 + 129 hash blocks behind the data in the same file.

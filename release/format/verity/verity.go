@@ -16,7 +16,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // BlockSize is the size of data blocks and of hash blocks in bytes.

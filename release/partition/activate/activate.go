@@ -21,8 +21,8 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/flatcar/oem-sysext/oem/detect"
-	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // Platform is one cloud, as far as choosing its images goes.

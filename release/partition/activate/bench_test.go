@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/run"
-	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // BenchmarkScript decides for a machine of one of the clouds with twenty extensions in the release, of which ten are asked for. What the

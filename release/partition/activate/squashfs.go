@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // SecondStage is the initramfs that lies in /usr, as a squashfs image, since Flatcar's alpha 4487.

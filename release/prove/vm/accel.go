@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
 // Accel is a QEMU, and how it runs the guest's instructions.

@@ -1,6 +1,6 @@
 package vm
 
-import "github.com/flatcar/oem-sysext/oem/arch"
+import "github.com/flatcar/oem-sysext/oem/host/arch"
 
 // board is all that machines of one architecture have that those of another one have not.
 type board struct {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
 // A kernel tells its ports apart by their names, and learns of credentials by the firmware, so all of these have to fit each other.

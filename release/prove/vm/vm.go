@@ -25,9 +25,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/flatcar/oem-sysext/oem/run"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/kernel"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/kernel"
 )
 
 // Machine is a virtual machine that boots once.

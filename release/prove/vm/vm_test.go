@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/oem/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 )
 
 func sound() Report {

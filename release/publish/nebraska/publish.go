@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
 // archNumbers are Nebraska's numbers of architectures (backend/pkg/api/arches.go).

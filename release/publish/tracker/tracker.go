@@ -17,7 +17,7 @@ import (
 
 	gh "github.com/google/go-github/v57/github"
 
-	"github.com/flatcar/oem-sysext/oem/github"
+	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
 // Tracker works on one repository.

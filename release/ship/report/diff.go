@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"io"
 
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // Diff writes what changed since an earlier release as GitHub's Markdown: what a report says of that, without the rest.

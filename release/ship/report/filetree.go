@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // node is a file, or a directory with what is in it, the largest first.

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // maxFiles is how many changed files are named in HTML. The rest is summed up.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // How much Markdown names before it sums up: what it is pasted into has a limit, 65 536 characters for a comment on GitHub.

@@ -13,9 +13,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/fit"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // usrBudget is the name of the budget for /usr's file system. What it leaves of the file system is headroom.

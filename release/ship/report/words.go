@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // signed prints a difference with its sign, "±0" for none.

@@ -13,8 +13,8 @@ import (
 	"github.com/spdx/tools-golang/spdxlib"
 
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 var (

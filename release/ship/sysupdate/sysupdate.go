@@ -16,8 +16,8 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/flatcar/oem-sysext/oem/arch"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // DefaultAddress is where this project's releases are.

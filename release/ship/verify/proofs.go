@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // maxProof is how much of a proof is read. One of twenty machines has 100 kB.

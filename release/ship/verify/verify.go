@@ -22,10 +22,10 @@ import (
 	"aead.dev/minisign"
 	"github.com/ProtonMail/go-crypto/openpgp"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/oem/signature"
-	"github.com/flatcar/oem-sysext/oem/size"
-	"github.com/flatcar/oem-sysext/release/manifest"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // Names of the signatures of SHA256SUMS.

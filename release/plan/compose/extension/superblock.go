@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/size"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // inspect reads a file system's superblock. It refuses a file system that is longer than its place, which the programs that unpack

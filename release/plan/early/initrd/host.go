@@ -9,10 +9,10 @@ import (
 	"path"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/initramfs"
-	"github.com/flatcar/oem-sysext/release/osrelease"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/initramfs"
+	"github.com/flatcar/oem-sysext/release/format/osrelease"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // Host is an initramfs that images are for.

@@ -20,8 +20,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/release/cpio"
-	"github.com/flatcar/oem-sysext/release/embed"
+	"github.com/flatcar/oem-sysext/release/format/cpio"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // Image is an extension image.

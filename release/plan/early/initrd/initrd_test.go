@@ -14,10 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/digest"
-	"github.com/flatcar/oem-sysext/release/cpio"
-	"github.com/flatcar/oem-sysext/release/embed"
-	"github.com/flatcar/oem-sysext/release/initramfs"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/cpio"
+	"github.com/flatcar/oem-sysext/release/format/initramfs"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 var epoch = time.Unix(1700000000, 0)

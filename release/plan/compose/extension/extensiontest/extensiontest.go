@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/toolroot"
-	"github.com/flatcar/oem-sysext/release/gpt"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
 // Entry is a file (its content), a link (Target), or what Type says.
