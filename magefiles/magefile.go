@@ -10,9 +10,13 @@ import (
 
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/setup"
 
 	//mage:import base
 	_ "github.com/flatcar/oem-sysext/magefiles/base"
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import ci
@@ -41,15 +45,13 @@ import (
 // releases (a version, a channel, an address or a file).
 // They go to _output/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	images, err := release.Build(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintImages(os.Stdout, images)
+	return target.With(func(o setup.Options) error {
+		images, err := release.Build(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Images(os.Stdout, images)
+	})
 }
 
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
@@ -61,7 +63,7 @@ func Build(ctx context.Context) error {
 // UPDATE_KEY is the key that signs update payloads; with its public half alone, UPDATE_SIGNATURES is the directory
 // of signatures that are made elsewhere, and a run without them writes there what is to be signed.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
-func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, release.PrintRelease) }
+func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, show.Release) }
 
 // Compose makes a release of a profile.
 //
@@ -79,15 +81,13 @@ func Compose(ctx context.Context, profile string) error {
 // BASE, VERSION and ARCH are as for release, which makes them as well. They go to _output/initrd/ARCH.
 // SYSEXT_KEY signs the image for systemd-stub, with SYSEXT_CERTIFICATE.
 func Initrd(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	made, err := release.Initrd(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintInitrds(os.Stdout, made)
+	return target.With(func(o setup.Options) error {
+		made, err := release.Initrd(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Initrds(os.Stdout, made)
+	})
 }
 
 // Prove boots the release in a virtual machine of every cloud and asserts what it promises.
@@ -95,33 +95,29 @@ func Initrd(ctx context.Context) error {
 // VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH, where proof.json is written.
 // The consoles of machines that failed go to _output/consoles/VERSION.
 func Prove(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	proof, err := release.Prove(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintProof(os.Stdout, proof)
+	return target.With(func(o setup.Options) error {
+		proof, err := prove.ThisRelease(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Proof(os.Stdout, proof)
+	})
 }
 
 // Fit prints how each image would be packed so that all of them fit.
 //
 // PROFILE chooses what it is composed of and what it must fit (release/profiles), BASE the base as for release. PREVIOUS are the manifests
 // of earlier releases, for what grew. Exit code 3 says that the images do not fit.
-func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, release.PrintPlan) }
+func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, show.Plan) }
 
-func withPlan(ctx context.Context, plan func(context.Context, release.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	m, err := plan(ctx, o)
-	if err != nil {
-		return err
-	}
-	return show(os.Stdout, m)
+func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
+	return target.With(func(o setup.Options) error {
+		m, err := plan(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show(os.Stdout, m)
+	})
 }
 
 // Test runs all tests.
@@ -136,7 +132,7 @@ func Lint(ctx context.Context) error {
 
 // Clean removes what was built and what was kept for later builds.
 func Clean() error {
-	for _, dir := range []string{release.OutputDir, release.CacheDir} {
+	for _, dir := range []string{setup.OutputDir, setup.CacheDir} {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}

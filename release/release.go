@@ -3,133 +3,149 @@ package release
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/release/bases/flatcar"
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/partition"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// Build makes an image of each platform that stands alone, and writes them to OUTPUT/images/ARCH/oem-ID.raw.
-func Build(ctx context.Context, o Options) ([]oem.Image, error) {
-	w, err := openForImages(ctx, o)
+// Assemble makes a release and writes it to OUTPUT/VERSION/ARCH, which appears complete or keeps what it had.
+func Assemble(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
+	r, err := Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	factory, err := w.factory(ctx)
+	defer r.Bench.Close()
+	if err := r.Keys.CheckTrusted(r.Choice.Profile); err != nil {
+		return nil, err
+	}
+	planned, err := r.Planner().Plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.downloads.End()
-	images, err := factory.Build(ctx, w.chosen)
+	full, err := partition.Embed(ctx, r.Bench, r.Base, planned.Flat, planned.Content)
+	if err != nil {
+		return nil, planned.Refused(err)
+	}
+	shipper := r.Shipper(o)
+	kernel, err := shipper.Kernel(ctx, full)
 	if err != nil {
 		return nil, err
 	}
-	return images, w.writeImages(filepath.Join(o.Output, "images", string(o.Arch)), images)
+	m, err := shipper.Describe(ctx, planned, full, kernel)
+	if err != nil {
+		return nil, err
+	}
+	o.Version = r.Base.Version
+	return m, shipper.Write(ctx, m, o.Dir())
 }
 
-// Assemble makes a release and writes it to OUTPUT/VERSION/ARCH, which appears complete or keeps what it had.
-func Assemble(ctx context.Context, o Options) (*manifest.Manifest, error) {
-	w, err := open(ctx, o)
+// Build makes an image of each platform that stands alone, and writes them to OUTPUT/images/ARCH/oem-ID.raw.
+func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
+	r, err := OpenForImages(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	if err := w.checkTrustedKey(); err != nil {
-		return nil, err
-	}
-	staged, empty, plan, err := w.plan(ctx)
+	defer r.Bench.Close()
+	factory, err := r.Factory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	partition, err := w.embed(ctx, plan.flat, plan.images)
+	defer r.Bench.Downloads.End()
+	images, err := factory.Build(ctx, r.Choice.Chosen)
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := w.kernelFor(ctx, partition)
+	return images, ship.WriteImages(r.Bench.Blobs, filepath.Join(o.Output, "images", string(o.Arch)), images)
+}
+
+// Fit makes the plan of a release without the release. The manifest has what the plan decides, and nothing else.
+func Fit(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
+	var m *manifest.Manifest
+	err := withPlan(ctx, o, func(r *Run, planned *plan.Planned) error {
+		m = ship.DescribePlan(r.Choice.Profile.Name, planned)
+		return nil
+	})
+	return m, err
+}
+
+// Explain says why the plan has one image packed as it is.
+func Explain(ctx context.Context, o setup.Options, name string) (*plan.Explanation, error) {
+	var e *plan.Explanation
+	err := withPlan(ctx, o, func(_ *Run, planned *plan.Planned) (err error) {
+		e, err = planned.Explain(ctx, name)
+		return err
+	})
+	return e, err
+}
+
+func withPlan(ctx context.Context, o setup.Options, use func(*Run, *plan.Planned) error) error {
+	r, err := Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer r.Bench.Close()
+	planned, err := r.Planner().Plan(ctx)
+	if err != nil {
+		return err
+	}
+	return use(r, planned)
+}
+
+// Initrd makes the images for initramfs of the platforms that ask for one, and writes them to OUTPUT/initrd/ARCH.
+func Initrd(ctx context.Context, o setup.Options) ([]manifest.Initrd, error) {
+	r, err := OpenForImages(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	m, err := w.describe(ctx, staged, plan, empty, partition, kernel)
+	defer r.Bench.Close()
+	maker, err := r.Planner().EarlyMaker(ctx, partition.Trust{})
 	if err != nil {
 		return nil, err
 	}
-	if err := w.addUpdates(ctx, m, staged, plan); err != nil {
+	made, err := maker.Images(ctx)
+	if err != nil {
 		return nil, err
 	}
-	m.Initrds = w.madeInitrds
-	for _, i := range m.Initrds {
+	if len(made) == 0 {
+		return nil, errors.New("no platform that was asked for has an image for initramfs; say initrd: in its file (platforms/README.md)")
+	}
+	dir := filepath.Join(o.Output, "initrd", string(o.Arch))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for _, i := range made {
 		for _, f := range i.Files {
-			m.Add(f)
+			if err := ship.WriteBlob(r.Bench.Blobs, filepath.Join(dir, f.Name), f.SHA256); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return m, w.write(ctx, m)
+	return made, nil
 }
 
-// Fit makes the plan of a release without the release. Of the manifest there is what PrintPlan prints.
-func Fit(ctx context.Context, o Options) (*manifest.Manifest, error) {
-	w, err := open(ctx, o)
+// Calibrate measures how fast images of each kind are read, and writes what it found to the checkout.
+func Calibrate(ctx context.Context, o setup.Options) (*fit.Calibration, error) {
+	r, err := Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	staged, _, plan, err := w.plan(ctx)
+	defer r.Bench.Close()
+	c, err := r.Planner().Calibrate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := &manifest.Manifest{Plan: manifest.Plan{Profile: w.profile.Name, Budgets: plan.budgets}}
-	describePlan(m, staged, plan)
-	for _, x := range w.extensions {
-		m.Extensions = append(m.Extensions, describeExtension(x))
-	}
-	return m, nil
-}
-
-// plan makes the platforms' trees and the partition that their images go to, and packs the images so that they fit it.
-func (w *workshop) plan(ctx context.Context) (staged []oem.Staged, empty partition, plan fitted, err error) {
-	factory, staged, err := w.stage(ctx)
+	encoded, err := c.Encode()
 	if err != nil {
-		return nil, partition{}, fitted{}, err
+		return nil, err
 	}
-	if empty, err = w.format(ctx); err != nil {
-		return nil, partition{}, fitted{}, err
-	}
-	if w.extensions, err = w.compose(ctx, factory, staged); err != nil {
-		return nil, empty, fitted{}, err
-	}
-	flat, err := w.flatten(ctx, empty)
-	if err != nil {
-		return nil, empty, fitted{}, err
-	}
-	w.flattened = empty.Free - flat.Free
-	if err := w.findEarly(ctx, flat); err != nil {
-		return nil, empty, fitted{}, err
-	}
-	if plan, err = w.fit(ctx, factory, staged, flat); err != nil {
-		return nil, empty, fitted{}, err
-	}
-	plan.flat = flat
-	made, err := w.initrds(ctx)
-	if err != nil {
-		return nil, empty, fitted{}, err
-	}
-	plan.budgets, err = countInitrds(plan.budgets, made)
-	return staged, empty, plan, err
-}
-
-// stage makes the platforms' trees, for a base that is all there.
-func (w *workshop) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
-	if w.base.Kernel == "" {
-		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s, or name it in %s; scripts/mage build makes images without it",
-			flatcar.KernelName, flatcar.EnvKernel)
-	}
-	factory, err := w.factory(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer w.downloads.End()
-	staged, err := factory.Stage(ctx, w.chosen)
-	return factory, staged, err
+	return c, atomicfile.WriteBytes(filepath.Join(o.Checkout, fit.CalibrationFile), 0o644, encoded)
 }

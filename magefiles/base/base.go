@@ -5,16 +5,16 @@ import (
 	"context"
 	"os"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Show prints what a base is and what room its partition has.
 //
 // BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
 func Show(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.ShowBase(ctx, o, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return show.Base(ctx, o, os.Stdout)
+	})
 }

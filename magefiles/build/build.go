@@ -5,21 +5,21 @@ import (
 	"context"
 	"os"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Platform builds the image of one platform.
 //
 // The argument is the platform's id, such as azure. The image goes to _output/images/ARCH/oem-ID.raw.
 func Platform(ctx context.Context, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	o.Platforms = []string{id}
-	images, err := release.Build(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintImages(os.Stdout, images)
+	return target.For(id, func(o setup.Options) error {
+		images, err := release.Build(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Images(os.Stdout, images)
+	})
 }

@@ -7,15 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/plan/compose/torcx"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Torcx turns a package of Torcx into a directory that a profile takes as an extension.
 //
 // The argument is the file, such as docker:20.10.torcx.tgz. It goes to _output/torcx/NAME, which must be empty or not there.
 func Torcx(file string) error {
-	to := filepath.Join(release.OutputDir, "torcx", strings.TrimSuffix(filepath.Base(file), ".torcx.tgz"))
+	to := filepath.Join(setup.OutputDir, "torcx", strings.TrimSuffix(filepath.Base(file), ".torcx.tgz"))
 	if err := torcx.Convert(file, to, os.TempDir()); err != nil {
 		return err
 	}

@@ -6,19 +6,24 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Explain says why the plan packs one image as it does, and what the alternatives would take.
 //
 // The argument is the image's name, such as oem-azure. PROFILE and BASE choose what it must fit.
 func Explain(ctx context.Context, image string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.Explain(ctx, o, image, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		explained, err := release.Explain(ctx, o, image)
+		if err != nil {
+			return err
+		}
+		return show.Explanation(os.Stdout, explained)
+	})
 }
 
 // Calibrate measures how fast images of each rung are read on this machine.
@@ -26,13 +31,11 @@ func Explain(ctx context.Context, image string) error {
 // It packs every layer at every rung, which takes minutes; a quiet machine gives better figures.
 // What it finds replaces oem/image/fit/calibration.json.
 func Calibrate(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
+	return target.With(func(o setup.Options) error {
+		c, err := release.Calibrate(ctx, o)
+		if err == nil {
+			fmt.Printf("%d rungs measured on %s; %s is new\n", len(c.Rungs), c.Machine, fit.CalibrationFile)
+		}
 		return err
-	}
-	c, err := release.Calibrate(ctx, o)
-	if err == nil {
-		fmt.Printf("%d rungs measured on %s; %s is new\n", len(c.Rungs), c.Machine, fit.CalibrationFile)
-	}
-	return err
+	})
 }

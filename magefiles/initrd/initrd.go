@@ -5,27 +5,28 @@ import (
 	"context"
 	"os"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/plan/early"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Platform makes one platform's image in the forms that an initramfs loads.
 //
 // The argument is the platform's id, such as qemu; its file must say initrd:. They go to _output/initrd/ARCH.
 func Platform(ctx context.Context, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	o.Platforms = []string{id}
-	made, err := release.Initrd(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintInitrds(os.Stdout, made)
+	return target.For(id, func(o setup.Options) error {
+		made, err := release.Initrd(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Initrds(os.Stdout, made)
+	})
 }
 
 // List shows what is in an initramfs, and the first rule that it breaks.
 //
 // The argument is a file as boot loaders pass it to a kernel: archives, compressed or not, one behind the other.
 // It is only read.
-func List(file string) error { return release.ListInitrd(file, os.Stdout) }
+func List(file string) error { return early.List(file, os.Stdout) }

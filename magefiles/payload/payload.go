@@ -5,7 +5,9 @@ import (
 	"context"
 	"os"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 )
 
 // Verify checks everything in an update payload.
@@ -14,5 +16,7 @@ import (
 // KEY is a PEM file with the public key that it must be signed with; without one the signature is not checked.
 // OUT is a directory for what the payload installs: NAME.bin and NAME.vmlinuz, or NAME.raw.
 func Verify(ctx context.Context, file string) error {
-	return release.VerifyPayload(ctx, file, os.Getenv("KEY"), os.Getenv("OUT"), os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return ship.VerifyPayload(ctx, file, o.Proof.PublicKey, o.Proof.Out, os.Stdout)
+	})
 }

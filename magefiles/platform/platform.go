@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/prove/trial"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // List shows all platforms, their recipes, and the tools that they lack.
@@ -36,13 +39,11 @@ func New(id string) error {
 //
 // The argument is the platform's id, such as azure. BASE is the OS release that the image is for, VERSION that of a reference base.
 func Boot(ctx context.Context, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	trial, err := release.Try(ctx, o, id)
-	if err != nil {
-		return err
-	}
-	return trial.Print(os.Stdout)
+	return target.With(func(o setup.Options) error {
+		t, err := trial.Try(ctx, o, id)
+		if err != nil {
+			return err
+		}
+		return show.Trial(os.Stdout, t)
+	})
 }

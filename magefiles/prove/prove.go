@@ -3,28 +3,27 @@ package prove
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strconv"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/composed"
+	"github.com/flatcar/oem-sysext/release/prove/earlyboot"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Platform boots the release in a virtual machine of one cloud and asserts what it promises.
 //
 // The argument is the platform's id, such as azure. VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH.
 func Platform(ctx context.Context, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	o.Platforms = []string{id}
-	proof, err := release.Prove(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintProof(os.Stdout, proof)
+	return target.For(id, func(o setup.Options) error {
+		proof, err := prove.ThisRelease(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Proof(os.Stdout, proof)
+	})
 }
 
 // Rollback updates a machine of one cloud to the release, and back again when a health check fails.
@@ -32,7 +31,7 @@ func Platform(ctx context.Context, id string) error {
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that it is updated to.
 func Rollback(ctx context.Context, from, id string) error {
-	return tell(ctx, release.ProveRollback, from, id)
+	return tell(ctx, prove.Rollback, from, id)
 }
 
 // Downgrade installs an older release on a machine of one cloud that runs the release, and starts it twice.
@@ -40,7 +39,7 @@ func Rollback(ctx context.Context, from, id string) error {
 // The first argument is the version of the older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that it goes back from.
 func Downgrade(ctx context.Context, to, id string) error {
-	return tell(ctx, release.ProveDowngrade, to, id)
+	return tell(ctx, prove.Downgrade, to, id)
 }
 
 // Soak boots the release in a virtual machine of one cloud and refreshes what is merged again and again.
@@ -48,22 +47,13 @@ func Downgrade(ctx context.Context, to, id string) error {
 // The argument is the platform's id. REFRESHES is how often, 200 by default. Mounts, loop devices and memory must not grow
 // after the first ten, and programs of the base must be there all the time.
 func Soak(ctx context.Context, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	refreshes := 200
-	if text := os.Getenv("REFRESHES"); text != "" {
-		if refreshes, err = strconv.Atoi(text); err != nil {
-			return fmt.Errorf("REFRESHES=%s; wanted a number", text)
+	return target.For(id, func(o setup.Options) error {
+		proof, err := prove.Soak(ctx, o)
+		if err != nil {
+			return err
 		}
-	}
-	o.Platforms = []string{id}
-	proof, err := release.ProveSoak(ctx, o, refreshes)
-	if err != nil {
-		return err
-	}
-	return release.PrintProof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proof)
+	})
 }
 
 // Tamper flips bits of the release in a machine of one cloud and shows that an older one comes up instead, and what it refuses.
@@ -71,22 +61,20 @@ func Soak(ctx context.Context, id string) error {
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that is damaged; its files are not.
 func Tamper(ctx context.Context, from, id string) error {
-	return tell(ctx, release.ProveTamper, from, id)
+	return tell(ctx, prove.Tamper, from, id)
 }
 
-func tell(ctx context.Context, story func(context.Context, release.Options, string) (*prove.Proof, error), from, id string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	if id != "all" {
-		o.Platforms = []string{id}
-	}
-	proof, err := story(ctx, o, from)
-	if err != nil {
-		return err
-	}
-	return release.PrintProof(os.Stdout, proof)
+func tell(ctx context.Context, story func(context.Context, setup.Options, string) (*prove.Proof, error), from, id string) error {
+	return target.With(func(o setup.Options) error {
+		if id != "all" {
+			o.Platforms = []string{id}
+		}
+		proof, err := story(ctx, o, from)
+		if err != nil {
+			return err
+		}
+		return show.Proof(os.Stdout, proof)
+	})
 }
 
 // Initramfs boots the base with a platform's image in its initramfs, and asserts that it is merged early and handed over.
@@ -95,28 +83,24 @@ func tell(ctx context.Context, story func(context.Context, release.Options, stri
 // Where archives are appended there are more: a machine finds its disk only by a module of the image, archives are unpacked in all
 // orders of all compressions, and broken or unsigned ones are not, as their listing says.
 func Initramfs(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	proof, err := release.ProveInitramfs(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintInitramfsProof(os.Stdout, proof)
+	return target.With(func(o setup.Options) error {
+		proof, err := earlyboot.Prove(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.EarlyBoots(os.Stdout, proof)
+	})
 }
 
 // Compose boots machines of a composed release whose configurations ask for one set of extensions after the other, and an older release.
 //
 // Extensions are made from packages of Debian by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	proof, err := release.ProveCompose(ctx, o)
-	if err != nil {
-		return err
-	}
-	return release.PrintProof(os.Stdout, proof)
+	return target.With(func(o setup.Options) error {
+		proof, err := composed.Prove(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Proof(os.Stdout, proof)
+	})
 }

@@ -7,17 +7,20 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/care"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Check reads all recipes, their lock files and all platforms and says everything that is wrong with them.
 func Check() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
 	if err == nil {
-		err = release.CheckLocks(".", release.DefaultBase)
+		err = care.CheckLocks(".", setup.DefaultBase)
 	}
 	if err == nil {
 		fmt.Printf("%d platforms are fine\n", len(platforms))
@@ -40,30 +43,26 @@ func New(name string) error {
 //
 // The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
 func Show(ctx context.Context, name string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	explained, err := release.Show(ctx, o, name)
-	if err != nil {
-		return err
-	}
-	return explained.Print(os.Stdout)
+	return target.With(func(o setup.Options) error {
+		explained, err := care.Show(ctx, o, name)
+		if err != nil {
+			return err
+		}
+		return explained.Print(os.Stdout)
+	})
 }
 
 // Diff makes one recipe's tree and prints how it differs from what a release has of it.
 //
 // The argument is its name, such as chrony. The release is the last one of PREVIOUS, or the one in _output/VERSION/ARCH.
 func Diff(ctx context.Context, name string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	diff, err := release.Diff(ctx, o, name)
-	if err != nil {
-		return err
-	}
-	return diff.Print(os.Stdout)
+	return target.With(func(o setup.Options) error {
+		diff, err := care.Diff(ctx, o, name)
+		if err != nil {
+			return err
+		}
+		return show.Diff(os.Stdout, diff)
+	})
 }
 
 // Schema writes the schemas by which editors know the keys of recipes, platforms and profiles.
@@ -71,7 +70,7 @@ func Diff(ctx context.Context, name string) error {
 // They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json,
 // after a change of the Go types.
 func Schema() error {
-	schemas, err := release.Schemas(os.DirFS("."))
+	schemas, err := care.Schemas(os.DirFS("."))
 	for name, content := range schemas {
 		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
 	}
@@ -83,15 +82,13 @@ func Schema() error {
 // The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's limit of requests;
 // FLATCAR_BINPKGS is the address of Flatcar's binary packages, which boards/ is below.
 func Lock(ctx context.Context, name string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
+	return target.With(func(o setup.Options) error {
+		changed, err := care.Lock(ctx, o, name)
+		for _, file := range changed {
+			fmt.Println(file)
+		}
 		return err
-	}
-	changed, err := release.Lock(ctx, o, name)
-	for _, file := range changed {
-		fmt.Println(file)
-	}
-	return err
+	})
 }
 
 // Bump looks up newer versions of what a recipe names and writes them into the recipe and its lock file.
@@ -99,10 +96,8 @@ func Lock(ctx context.Context, name string) error {
 // The argument is the recipe's name, or all. It prints a table of what changed, in Markdown, and fails when something
 // could not be looked up, after all the rest. GITHUB_TOKEN raises GitHub's limit of requests.
 func Bump(ctx context.Context, name string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	changes, err := release.Bump(ctx, o, name)
-	return errors.Join(release.PrintBumped(os.Stdout, changes), err)
+	return target.With(func(o setup.Options) error {
+		changes, err := care.Bump(ctx, o, name)
+		return errors.Join(care.WriteBumped(os.Stdout, changes), err)
+	})
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/publish/nebraska"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Nebraska tells an update server of the finished release in _output, and prints what it would do until APPLY is 1.
@@ -14,9 +16,7 @@ import (
 // (Flatcar's when empty), CHANNEL the channel that is moved to the release.
 // Without NEBRASKA_URL it prints what any server of the Omaha protocol has to answer.
 func Nebraska(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.Nebraska(ctx, o, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return nebraska.Register(ctx, o, os.Stdout)
+	})
 }

@@ -5,7 +5,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/publish"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Publish puts the finished release of a version on GitHub, and prints what it would do until PUBLISH is 1.
@@ -16,12 +19,10 @@ import (
 // SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY is
 // one of minisign, without a passphrase.
 func Publish(ctx context.Context, version string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	o.Version = version
-	return release.Publish(ctx, o, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		o.Version = version
+		return publish.Publish(ctx, o, os.Stdout)
+	})
 }
 
 // MayPublish checks before a release is built whether it can be published.
@@ -29,11 +30,9 @@ func Publish(ctx context.Context, version string) error {
 // VERSION and ARCH choose the release, all else is as for publish: the token may write to the repository, the keys can be used, and
 // nothing was published under the tag yet.
 func MayPublish(ctx context.Context) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.MayPublish(ctx, o, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return publish.MayPublish(ctx, o, os.Stdout)
+	})
 }
 
 // Verify checks everything about a release, and names every file that is not what it should be.
@@ -41,11 +40,9 @@ func MayPublish(ctx context.Context) error {
 // The argument is its directory, or the tag of one in GITHUB_REPOSITORY. RELEASE_KEY is a file with OpenPGP public keys,
 // RELEASE_MINISIGN_KEY a public key of minisign; with them the signatures of SHA256SUMS must be there and good.
 func Verify(ctx context.Context, dirOrTag string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.Verify(ctx, o, dirOrTag, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return publish.Verify(ctx, o, dirOrTag, os.Stdout)
+	})
 }
 
 // Prune removes old nightlies from GitHub, and prints what it would do until PRUNE is 1.
@@ -53,22 +50,18 @@ func Verify(ctx context.Context, dirOrTag string) error {
 // The argument is how many of each architecture are kept. Releases that are not nightlies always stay.
 // GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it.
 func Prune(ctx context.Context, keep int) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.Prune(ctx, o, keep, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return publish.Prune(ctx, o, keep, os.Stdout)
+	})
 }
 
 // Diff prints what changed from one release to another, as Markdown.
 //
 // Each is a directory, a manifest, or the tag of a release in GITHUB_REPOSITORY.
 func Diff(ctx context.Context, older, newer string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.Compare(ctx, o, older, newer, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return publish.Compare(ctx, o, older, newer, os.Stdout)
+	})
 }
 
 // NightlyVersion prints the version of a nightly build of this minute, such as 9999.0.0+nightly-20260102-0304.
@@ -76,20 +69,16 @@ func Diff(ctx context.Context, older, newer string) error {
 // VERSION is the release that it leads to. Where GITHUB_ENV and GITHUB_OUTPUT name files, the version becomes
 // VERSION in the next steps of a workflow's job, and the output version of this one.
 func NightlyVersion() error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.NightlyVersion(o, time.Now(), os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return ci.NightlyVersion(o, time.Now(), os.Stdout)
+	})
 }
 
 // TagVersion prints the version that a tag stands for, such as 9999.0.0 for 9999.0.0-amd64.
 //
 // GITHUB_REF_NAME is the tag, ARCH the architecture. A workflow is told as by nightlyVersion.
 func TagVersion() error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
-		return err
-	}
-	return release.TagVersion(o, os.Getenv, os.Stdout)
+	return target.With(func(o setup.Options) error {
+		return ci.TagVersion(o, os.Stdout)
+	})
 }

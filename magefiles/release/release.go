@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/magefiles/show"
+	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 )
 
 // Install puts a release into the slot of a disk that does not run, as Flatcar's updater does.
@@ -14,18 +17,16 @@ import (
 // The argument is a disk image, or the disk of a machine. VERSION, ARCH and OUTPUT choose the release,
 // which scripts/mage release has made. It boots next, for one try; until then nothing changes for the slot that runs.
 func Install(ctx context.Context, disk string) error {
-	o, err := release.FromEnvironment(".")
-	if err != nil {
+	return target.With(func(o setup.Options) error {
+		slot, err := ship.Install(ctx, o, disk)
+		if err == nil {
+			fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Dir(), slot.Name)
+		}
 		return err
-	}
-	slot, err := release.Install(ctx, o, disk)
-	if err == nil {
-		fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Dir(), slot.Name)
-	}
-	return err
+	})
 }
 
 // Slots shows the slots of a disk, and which of them boots next.
 //
 // The argument is a disk image, or the disk of a machine. It is only read.
-func Slots(disk string) error { return release.PrintSlots(disk, os.Stdout) }
+func Slots(disk string) error { return show.Slots(os.Stdout, disk) }

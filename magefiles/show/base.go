@@ -1,4 +1,4 @@
-package release
+package show
 
 import (
 	"context"
@@ -6,25 +6,28 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// ShowBase opens the base and writes what is known of it.
-func ShowBase(ctx context.Context, o Options, out io.Writer) error {
-	w, err := openForImages(ctx, o)
+// Base opens the base and writes what is known of it.
+func Base(ctx context.Context, o setup.Options, out io.Writer) error {
+	r, err := release.OpenForImages(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	empty, err := w.format(ctx)
+	defer r.Bench.Close()
+	empty, err := r.Format(ctx)
 	if err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, fact := range [][2]string{
-		{"base", w.base.ID}, {"version", w.base.Version}, {"build", w.base.Build}, {"architecture", w.base.Arch},
-		{"systemd", w.base.Systemd}, {"kernel", w.base.Release}, {"kernel file", w.base.Kernel},
-		{"disk image", w.base.Disk}, {"made", w.Epoch.Format("2006-01-02 15:04 MST")},
-		{"free in /usr", fmt.Sprintf("%v, without images", empty.Free)}, {"embeds already", strings.Join(w.base.Embeds, ", ")},
+		{"base", r.Base.ID}, {"version", r.Base.Version}, {"build", r.Base.Build}, {"architecture", string(r.Base.Arch)},
+		{"systemd", r.Base.Systemd}, {"kernel", r.Base.Release}, {"kernel file", r.Base.Kernel},
+		{"disk image", r.Base.Disk}, {"made", r.Base.Epoch.Format("2006-01-02 15:04 MST")},
+		{"free in /usr", fmt.Sprintf("%v, without images", empty.Free)}, {"embeds already", strings.Join(r.Base.Embeds, ", ")},
 	} {
 		if fact[1] != "" {
 			fmt.Fprintf(table, "%s\t%s\n", fact[0], fact[1])

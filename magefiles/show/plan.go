@@ -1,4 +1,5 @@
-package release
+// Package show writes for people what targets found.
+package show
 
 import (
 	"fmt"
@@ -11,8 +12,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// PrintImages writes a table of images that stand alone.
-func PrintImages(out io.Writer, images []oem.Image) error {
+// Images writes a table of images that stand alone.
+func Images(out io.Writer, images []oem.Image) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "platform\tfiles\tunpacked\timage\t")
 	var files int
@@ -25,9 +26,9 @@ func PrintImages(out io.Writer, images []oem.Image) error {
 	return table.Flush()
 }
 
-// PrintRelease writes the plan, what is left of /usr, and what machines download to update.
-func PrintRelease(out io.Writer, m *manifest.Manifest) error {
-	if err := PrintPlan(out, m); err != nil {
+// Release writes the plan, what is left of /usr, and what machines download to update.
+func Release(out io.Writer, m *manifest.Manifest) error {
+	if err := Plan(out, m); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n/usr of %v had %v free and has %v left; root hash %v\n",
@@ -47,13 +48,13 @@ func PrintRelease(out io.Writer, m *manifest.Manifest) error {
 	return err
 }
 
-// PrintPlan writes what each platform activates, how each image is packed, and what that takes of the budgets.
-func PrintPlan(out io.Writer, m *manifest.Manifest) error {
+// Plan writes what each platform activates, how each image is packed, and what that takes of the budgets.
+func Plan(out io.Writer, m *manifest.Manifest) error {
 	platforms := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(platforms, "platform\tplacement\tfiles\tunpacked\tcold read\tactivates")
 	for _, p := range m.Platforms {
 		fmt.Fprintf(platforms, "%s\t%s\t%d\t%v\t%s\t%s\n",
-			p.ID, p.Placement, p.Files, p.Unpacked, milliseconds(p.Read), strings.Join(p.Activates, " "))
+			p.ID, p.Placement, p.Files, p.Unpacked, size.Milliseconds(p.Read), strings.Join(p.Activates, " "))
 	}
 	if err := platforms.Flush(); err != nil {
 		return err
@@ -62,7 +63,7 @@ func PrintPlan(out io.Writer, m *manifest.Manifest) error {
 	fmt.Fprintln(images, "\nimage\trung\tunpacked\tsize\tin /usr\tcold read\tplatforms")
 	var all manifest.Image
 	for _, i := range m.Images {
-		fmt.Fprintf(images, "%s\t%v\t%v\t%v\t%v\t%s\t%d\n", i.Name, i.Rung, i.Unpacked, i.Size, i.Cost, milliseconds(i.Read), len(i.Platforms))
+		fmt.Fprintf(images, "%s\t%v\t%v\t%v\t%v\t%s\t%d\n", i.Name, i.Rung, i.Unpacked, i.Size, i.Cost, size.Milliseconds(i.Read), len(i.Platforms))
 		all.Unpacked, all.Size, all.Cost = all.Unpacked+i.Unpacked, all.Size+i.Size, all.Cost+i.Cost
 	}
 	fmt.Fprintf(images, "all\t\t%v\t%v\t%v\t\t\n", all.Unpacked, all.Size, all.Cost)
@@ -104,5 +105,3 @@ func printExtensions(out io.Writer, all []manifest.Extension) error {
 	}
 	return table.Flush()
 }
-
-func milliseconds(microseconds int64) string { return fmt.Sprintf("%d ms", (microseconds+500)/1000) }

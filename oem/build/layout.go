@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
 
 // copyDir copies a directory of the recipe to a place in root. Of its metadata only the executable bit counts,
@@ -63,36 +64,11 @@ func writeFile(root *os.Root, name string, content []byte, mode fs.FileMode) err
 	if err := makeDir(root, path.Dir(name)); err != nil {
 		return err
 	}
-	f, err := root.OpenFile(rel(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if chmodErr := f.Chmod(mode); err == nil { // whatever the umask
-		err = chmodErr
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return rooted.WriteBytes(root, rel(name), mode, content)
 }
 
 // makeDir makes a directory and its parents, with mode 0755 whatever the umask.
-func makeDir(root *os.Root, name string) error {
-	if name == "/" || name == "." {
-		return nil
-	}
-	if info, err := root.Stat(rel(name)); err == nil && info.IsDir() {
-		return nil
-	}
-	if err := makeDir(root, path.Dir(name)); err != nil {
-		return err
-	}
-	if err := root.Mkdir(rel(name), 0o755); err != nil {
-		return err
-	}
-	return root.Chmod(rel(name), 0o755)
-}
+func makeDir(root *os.Root, name string) error { return rooted.MakeDir(root, path.Join(".", name)) }
 
 // move carries out a recipe's moves, in the order of their names.
 func move(root *os.Root, r *recipe.Recipe) error {

@@ -5,13 +5,16 @@ package tree
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
@@ -75,6 +78,27 @@ func Sorted(entries []Entry) Tree {
 	return t
 }
 
+// WithParents returns the tree with all directories above its entries: as they are in like, and with mode 0755 where like has
+// none.
+func (t Tree) WithParents(like Tree) Tree {
+	there := map[string]bool{"/": true}
+	for _, e := range t {
+		there[e.Path] = true
+	}
+	all := slices.Clone(t)
+	for _, e := range t {
+		for dir := path.Dir(e.Path); !there[dir]; dir = path.Dir(dir) {
+			there[dir] = true
+			parent, known := like.Find(dir)
+			if !known {
+				parent = Entry{Path: dir, Type: Dir, Mode: 0o755}
+			}
+			all = append(all, parent)
+		}
+	}
+	return Sorted(all)
+}
+
 // Conflict is one path that two trees have differently.
 type Conflict struct{ A, B Entry }
 
@@ -107,7 +131,7 @@ func (t Tree) Find(path string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// At returns the entry at a path, for who may change it; nil when there is none.
+// At returns a pointer to the entry at a path, or nil.
 func (t Tree) At(path string) *Entry {
 	i, found := slices.BinarySearchFunc(t, path, func(e Entry, path string) int { return cmp.Compare(e.Path, path) })
 	if !found {
@@ -201,4 +225,26 @@ func modeBits(m fs.FileMode) uint32 {
 		}
 	}
 	return bits
+}
+
+// WriteTo lays the tree out below an empty directory. content writes a file's bytes.
+func (t Tree) WriteTo(root *os.Root, content func(io.Writer, digest.SHA256) error) error {
+	for _, e := range t {
+		if err := e.WriteTo(root, strings.TrimPrefix(e.Path, "/"), content); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
+// WriteTo makes the entry at a name below a directory, without owner and xattrs. Nothing may be there yet.
+func (e Entry) WriteTo(root *os.Root, name string, content func(io.Writer, digest.SHA256) error) error {
+	mode := fs.FileMode(e.Mode & 0o777)
+	switch e.Type {
+	case Dir:
+		return rooted.Mkdir(root, name, mode)
+	case Symlink:
+		return root.Symlink(e.Target, name)
+	}
+	return rooted.Write(root, name, mode, func(f io.Writer) error { return content(f, e.SHA256) })
 }

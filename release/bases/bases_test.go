@@ -1,4 +1,4 @@
-package release
+package bases
 
 import (
 	"runtime"

@@ -1,6 +1,7 @@
-package release
+package care
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/source/bump"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Bumped is one thing of a recipe that has another version now. A version is empty where there was or is none.
@@ -24,13 +26,13 @@ type Bumped struct{ Recipe, Name, From, To string }
 
 // Bump looks up newer versions of what recipes name, the named ones or all, and writes them into recipes and lock files.
 // A recipe whose new version cannot be locked stays as it was, in both files, and the others are bumped all the same.
-func Bump(ctx context.Context, o Options, names ...string) ([]Bumped, error) {
-	c, err := openClerk(ctx, o, names)
+func Bump(ctx context.Context, o setup.Options, names ...string) ([]Bumped, error) {
+	c, err := openLocker(o, names)
 	if err != nil {
 		return nil, err
 	}
-	defer c.w.close()
-	defer c.w.downloads.End()
+	defer c.bench.Close()
+	defer c.bench.Downloads.End()
 	var all []Bumped
 	var failures []error
 	for _, r := range c.recipes {
@@ -44,8 +46,8 @@ func Bump(ctx context.Context, o Options, names ...string) ([]Bumped, error) {
 }
 
 // bump edits and locks one recipe, or leaves both of its files as they were.
-func (c *clerk) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, err error) {
-	definition := filepath.Join(c.w.Checkout, r.File)
+func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, err error) {
+	definition := filepath.Join(c.checkout, r.File)
 	old, err := os.ReadFile(definition)
 	if err != nil {
 		return nil, err
@@ -77,8 +79,8 @@ func (c *clerk) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, e
 }
 
 // look reads the recipe as it is now and looks up what it stands for.
-func (c *clerk) look(ctx context.Context, name string) (*lock.Lock, error) {
-	all, mistakes := recipe.Load(os.DirFS(c.w.Checkout), "recipes")
+func (c *locker) look(ctx context.Context, name string) (*lock.Lock, error) {
+	all, mistakes := recipe.Load(os.DirFS(c.checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return nil, err
 	}
@@ -97,8 +99,8 @@ func older(r *recipe.Recipe, before, after *lock.Lock) error {
 }
 
 // edit writes newer versions into a definition.
-func (c *clerk) edit(ctx context.Context, r *recipe.Recipe, definition []byte) ([]byte, []Bumped, error) {
-	b, err := c.builder(ctx, referenceOf(c.w.named), r.Arches[0])
+func (c *locker) edit(ctx context.Context, r *recipe.Recipe, definition []byte) ([]byte, []Bumped, error) {
+	b, err := c.builder(ctx, c.name.Reference(), r.Arches[0])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,7 +126,7 @@ func (c *clerk) edit(ctx context.Context, r *recipe.Recipe, definition []byte) (
 // where they do not, both are listed.
 func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
 	var changes []Bumped
-	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
+	for _, a := range arch.All {
 		old, now := packageVersions(r, before, a), packageVersions(r, after, a)
 		var names []string
 		for name := range old {
@@ -167,8 +169,8 @@ func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]str
 	return versions
 }
 
-// PrintBumped prints a table that reads well in a terminal and as Markdown, so that a pull request can have it as its text.
-func PrintBumped(out io.Writer, changes []Bumped) error {
+// WriteBumped writes a table that reads well in a terminal and as Markdown, so that a pull request can have it as its text.
+func WriteBumped(out io.Writer, changes []Bumped) error {
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(out, "Nothing newer.")
 		return err
@@ -177,7 +179,7 @@ func PrintBumped(out io.Writer, changes []Bumped) error {
 	fmt.Fprintln(table, "| recipe\t| what\t| from\t| to\t|")
 	fmt.Fprintln(table, "| ---\t| ---\t| ---\t| ---\t|")
 	for _, c := range changes {
-		fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t|\n", c.Recipe, c.Name, orElse(c.From, "-"), orElse(c.To, "-"))
+		fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t|\n", c.Recipe, c.Name, cmp.Or(c.From, "-"), cmp.Or(c.To, "-"))
 	}
 	return table.Flush()
 }

@@ -1,19 +1,16 @@
-package release
+package care
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // RecipeDiff is how a recipe's tree differs from what a release has of it.
@@ -31,7 +28,7 @@ type InputChange struct{ Was, Is *build.Input }
 type FileChange struct{ Was, Is *manifest.Content }
 
 // Diff makes one recipe's tree and compares it with an earlier release: the last one of PREVIOUS, or the one in OUTPUT/VERSION/ARCH.
-func Diff(ctx context.Context, o Options, name string) (*RecipeDiff, error) {
+func Diff(ctx context.Context, o setup.Options, name string) (*RecipeDiff, error) {
 	dir := o.Dir()
 	if len(o.Previous) > 0 {
 		dir = o.Previous[len(o.Previous)-1]
@@ -113,38 +110,4 @@ func find[V any](in map[string]V, key string) *V {
 		return &found
 	}
 	return nil
-}
-
-// versionOf names what changed of an input; files of a recipe have no version.
-func versionOf(i *build.Input) string { return cmp.Or(i.Version, i.Digest) }
-
-// Print writes the differences for people.
-func (d *RecipeDiff) Print(out io.Writer) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if len(d.Inputs)+len(d.Files) == 0 {
-		fmt.Fprintf(table, "%s is as in release %s\n", d.Recipe, d.Since)
-	} else {
-		fmt.Fprintf(table, "%s since release %s: %d inputs and %d files differ\n", d.Recipe, d.Since, len(d.Inputs), len(d.Files))
-	}
-	for _, c := range d.Inputs {
-		switch {
-		case c.Was == nil:
-			fmt.Fprintf(table, "+ %s %s\t%s\t\n", c.Is.Kind, c.Is.Name, versionOf(c.Is))
-		case c.Is == nil:
-			fmt.Fprintf(table, "- %s %s\t%s\t\n", c.Was.Kind, c.Was.Name, versionOf(c.Was))
-		default:
-			fmt.Fprintf(table, "~ %s %s\t%s → %s\t\n", c.Is.Kind, c.Is.Name, versionOf(c.Was), versionOf(c.Is))
-		}
-	}
-	for _, c := range d.Files {
-		switch {
-		case c.Was == nil:
-			fmt.Fprintf(table, "+ %s\t%v\t\n", c.Is.Path, size.Bytes(c.Is.Size))
-		case c.Is == nil:
-			fmt.Fprintf(table, "- %s\t%v\t\n", c.Was.Path, size.Bytes(c.Was.Size))
-		default:
-			fmt.Fprintf(table, "~ %s\t%v → %v\t\n", c.Is.Path, size.Bytes(c.Was.Size), size.Bytes(c.Is.Size))
-		}
-	}
-	return table.Flush()
 }

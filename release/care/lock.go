@@ -1,6 +1,7 @@
-package release
+package care
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
@@ -16,13 +18,17 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// clerk looks up what recipes stand for. It needs neither a base nor to be root.
-type clerk struct {
-	w        *workshop
+// locker looks up what recipes stand for. It needs neither a base nor to be root.
+type locker struct {
+	bench    *setup.Bench
+	checkout string
+	name     bases.Name
 	recipes  []*recipe.Recipe // the chosen ones
 	builders map[forBase]*build.Builder
 }
@@ -33,8 +39,8 @@ type forBase struct {
 	arch arch.Arch
 }
 
-// openClerk chooses recipes by name, or all of them. The caller closes the workshop.
-func openClerk(ctx context.Context, o Options, names []string) (*clerk, error) {
+// openLocker chooses recipes by name, or all of them. The caller closes the bench.
+func openLocker(o setup.Options, names []string) (*locker, error) {
 	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return nil, err
@@ -43,15 +49,19 @@ func openClerk(ctx context.Context, o Options, names []string) (*clerk, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := openCached(ctx, o)
+	name, err := bases.Parse(cmp.Or(o.BaseID, setup.DefaultBase))
 	if err != nil {
 		return nil, err
 	}
-	return &clerk{w: w, recipes: recipes, builders: map[forBase]*build.Builder{}}, nil
+	bench, err := setup.OpenCache(o)
+	if err != nil {
+		return nil, err
+	}
+	return &locker{bench: bench, checkout: o.Checkout, name: name, recipes: recipes, builders: map[forBase]*build.Builder{}}, nil
 }
 
 // builder returns one for a base and an architecture. The base only has a package database.
-func (c *clerk) builder(ctx context.Context, baseID string, a arch.Arch) (*build.Builder, error) {
+func (c *locker) builder(ctx context.Context, baseID string, a arch.Arch) (*build.Builder, error) {
 	key := forBase{baseID, a}
 	if b := c.builders[key]; b != nil {
 		return b, nil
@@ -60,12 +70,12 @@ func (c *clerk) builder(ctx context.Context, baseID string, a arch.Arch) (*build
 	if err != nil {
 		return nil, err
 	}
-	c.builders[key], err = c.w.builder(ctx, &target.Base{Name: baseID, Arch: a, Status: status})
+	c.builders[key], err = c.bench.Builder(ctx, &target.Base{Name: baseID, Arch: a, Status: status}, time.Time{})
 	return c.builders[key], err
 }
 
 // status is a base's package database. Flatcar has none of Debian's kind.
-func (c *clerk) status(ctx context.Context, baseID string, a arch.Arch) ([]byte, error) {
+func (c *locker) status(ctx context.Context, baseID string, a arch.Arch) ([]byte, error) {
 	if baseID == flatcar.ID {
 		return nil, nil
 	}
@@ -73,7 +83,7 @@ func (c *clerk) status(ctx context.Context, baseID string, a arch.Arch) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	suite, err := c.w.archive.Release(ctx, definition.Suite, string(a))
+	suite, err := c.bench.Archive.Release(ctx, definition.Suite, string(a))
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +92,13 @@ func (c *clerk) status(ctx context.Context, baseID string, a arch.Arch) ([]byte,
 
 // Lock looks up what recipes stand for, the named ones or all, on each of their architectures, and writes their lock files.
 // It returns the files that changed, also when some recipes failed.
-func Lock(ctx context.Context, o Options, names ...string) (changed []string, err error) {
-	c, err := openClerk(ctx, o, names)
+func Lock(ctx context.Context, o setup.Options, names ...string) (changed []string, err error) {
+	c, err := openLocker(o, names)
 	if err != nil {
 		return nil, err
 	}
-	defer c.w.close()
-	defer c.w.downloads.End()
+	defer c.bench.Close()
+	defer c.bench.Downloads.End()
 	var failures []error
 	for _, r := range c.recipes {
 		file, isNew, err := c.lock(ctx, r)
@@ -103,7 +113,7 @@ func Lock(ctx context.Context, o Options, names ...string) (changed []string, er
 }
 
 // lock writes the lock file of one recipe, unless it says the same already.
-func (c *clerk) lock(ctx context.Context, r *recipe.Recipe) (file string, changed bool, err error) {
+func (c *locker) lock(ctx context.Context, r *recipe.Recipe) (file string, changed bool, err error) {
 	fresh, err := c.answers(ctx, r)
 	if err != nil {
 		return "", false, err
@@ -115,13 +125,13 @@ func (c *clerk) lock(ctx context.Context, r *recipe.Recipe) (file string, change
 // lockFile is the path of a recipe's lock file in the checkout.
 func lockFile(r *recipe.Recipe) string { return filepath.Join(filepath.Dir(r.File), lock.FileName) }
 
-func (c *clerk) readLock(r *recipe.Recipe) (*lock.Lock, error) {
-	return lock.Read(os.DirFS(c.w.Checkout), lockFile(r))
+func (c *locker) readLock(r *recipe.Recipe) (*lock.Lock, error) {
+	return lock.Read(os.DirFS(c.checkout), lockFile(r))
 }
 
 // writeLock writes a lock file, or removes one that has nothing to say, and tells whether that changed anything.
-func (c *clerk) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err error) {
-	file := filepath.Join(c.w.Checkout, lockFile(r))
+func (c *locker) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err error) {
+	file := filepath.Join(c.checkout, lockFile(r))
 	if len(l.Sources) == 0 {
 		err := os.Remove(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -140,7 +150,7 @@ func (c *clerk) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err err
 }
 
 // answers looks up all sources of a recipe.
-func (c *clerk) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, error) {
+func (c *locker) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, error) {
 	fresh := &lock.Lock{}
 	for _, source := range r.Sources {
 		if err := c.answer(ctx, r, source, fresh); err != nil {
@@ -151,13 +161,13 @@ func (c *clerk) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, erro
 }
 
 // answerTools looks up what takes part in making a recipe on machines of each architecture.
-func (c *clerk) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.Lock) error {
-	b, err := c.builder(ctx, referenceOf(c.w.named), r.Arches[0])
+func (c *locker) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.Lock) error {
+	b, err := c.builder(ctx, c.name.Reference(), r.Arches[0])
 	if err != nil {
 		return err
 	}
 	for _, s := range build.Toolsets(r, true) { // for a base of Debian, these and no more
-		for _, machine := range []arch.Arch{arch.AMD64, arch.ARM64} {
+		for _, machine := range arch.All {
 			pins, err := b.LookTools(ctx, s, machine)
 			if err != nil {
 				return fmt.Errorf("%s: %s, on %s: %w", r.File, s.Question(), machine, err)
@@ -170,8 +180,8 @@ func (c *clerk) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.Lo
 
 // answer looks up one source on all architectures of its recipe: for the reference base, and for Flatcar
 // where what a base has decides.
-func (c *clerk) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
-	err := c.answerFor(ctx, referenceOf(c.w.named), r, source, into)
+func (c *locker) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
+	err := c.answerFor(ctx, c.name.Reference(), r, source, into)
 	if err == nil && source.DependsOnBase(false) {
 		err = c.answerFor(ctx, flatcar.ID, r, source, into)
 	}
@@ -179,7 +189,7 @@ func (c *clerk) answer(ctx context.Context, r *recipe.Recipe, source recipe.Sour
 }
 
 // answerFor looks up one source for a base.
-func (c *clerk) answerFor(ctx context.Context, baseID string, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
+func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
 	for _, a := range r.Arches {
 		b, err := c.builder(ctx, baseID, a)
 		if err != nil {
@@ -203,18 +213,10 @@ func (c *clerk) answerFor(ctx context.Context, baseID string, r *recipe.Recipe, 
 	return nil
 }
 
-// referenceOf is the base itself, or the reference base that a lock file has to answer for as well.
-func referenceOf(n named) string {
-	if n.isReference() {
-		return n.id
-	}
-	return DefaultBase
-}
-
 // CheckLocks says which lock files do not answer what their recipes ask, for the base and for those that are not of Debian.
 // It looks nothing up.
 func CheckLocks(checkout, baseID string) error {
-	n, err := nameBase(baseID)
+	n, err := bases.Parse(baseID)
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,7 @@ func CheckLocks(checkout, baseID string) error {
 		if err != nil {
 			return err
 		}
-		if !build.Answers(locked, r, referenceOf(n), false) || !build.Answers(locked, r, flatcar.ID, true) {
+		if !build.Answers(locked, r, n.Reference(), false) || !build.Answers(locked, r, flatcar.ID, true) {
 			stale = append(stale, name)
 		}
 	}

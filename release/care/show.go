@@ -1,27 +1,29 @@
-package release
+package care
 
 import (
 	"context"
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Show makes one recipe's tree for the base and tells what it is made of and what was left out.
-func Show(ctx context.Context, o Options, name string) (*oem.Explained, error) {
-	r, err := oem.Recipe(os.DirFS(o.Checkout), name)
+func Show(ctx context.Context, o setup.Options, name string) (*oem.Explained, error) {
+	found, err := oem.Recipe(os.DirFS(o.Checkout), name)
 	if err != nil {
 		return nil, err
 	}
-	w, err := openForImages(ctx, o)
+	r, err := release.OpenForImages(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	factory, err := w.factory(ctx)
+	defer r.Bench.Close()
+	factory, err := r.Factory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.downloads.End()
-	return factory.Explain(ctx, r)
+	defer r.Bench.Downloads.End()
+	return factory.Explain(ctx, found)
 }

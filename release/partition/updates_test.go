@@ -1,4 +1,4 @@
-package release
+package partition
 
 import (
 	"crypto/rand"

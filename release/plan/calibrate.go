@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
@@ -36,75 +34,68 @@ const coldReads = 3
 // margin is what the least ratios are lowered by, for layers that are not in the sample.
 const margin = 0.9
 
-// Calibrate packs the project's layers at every rung, reads the images cold, and writes what it found to the checkout.
-func Calibrate(ctx context.Context, o Options) (*fit.Calibration, error) {
-	w, err := open(ctx, o)
+// Calibrate packs the project's layers at every rung, reads the images cold, and returns what it found.
+func (p *Planner) Calibrate(ctx context.Context) (*fit.Calibration, error) {
+	factory, staged, err := p.stage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	factory, staged, err := w.stage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	layers, err := factory.Layers(staged, int(w.profile.MaxImages))
+	layers, err := factory.Layers(staged, int(p.Choice.Profile.MaxImages))
 	if err != nil {
 		return nil, err
 	}
 	layers = slices.DeleteFunc(layers, func(l oem.Layer) bool { return l.Tree.Size() < sampleAtLeast })
-	ladder, err := w.ladder(ctx)
+	ladder, err := p.ladder(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := &fitting{workshop: w, ladder: ladder, packer: factory.Packer}
-	if f.empty, err = w.emptyPartition(ctx); err != nil {
-		return nil, err
-	}
-	c, err := f.calibrate(ctx, layers)
+	scale, err := p.newScale(ctx)
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := c.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return c, atomicfile.WriteBytes(filepath.Join(o.Checkout, fit.CalibrationFile), 0o644, encoded)
+	return (&calibrator{scale, factory.Packer}).calibrate(ctx, ladder, layers)
 }
 
-func (f *fitting) calibrate(ctx context.Context, layers []oem.Layer) (*fit.Calibration, error) {
+// calibrator measures how small and how fast images of each rung are.
+type calibrator struct {
+	*scale
+	packer *pack.Packer
+}
+
+func (c *calibrator) calibrate(ctx context.Context, ladder []pack.Rung, layers []oem.Layer) (*fit.Calibration, error) {
 	machine, err := describeMachine()
 	if err != nil {
 		return nil, err
 	}
-	c := &fit.Calibration{Machine: machine, Rungs: map[string]fit.Rate{}}
+	found := &fit.Calibration{Machine: machine, Rungs: map[string]fit.Rate{}}
 	for _, l := range layers {
 		if l.Tree.Size() >= readAtLeast {
-			c.Sample += l.Tree.Size()
+			found.Sample += l.Tree.Size()
 		}
 	}
-	step := f.Progress.Items("rungs", len(f.ladder))
+	step := c.Bench.Progress.Items("rungs", len(ladder))
 	defer step.End()
-	for _, rung := range f.ladder {
-		rate, err := f.rate(ctx, rung, layers)
+	for _, rung := range ladder {
+		rate, err := c.rate(ctx, rung, layers)
 		if err != nil {
 			return nil, fmt.Errorf("%v: %w", rung, err)
 		}
-		c.Rungs[rung.String()] = rate
+		found.Rungs[rung.String()] = rate
 		step.Add(1)
 	}
-	return c, nil
+	return found, nil
 }
 
 // rate packs all layers at a rung, reads them, and compares what they take with the reference rung.
-func (f *fitting) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) (fit.Rate, error) {
+func (c *calibrator) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) (fit.Rate, error) {
 	leastSize, leastCost := math.Inf(1), math.Inf(1)
 	var bytes, microseconds int64
 	for _, l := range layers {
-		reference, referenceCost, err := f.packed(ctx, l, pack.Default)
+		reference, referenceCost, err := c.packed(ctx, l, pack.Default)
 		if err != nil {
 			return fit.Rate{}, err
 		}
-		packed, cost, err := f.packed(ctx, l, rung)
+		packed, cost, err := c.packed(ctx, l, rung)
 		if err != nil {
 			return fit.Rate{}, err
 		}
@@ -113,7 +104,7 @@ func (f *fitting) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) 
 		if l.Tree.Size() < readAtLeast {
 			continue
 		}
-		took, err := f.readCold(ctx, f.blobs.Path(packed.SHA256))
+		took, err := c.readCold(ctx, c.Bench.Blobs.Path(packed.SHA256))
 		if err != nil {
 			return fit.Rate{}, err
 		}
@@ -123,18 +114,18 @@ func (f *fitting) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) 
 	return fit.Rate{MBPerSecond: int(max(1, bytes/max(1, microseconds))), LeastSize: percent(leastSize), LeastCost: percent(leastCost)}, nil
 }
 
-func (f *fitting) packed(ctx context.Context, l oem.Layer, rung pack.Rung) (pack.Image, size.Bytes, error) {
-	packed, err := f.packer.Image(ctx, l.Tree, rung)
+func (c *calibrator) packed(ctx context.Context, l oem.Layer, rung pack.Rung) (pack.Image, size.Bytes, error) {
+	packed, err := c.packer.Image(ctx, l.Tree, rung)
 	if err != nil {
 		return packed, 0, err
 	}
-	cost, err := f.cost(ctx, packed)
+	cost, err := c.cost(ctx, packed)
 	return packed, cost, err
 }
 
 // readCold returns how many microseconds it takes to read all files of an image that is in no cache.
-func (f *fitting) readCold(ctx context.Context, image string) (int64, error) {
-	dir, err := os.MkdirTemp(f.scratch.Dir, "read.")
+func (c *calibrator) readCold(ctx context.Context, image string) (int64, error) {
+	dir, err := os.MkdirTemp(c.Bench.Scratch, "read.")
 	if err != nil {
 		return 0, err
 	}

@@ -1,257 +1,321 @@
-package release
+package plan
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
-	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan/compose"
+	"github.com/flatcar/oem-sysext/release/plan/signed"
 )
 
-// image is a packed layer and where it goes.
-type image struct {
+// Image is a packed layer and where it goes.
+type Image struct {
 	oem.Layer
-	onDisk
+	Packed    signed.Image
 	Placement fit.Placement
 	Cost      size.Bytes // of /usr; zero when it is not embedded
 	Read      int64      // microseconds
 }
 
-func (i image) file() string { return i.Name + ".raw" }
+// File is the image's name in a release and in /usr.
+func (i Image) File() string { return i.Name + ".raw" }
 
-// wholeImage is an image that has all of a platform, to be embedded without a plan.
-func wholeImage(i oem.Image) image {
-	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
-	return image{Layer: l, onDisk: onDisk{Image: i.Image}, Placement: fit.InUsr}
+// Embedded is the image as the partition gets it.
+func (i Image) Embedded() embed.Image {
+	return embed.Image{Name: i.File(), SHA256: i.Packed.SHA256, Size: i.Packed.Size}
 }
 
-// fitting is everything that a plan is made from.
-type fitting struct {
-	*workshop
+// WholeImage is an image that has all of a platform, to be embedded without a plan.
+func WholeImage(i oem.Image, packed signed.Image) Image {
+	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
+	return Image{Layer: l, Packed: packed, Placement: fit.InUsr}
+}
+
+// Extension is one beside the OEM tools, packed unless it is flattened.
+type Extension struct {
+	*compose.Extension
+	Packed signed.Image
+	Cost   size.Bytes
+}
+
+// given is what a search begins with.
+type given struct {
+	staged []oem.Staged
+	others []*compose.Extension
+	empty  partition.Partition // of the base
+	flat   partition.Partition
+	early  earlyImages
+}
+
+// search is everything that a plan is made from.
+type search struct {
+	*Planner
+	given
+	factory *oem.Factory
 	ladder  []pack.Rung
 	planner *fit.Planner
-	items   []fit.Item
-	trees   [][]oem.Layer // by item and option
-	others  []*composed   // by item; nil for OEM tools
-	packer  *pack.Packer
-	empty   partition  // a file system without files, for measuring
-	editing sync.Mutex // kernels before 6.7 do not mount two file systems of one UUID
+	items   []item
+	scale   *scale
 }
 
-// fitted is a plan, and the images that it chose.
-type fitted struct {
-	images  []image
-	flat    partition    // where they go: with the files of flattened extensions
-	whole   []pack.Image // of each platform, all that it has: what a machine keeps on its OEM partition
-	budgets []fit.Budget
+// item is one image to be decided about.
+type item struct {
+	fit.Item
+	layers []oem.Layer        // by option
+	other  *compose.Extension // nil for OEM tools
 }
 
-// fit packs the platforms' layers so that they fit the partition.
-func (w *workshop) fit(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (fitted, error) {
-	f, err := w.newFitting(ctx, factory, staged, empty)
-	if err != nil {
-		return fitted{}, err
-	}
-	step := w.Progress.Items("images measured", 0)
-	defer step.End()
-	f.planner.Measure = func(ctx context.Context, item, option int) (fit.Taken, error) {
-		defer step.Add(1)
-		return f.measure(ctx, item, option)
-	}
-	plan, err := f.planner.Plan(ctx, f.items)
-	if over := (*fit.OverBudgetError)(nil); errors.As(err, &over) {
-		return fitted{}, w.explainOver(over, staged)
-	}
-	if err != nil {
-		return fitted{}, err
-	}
-	images, err := f.chosen(ctx, plan)
-	if err != nil {
-		return fitted{}, err
-	}
-	whole, err := f.whole(ctx, factory, staged, images)
-	if err != nil {
-		return fitted{}, err
-	}
-	if w.imageKey != nil {
-		if err := w.imageKey.Finish(); err != nil {
-			return fitted{}, err
-		}
-	}
-	onOEM, err := w.oemBudget(staged, whole)
-	if err != nil {
-		return fitted{}, err
-	}
-	boot, err := w.bootBudgets(empty)
-	return fitted{images: images, whole: whole, budgets: slices.Concat(plan.Budgets, []fit.Budget{onOEM}, boot)}, err
-}
-
-func (w *workshop) newFitting(ctx context.Context, factory *oem.Factory, staged []oem.Staged, empty partition) (*fitting, error) {
+func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) (*search, error) {
 	calibration, err := fit.LoadCalibration()
 	if err != nil {
 		return nil, err
 	}
-	f := &fitting{workshop: w, packer: factory.Packer}
-	f.ladder, err = w.ladder(ctx)
-	if err != nil {
+	s := &search{Planner: p, given: g, factory: factory}
+	if s.ladder, err = p.ladder(ctx); err != nil {
 		return nil, err
 	}
-	f.ladder = slices.DeleteFunc(f.ladder, func(r pack.Rung) bool { return !calibration.Has(r) })
-	if !slices.Contains(f.ladder, pack.Default) {
-		return nil, fmt.Errorf("%s has no %v, which all others are compared with; run scripts/mage fit:calibrate", fit.CalibrationFile, pack.Default)
+	if i := slices.IndexFunc(s.ladder, func(r pack.Rung) bool { return !calibration.Has(r) }); i >= 0 {
+		return nil, fmt.Errorf("%s has no %v; run scripts/mage fit:calibrate, which measures how fast images of each rung are read", fit.CalibrationFile, s.ladder[i])
 	}
-	if err := f.addItems(factory, staged); err != nil {
+	if s.items, err = s.makeItems(); err != nil {
 		return nil, err
 	}
-	if f.empty, err = w.emptyPartition(ctx); err != nil {
+	if s.scale, err = p.newScale(ctx); err != nil {
 		return nil, err
 	}
-	f.planner = &fit.Planner{
-		Calibration: calibration, OEM: w.layout.OEMPartition.Bytes, Jobs: w.Jobs, Measure: f.measure,
-	}
-	f.planner.Budgets, err = w.sharedBudgets(empty)
-	return f, err
+	s.planner = &fit.Planner{Calibration: calibration, OEM: p.Choice.Layout.OEMPartition.Bytes, Jobs: p.Bench.Jobs, Measure: s.measure}
+	s.planner.Budgets, err = s.sharedBudgets()
+	return s, err
 }
 
 // ladder returns the rungs that the base's kernel reads and the tool root makes.
-func (w *workshop) ladder(ctx context.Context) ([]pack.Rung, error) {
-	writers, err := store.Memo(ctx, w.results, "writers", w.tools.Versions(pack.Tools...), store.Nothing, func() (pack.Writers, error) {
-		return pack.Detect(ctx, w.tools)
+func (p *Planner) ladder(ctx context.Context) ([]pack.Rung, error) {
+	writers, err := store.Memo(ctx, p.Bench.Results, "writers", p.Bench.Tools.Versions(pack.Tools...), store.Nothing, func() (pack.Writers, error) {
+		return pack.Detect(ctx, p.Bench.Tools)
 	})
-	return pack.Ladder(w.Arch, w.target.Kernel, writers), err
+	return pack.Ladder(p.Base.Arch, p.Base.Target.Kernel, writers), err
 }
 
-// addItems makes an item of each platform and of each shared layer.
-func (f *fitting) addItems(factory *oem.Factory, staged []oem.Staged) error {
-	var inUsr []oem.Staged
-	for _, s := range staged {
-		if slices.Contains(f.profile.Of(s.Platform.ID.Value), fit.InUsr) {
-			inUsr = append(inUsr, s)
+// plan packs what was given so that it fits.
+func (s *search) plan(ctx context.Context) (*Planned, error) {
+	found, err := s.solve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	planned := &Planned{Staged: s.staged, Empty: s.empty, Flat: s.flat, Initrds: s.early.made, search: s, options: found}
+	if planned.Images, planned.Extensions, err = s.chosen(ctx, found); err != nil {
+		return nil, err
+	}
+	if planned.Whole, err = s.whole(ctx, planned.Images); err != nil {
+		return nil, err
+	}
+	if s.Keys.Image != nil {
+		if err := s.Keys.Image.Finish(); err != nil {
+			return nil, err
 		}
 	}
-	layers, err := factory.Layers(inUsr, int(f.profile.MaxImages))
+	others, err := s.otherBudgets(planned.Whole)
+	planned.Budgets = slices.Concat(found.Budgets, others)
+	return planned, err
+}
+
+func (s *search) solve(ctx context.Context) (fit.Plan, error) {
+	step := s.Bench.Progress.Items("images measured", 0)
+	defer step.End()
+	counting := *s.planner
+	counting.Measure = func(ctx context.Context, item, option int) (fit.Taken, error) {
+		defer step.Add(1)
+		return s.measure(ctx, item, option)
+	}
+	found, err := counting.Plan(ctx, s.fitItems())
+	if over := (*fit.OverBudgetError)(nil); errors.As(err, &over) {
+		return found, s.overUsr(over)
+	}
+	if large := (*fit.TooLargeError)(nil); errors.As(err, &large) {
+		return found, s.over(err)
+	}
+	return found, err
+}
+
+func (s *search) fitItems() []fit.Item {
+	items := make([]fit.Item, len(s.items))
+	for i := range s.items {
+		items[i] = s.items[i].Item
+	}
+	return items
+}
+
+// makeItems makes an item of each platform, of each shared layer and of each extension.
+func (s *search) makeItems() ([]item, error) {
+	var inUsr []oem.Staged
+	for _, staged := range s.staged {
+		if slices.Contains(s.Choice.Profile.Of(staged.Platform.ID.Value), fit.InUsr) {
+			inUsr = append(inUsr, staged)
+		}
+	}
+	layers, err := s.factory.Layers(inUsr, int(s.Choice.Profile.MaxImages))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	own := map[string]oem.Layer{}
 	for _, l := range layers[:len(inUsr)] {
 		own[l.Name] = l
 	}
-	for _, s := range staged {
-		id := s.Platform.ID.Value
-		whole := oem.Layer{Name: s.Platform.Image(), Platforms: []string{id}, Tree: s.Tree}
-		item := fit.Item{Name: whole.Name, Activations: 1}
-		var trees []oem.Layer
-		for n, place := range f.profile.Of(id) {
-			l := whole
-			if place == fit.InUsr {
-				l = own[whole.Name]
-			}
-			item.Options = append(item.Options, f.options(l, place, n > 0)...)
-			trees = append(trees, slices.Repeat([]oem.Layer{l}, len(f.ladder))...)
-		}
-		f.items, f.trees = append(f.items, item), append(f.trees, trees)
+	var items []item
+	for _, staged := range s.staged {
+		items = append(items, s.platformItem(staged, own))
 	}
 	for _, l := range layers[len(inUsr):] {
-		item := fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: f.options(l, fit.InUsr, false)}
-		f.items, f.trees = append(f.items, item), append(f.trees, slices.Repeat([]oem.Layer{l}, len(f.ladder)))
+		items = append(items, item{
+			Item:   fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: s.optionsOf(l, fit.InUsr, false)},
+			layers: slices.Repeat([]oem.Layer{l}, len(s.ladder)),
+		})
 	}
-	f.others = make([]*composed, len(f.items))
-	f.addExtensions()
-	return nil
+	for _, x := range s.others {
+		if !x.Flatten {
+			items = append(items, s.extensionItem(x))
+		}
+	}
+	return items, nil
 }
 
-// addExtensions makes an item of each extension. One that is embedded as it came has one option.
-func (f *fitting) addExtensions() {
-	for _, x := range f.extensions {
-		if x.Flatten {
-			continue
+// platformItem has an option for each rung at each place that the profile allows.
+func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item {
+	id := staged.Platform.ID.Value
+	whole := oem.Layer{Name: staged.Platform.Image(), Platforms: []string{id}, Tree: staged.Tree}
+	it := item{Item: fit.Item{Name: whole.Name, Activations: 1}}
+	for n, place := range s.Choice.Profile.Of(id) {
+		l := whole
+		if place == fit.InUsr {
+			l = own[whole.Name]
 		}
-		l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
-		item := fit.Item{Name: l.Name, Activations: 1, Options: []fit.Option{{Placement: fit.InUsr, Unpacked: l.Tree.Size()}}}
-		if !x.AsIs {
-			item.Options = f.options(l, fit.InUsr, false)
-		}
-		f.items, f.trees = append(f.items, item), append(f.trees, slices.Repeat([]oem.Layer{l}, len(item.Options)))
-		f.others = append(f.others, x)
+		it.Options = append(it.Options, s.optionsOf(l, place, n > 0)...)
+		it.layers = append(it.layers, slices.Repeat([]oem.Layer{l}, len(s.ladder))...)
 	}
+	return it
 }
 
-func (f *fitting) options(l oem.Layer, place fit.Placement, demoted bool) []fit.Option {
+// extensionItem has one option where the extension is embedded as it came.
+func (s *search) extensionItem(x *compose.Extension) item {
+	l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
+	options := []fit.Option{{Placement: fit.InUsr, Unpacked: l.Tree.Size()}}
+	if !x.AsIs {
+		options = s.optionsOf(l, fit.InUsr, false)
+	}
+	return item{fit.Item{Name: l.Name, Activations: 1, Options: options}, slices.Repeat([]oem.Layer{l}, len(options)), x}
+}
+
+func (s *search) optionsOf(l oem.Layer, place fit.Placement, demoted bool) []fit.Option {
 	var options []fit.Option
-	for _, rung := range f.ladder {
+	for _, rung := range s.ladder {
 		options = append(options, fit.Option{Rung: rung, Placement: place, Unpacked: l.Tree.Size(), Demoted: demoted})
 	}
 	return options
 }
 
-// sharedBudgets are those that all embedded images count in.
-func (w *workshop) sharedBudgets(empty partition) ([]fit.Budget, error) {
-	before := btrfs.FlatcarFilesystem - empty.Free + w.earlySize
-	kernel, err := os.Stat(w.base.Kernel)
-	if err != nil {
-		return nil, err
+// measure packs one option of an item, and measures what the image takes of a file system like the base's.
+func (s *search) measure(ctx context.Context, i, option int) (fit.Taken, error) {
+	it := s.items[i]
+	if x := it.other; x != nil && x.AsIs {
+		return fit.Taken{Size: x.Came.Size, Cost: upperBound(x.Came.Size)}, nil
 	}
-	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
-	sent := before + w.layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
-	return []fit.Budget{
-		{Name: "images", Limit: w.profile.Images.Bytes, Used: w.flattened, Fixed: w.flattened},
-		{Name: "usr", Limit: w.layout.Filesystem.Bytes - w.profile.Headroom.Bytes, Used: before, Fixed: before},
-		{Name: "payload", Limit: w.layout.Payload.Bytes, Used: sent, Fixed: sent},
-	}, nil
+	made, err := s.pack(ctx, it, option, s.Keys.Measure)
+	if err != nil {
+		return fit.Taken{}, fmt.Errorf("%s: %w", it.Name, err)
+	}
+	cost, err := s.scale.cost(ctx, made.Image)
+	return fit.Taken{Size: made.Size, Cost: cost}, err
 }
 
-// bootBudgets are what kernel and initramfs take of what machines have for them, and what a machine that boots from the network has
-// in memory before anything runs: kernel, initramfs and /usr. That /usr is in a squashfs then, which takes about what it takes here.
-// Images for initramfs count in both.
-func (w *workshop) bootBudgets(empty partition) ([]fit.Budget, error) {
-	b := fit.Budget{Name: "kernel and initramfs", Limit: w.layout.Boot.Bytes}
-	for _, file := range []string{w.base.Kernel, w.base.Initrd} {
-		if file == "" {
-			continue // the kernel holds the initramfs
+// pack makes the image of one option, signed with a key when there is one.
+func (s *search) pack(ctx context.Context, it item, option int, key *sign.Signer) (signed.Image, error) {
+	packed, err := s.factory.Packer.Image(ctx, it.layers[option].Tree, it.Options[option].Rung)
+	if err != nil {
+		return signed.Image{}, err
+	}
+	return signed.Maker{Bench: s.Bench, Arch: s.Base.Arch}.Image(ctx, it.Name, packed, key)
+}
+
+// upperBound is what a file takes of /usr if btrfs finds nothing to compress in it: its blocks, and about a part in 500 for their
+// sums and extents. Measuring what others packed would take as long as embedding it, and show little else.
+func upperBound(n size.Bytes) size.Bytes {
+	const block = 4 * size.KiB
+	blocks := (n + block - 1) / block * block
+	return blocks + blocks/500 + 4*block
+}
+
+// chosen returns the images of a plan, shared ones without platforms that went elsewhere, and the extensions.
+func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, others []Extension, err error) {
+	elsewhere := map[string]bool{}
+	packed := map[*compose.Extension]Extension{}
+	for i, d := range plan.Decisions {
+		it := s.items[i]
+		if x := it.other; x != nil && x.AsIs {
+			packed[x] = Extension{x, x.Came, d.Cost}
+			continue
 		}
-		info, err := os.Stat(file)
+		made, err := s.pack(ctx, it, d.Option, s.Keys.Image)
+		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
+			continue // all that are missing are asked for at once
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		b.Used += size.Bytes(info.Size())
+		if it.other != nil {
+			packed[it.other] = Extension{it.other, made, d.Cost}
+			continue
+		}
+		own := Image{Layer: it.layers[d.Option], Packed: made, Placement: it.Options[d.Option].Placement, Read: d.Read}
+		if own.Placement.Embedded() {
+			own.Cost = d.Cost
+		}
+		if own.Placement != fit.InUsr {
+			elsewhere[own.Platforms[0]] = true
+		}
+		if it.Activations != 1 {
+			own.Platforms = slices.DeleteFunc(slices.Clone(own.Platforms), func(id string) bool { return elsewhere[id] })
+		}
+		if len(own.Platforms) > 0 {
+			images = append(images, own)
+		}
 	}
-	if b.Fixed = b.Used; b.Left() < 0 {
-		return nil, fmt.Errorf("kernel and initramfs of the base take %v, and the layout has room for %v; see %s", b.Used, b.Limit, layoutsFile)
+	slices.SortFunc(images, func(a, b Image) int { return strings.Compare(a.Name, b.Name) })
+	for _, x := range s.others {
+		if one, decided := packed[x]; decided {
+			others = append(others, one)
+		} else {
+			others = append(others, Extension{Extension: x})
+		}
 	}
-	memory := fit.Budget{Name: "memory for a network boot", Limit: w.layout.NetworkBoot.Bytes, Used: b.Used + btrfs.FlatcarFilesystem - empty.Free}
-	memory.Fixed = memory.Used
-	return []fit.Budget{b, memory}, nil
+	return images, others, nil
 }
 
 // whole returns an image of each platform that has all of it: the plan's own where that is for the OEM partition, and
 // elsewhere one at the rung of images without a plan, as scripts/mage build makes them.
-func (f *fitting) whole(ctx context.Context, factory *oem.Factory, staged []oem.Staged, planned []image) ([]pack.Image, error) {
-	built, err := factory.Pack(ctx, staged)
+func (s *search) whole(ctx context.Context, planned []Image) ([]pack.Image, error) {
+	built, err := s.factory.Pack(ctx, s.staged)
+	if err != nil {
+		return nil, err
+	}
 	whole := make([]pack.Image, len(built))
 	for i, b := range built {
-		for _, p := range planned {
-			if p.Name == b.Platform.Image() && p.Placement.Whole() {
-				whole[i] = p.Image
-			}
-		}
-		if (whole[i] != pack.Image{}) {
+		at := slices.IndexFunc(planned, func(p Image) bool { return p.Name == b.Platform.Image() && p.Placement.Whole() })
+		if at >= 0 {
+			whole[i] = planned[at].Packed.Image
 			continue
 		}
-		made, err := f.signImage(ctx, b.Platform.Image(), b.Image, f.imageKey)
+		made, err := signed.Maker{Bench: s.Bench, Arch: s.Base.Arch}.Image(ctx, b.Platform.Image(), b.Image, s.Keys.Image)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
 			continue
 		}
@@ -260,130 +324,5 @@ func (f *fitting) whole(ctx context.Context, factory *oem.Factory, staged []oem.
 		}
 		whole[i] = made.Image
 	}
-	return whole, err
-}
-
-// oemBudget is what the largest image takes of the OEM partition. Each machine has one of them.
-func (w *workshop) oemBudget(staged []oem.Staged, whole []pack.Image) (fit.Budget, error) {
-	b := fit.Budget{Name: "OEM partition", Limit: w.layout.OEMPartition.Bytes}
-	var over []error
-	for i, image := range whole {
-		b.Used = max(b.Used, image.Size)
-		if image.Size > b.Limit {
-			over = append(over, fmt.Errorf("all of %s takes %v, and the OEM partition has %v; see %s",
-				staged[i].Platform.Image(), image.Size, b.Limit, layoutsFile))
-		}
-	}
-	return b, errors.Join(over...)
-}
-
-// measure packs one option of an item, and measures what the image takes of a file system like the base's.
-func (f *fitting) measure(ctx context.Context, item, option int) (fit.Taken, error) {
-	choice := f.items[item].Options[option]
-	if x := f.others[item]; x != nil && x.AsIs {
-		return fit.Taken{Size: x.Size, Cost: atMost(x.Size)}, nil
-	}
-	packed, err := f.packer.Image(ctx, f.trees[item][option].Tree, choice.Rung)
-	if err != nil {
-		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
-	}
-	made, err := f.signImage(ctx, f.items[item].Name, packed, f.measureKey)
-	if err != nil {
-		return fit.Taken{}, fmt.Errorf("%s: %w", f.items[item].Name, err)
-	}
-	cost, err := f.cost(ctx, made.Image)
-	return fit.Taken{Size: made.Size, Cost: cost}, err
-}
-
-// atMost is what a file takes of /usr if btrfs finds nothing to compress in it: its blocks, and about a part in 500 for their sums
-// and extents. Measuring what others packed would take as long as embedding it, and show little else.
-func atMost(n size.Bytes) size.Bytes {
-	const block = 4 * size.KiB
-	blocks := (n + block - 1) / block * block
-	return blocks + blocks/500 + 4*block
-}
-
-// chosen returns the images of a plan, shared ones without platforms that went elsewhere.
-func (f *fitting) chosen(ctx context.Context, plan fit.Plan) ([]image, error) {
-	var images []image
-	elsewhere := map[string]bool{}
-	for i, d := range plan.Decisions {
-		option, l := f.items[i].Options[d.Option], f.trees[i][d.Option]
-		if x := f.others[i]; x != nil && x.AsIs {
-			x.Cost = d.Cost
-			continue
-		}
-		packed, err := f.packer.Image(ctx, l.Tree, option.Rung)
-		if err != nil {
-			return nil, err
-		}
-		made, err := f.signImage(ctx, l.Name, packed, f.imageKey)
-		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-			continue // all that are missing are asked for at once
-		}
-		if err != nil {
-			return nil, err
-		}
-		if x := f.others[i]; x != nil {
-			x.onDisk, x.Cost = made, d.Cost
-			continue
-		}
-		own := image{Layer: l, onDisk: made, Placement: option.Placement, Read: d.Read}
-		if option.Placement.Embedded() {
-			own.Cost = d.Cost
-		}
-		if option.Placement != fit.InUsr {
-			elsewhere[l.Platforms[0]] = true
-		}
-		if f.items[i].Activations != 1 {
-			own.Platforms = slices.DeleteFunc(slices.Clone(l.Platforms), func(id string) bool { return elsewhere[id] })
-		}
-		if len(own.Platforms) > 0 {
-			images = append(images, own)
-		}
-	}
-	slices.SortFunc(images, func(a, b image) int { return strings.Compare(a.Name, b.Name) })
-	return images, nil
-}
-
-// cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
-func (f *fitting) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
-	inputs := []any{f.empty.SHA256, packed.SHA256, compressorVersion()}
-	return store.Memo(ctx, f.results, "cost", inputs, store.Nothing, func() (size.Bytes, error) {
-		f.editing.Lock()
-		defer f.editing.Unlock()
-		dir, err := os.MkdirTemp(f.scratch.Dir, "cost.")
-		if err != nil {
-			return 0, err
-		}
-		defer os.RemoveAll(dir)
-		path := filepath.Join(dir, "usr.bin")
-		list := []embed.Image{{Name: "image.raw", SHA256: packed.SHA256, Size: packed.Size}}
-		if err := (embed.Content{Images: list}).Into(ctx, f.blobs.Path(f.empty.SHA256), path, f.blobs, f.Epoch); err != nil {
-			return 0, err
-		}
-		free, err := btrfs.Free(ctx, path)
-		return f.empty.Free - free, err
-	})
-}
-
-// emptyPartition has a file system without files, but for the directory that images go to.
-func (w *workshop) emptyPartition(ctx context.Context) (partition, error) {
-	inputs := []any{time.Unix(0, 0), w.tools.Versions(btrfsTools...), compressorVersion()}
-	return store.Memo(ctx, w.results, "empty", inputs, partition.blobs, func() (partition, error) {
-		return w.makePartition(ctx, func(path string) error {
-			source, err := os.MkdirTemp(w.scratch.Dir, "empty.")
-			if err != nil {
-				return err
-			}
-			defer os.RemoveAll(source)
-			if err := os.MkdirAll(filepath.Join(source, embed.Dir), 0o755); err != nil {
-				return err
-			}
-			return btrfs.Format(ctx, w.tools, path, btrfs.Options{
-				Source: source, Filesystem: btrfs.FlatcarFilesystem, Partition: btrfs.FlatcarPartition, Epoch: time.Unix(0, 0),
-				UUID: btrfs.UUID{1},
-			})
-		})
-	})
+	return whole, nil
 }

@@ -1,9 +1,10 @@
-package release
+package plan
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -14,17 +15,19 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
-// ExitOverBudget is the exit code of a run that found that the images do not fit.
+// ExitOverBudget is the exit code of a run that found that something does not fit.
 const ExitOverBudget = 3
 
-// OverBudgetError says that the images do not fit, who takes what, and what would help. Nothing was embedded.
+// OverBudgetError says that a budget is exceeded, who takes what, and what would help. Nothing was embedded.
 type OverBudgetError struct {
-	*fit.OverBudgetError
-	Growth  map[string]size.Bytes // by image, since the release before, of the sizes of its files
-	Largest []sizedFile           // of all images
-	Grown   []grownRecipe         // since the release before
+	Cause    error                 // which budget, and by how much
+	Smallest []fit.Smallest        // of all images, where they share the budget
+	Growth   map[string]size.Bytes // by image, since the release before, of the sizes of its files
+	Largest  []sizedFile           // of all images
+	Grown    []grownRecipe         // since the release before
 }
 
 type sizedFile struct {
@@ -37,8 +40,8 @@ type grownRecipe struct {
 	by   size.Bytes // unpacked
 }
 
-// Unwrap returns what the planner said.
-func (e *OverBudgetError) Unwrap() error { return e.OverBudgetError }
+// Unwrap returns which budget is exceeded.
+func (e *OverBudgetError) Unwrap() error { return e.Cause }
 
 // largestFiles is how many files the message names.
 const largestFiles = 10
@@ -48,22 +51,11 @@ func (e *OverBudgetError) ExitStatus() int { return ExitOverBudget }
 
 func (e *OverBudgetError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v\n\n", e.OverBudgetError)
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth, unpacked\trung\t")
-	var all size.Bytes
-	for _, s := range e.Smallest {
-		all += s.Cost
+	fmt.Fprintf(&b, "%v\n\n", e.Cause)
+	if len(e.Smallest) > 0 {
+		e.writeSmallest(&b)
 	}
-	for _, s := range e.Smallest {
-		growth := "-"
-		if by, known := e.Growth[s.Name]; known {
-			growth = signed(by)
-		}
-		fmt.Fprintf(table, "%s\t%v\t%.1f %%\t%s\t%v\t\n", s.Name, s.Cost, 100*float64(s.Cost)/float64(max(1, all)), growth, s.Rung)
-	}
-	_ = table.Flush() // to memory, where nothing can fail
-	fmt.Fprintf(&b, "\nThe largest files:\n")
+	fmt.Fprintf(&b, "The largest files:\n")
 	for _, f := range e.Largest {
 		fmt.Fprintf(&b, "  %10v  %s (%s)\n", f.size, f.path, f.recipe)
 	}
@@ -75,33 +67,64 @@ func (e *OverBudgetError) Error() string {
 	return b.String()
 }
 
-func signed(b size.Bytes) string {
+func (e *OverBudgetError) writeSmallest(out io.Writer) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth, unpacked\trung\t")
+	var all size.Bytes
+	for _, s := range e.Smallest {
+		all += s.Cost
+	}
+	for _, s := range e.Smallest {
+		growth := "-"
+		if by, known := e.Growth[s.Name]; known {
+			growth = withSign(by)
+		}
+		fmt.Fprintf(table, "%s\t%v\t%.1f %%\t%s\t%v\t\n", s.Name, s.Cost, 100*float64(s.Cost)/float64(max(1, all)), growth, s.Rung)
+	}
+	_ = table.Flush() // to memory, where nothing can fail
+	fmt.Fprintln(out)
+}
+
+func withSign(b size.Bytes) string {
 	if b < 0 {
 		return b.String()
 	}
 	return "+" + b.String()
 }
 
-// explainOver adds to the planner's error what a person needs to do something about it.
-func (w *workshop) explainOver(over *fit.OverBudgetError, staged []oem.Staged) error {
-	e := &OverBudgetError{OverBudgetError: over, Growth: map[string]size.Bytes{}, Largest: largest(staged)}
-	previous, err := w.previousReleases()
-	if err != nil {
-		return errors.Join(e, err)
-	}
-	if len(previous) == 0 {
+// overUsr adds to the planner's error what a person needs to do something about it.
+func (s *search) overUsr(over *fit.OverBudgetError) error {
+	e := s.over(over)
+	e.Smallest = over.Smallest
+	if len(s.Choice.Previous) == 0 {
 		return e
 	}
-	last := previous[len(previous)-1]
+	last := s.Choice.Previous[len(s.Choice.Previous)-1]
 	for _, image := range last.Images {
-		for _, s := range over.Smallest {
-			if s.Name == image.Name {
-				e.Growth[s.Name] = s.Unpacked - image.Unpacked
+		for _, small := range over.Smallest {
+			if small.Name == image.Name {
+				e.Growth[small.Name] = small.Unpacked - image.Unpacked
 			}
 		}
 	}
-	e.Grown = grown(staged, last)
 	return e
+}
+
+// over says of any budget what takes most, and what grew.
+func (s *search) over(cause error) *OverBudgetError {
+	e := &OverBudgetError{Cause: cause, Growth: map[string]size.Bytes{}, Largest: largest(s.staged)}
+	if n := len(s.Choice.Previous); n > 0 {
+		e.Grown = grown(s.staged, s.Choice.Previous[n-1])
+	}
+	return e
+}
+
+// Refused returns an error of embedding, when it is one of room, as an *OverBudgetError.
+func (p *Planned) Refused(err error) error {
+	if full := (*embed.OverBudgetError)(nil); errors.As(err, &full) {
+		return p.search.over(err)
+	}
+	return err
 }
 
 // largest returns the largest files of all platforms, each path once.

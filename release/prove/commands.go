@@ -1,43 +1,57 @@
-package release
+package prove
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
-// consolesDir is in the output directory.
-const consolesDir = "consoles"
+// ConsolesDir is in the output directory.
+const ConsolesDir = "consoles"
+
+// BootTimeout is twice what a boot takes on a busy host without hardware virtualisation.
+const BootTimeout = 10 * time.Minute
+
+// Accelerator returns how machines with a kernel run here.
+func Accelerator(ctx context.Context, bench *setup.Bench, a arch.Arch, kernel string) (vm.Accel, error) {
+	qemu, err := bench.ScriptTools(ctx, "", vm.Packages(a))
+	if err != nil {
+		return vm.Accel{}, err
+	}
+	return vm.Probe(ctx, qemu, a, kernel)
+}
 
 // guests is how many machines run at a time, at most.
 const guests = 2
 
-// Prove boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
+// ThisRelease boots the release in OUTPUT/VERSION/ARCH for the platforms that are asked for, all that it embeds by default,
 // and writes proof.json beside its files.
-func Prove(ctx context.Context, o Options) (*prove.Proof, error) {
+func ThisRelease(ctx context.Context, o setup.Options) (*Proof, error) {
 	proof, err := provePlatforms(ctx, o, allOf, 0)
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(o.Dir(), verify.ProofName, proof)
+	return proof, WriteProof(o.Dir(), verify.ProofName, proof)
 }
 
-// ProveSoak boots the release as Prove does and refreshes what is merged again and again, in tens.
+// Soak boots the release as ThisRelease does and refreshes what is merged again and again, in tens.
 // It writes proof-soak.json beside the release's files.
-func ProveSoak(ctx context.Context, o Options, refreshes int) (*prove.Proof, error) {
+func Soak(ctx context.Context, o setup.Options) (*Proof, error) {
+	refreshes := o.Proof.Refreshes
 	if refreshes < 20 || refreshes%10 != 0 {
 		return nil, fmt.Errorf("%d refreshes; wanted a multiple of ten from 20 on, since what there is is counted after each ten", refreshes)
 	}
@@ -45,7 +59,12 @@ func ProveSoak(ctx context.Context, o Options, refreshes int) (*prove.Proof, err
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(o.Dir(), verify.SoakProofName, proof)
+	return proof, WriteProof(o.Dir(), verify.SoakProofName, proof)
+}
+
+// Some boots the release for those of its platforms that choose keeps, and writes nothing.
+func Some(ctx context.Context, o setup.Options, choose func([]*platform.Platform) []*platform.Platform) (*Proof, error) {
+	return provePlatforms(ctx, o, choose, 0)
 }
 
 func allOf(platforms []*platform.Platform) []*platform.Platform { return platforms }
@@ -55,30 +74,30 @@ func allOf(platforms []*platform.Platform) []*platform.Platform { return platfor
 const refreshTimeout = time.Minute
 
 // provePlatforms proves those platforms that are chosen of those that were asked for and are embedded.
-func provePlatforms(ctx context.Context, o Options, choose func([]*platform.Platform) []*platform.Platform, refreshes int) (*prove.Proof, error) {
-	w, to, err := openProving(ctx, o)
+func provePlatforms(ctx context.Context, o setup.Options, choose func([]*platform.Platform) []*platform.Platform, refreshes int) (*Proof, error) {
+	b, to, err := open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	platforms, err := w.provable(to)
+	defer b.bench.Close()
+	platforms, err := b.provable(to)
 	if err != nil {
 		return nil, err
 	}
 	platforms = choose(platforms)
-	prover, err := w.prover(ctx, to, len(platforms))
+	prover, err := b.prover(ctx, to, len(platforms))
 	if err != nil {
 		return nil, err
 	}
 	prover.Refreshes = refreshes
 	prover.Timeout += time.Duration(refreshes) * refreshTimeout
-	step := w.Progress.Items("machines", len(platforms))
+	step := b.bench.Progress.Items("machines", len(platforms))
 	defer step.End()
-	return prover.Platforms(ctx, to.Release, platforms, func(prove.Machine) { step.Add(1) })
+	return prover.Platforms(ctx, to.Release, platforms, func(Machine) { step.Add(1) })
 }
 
-// writeProof writes a proof beside the files that it is about, and into their report, and the digests of both into their sums.
-func writeProof(dir, name string, p *prove.Proof) error {
+// WriteProof writes a proof beside the files that it is about, and into their report, and the digests of both into their sums.
+func WriteProof(dir, name string, p *Proof) error {
 	encoded, err := p.Encode()
 	if err != nil {
 		return err
@@ -86,7 +105,7 @@ func writeProof(dir, name string, p *prove.Proof) error {
 	if err := atomicfile.WriteBytes(filepath.Join(dir, name), 0o644, encoded); err != nil {
 		return err
 	}
-	if err := addSum(dir, name, digest.Of(encoded)); err != nil {
+	if err := ship.AddSum(dir, name, digest.Of(encoded)); err != nil {
 		return err
 	}
 	proofs, err := readProofs(dir)
@@ -97,77 +116,85 @@ func writeProof(dir, name string, p *prove.Proof) error {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteBytes(filepath.Join(dir, reportFile), 0o644, page); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(dir, manifest.ReportFile), 0o644, page); err != nil {
 		return err
 	}
-	return addSum(dir, reportFile, digest.Of(page))
+	return ship.AddSum(dir, manifest.ReportFile, digest.Of(page))
 }
 
 // reportWith returns the report of the release in a directory with these proofs.
 func reportWith(dir string, proofs []report.Proof) ([]byte, error) {
-	page, err := os.ReadFile(filepath.Join(dir, reportFile))
+	page, err := os.ReadFile(filepath.Join(dir, manifest.ReportFile))
 	if err != nil {
 		return nil, err
 	}
 	if page, err = report.WithProofs(page, proofs); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, manifest.ReportFile), err)
 	}
 	return page, nil
 }
 
-// ProveRollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
+// Rollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
 // for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
-func ProveRollback(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, (*prove.Prover).Rollback, verify.RollbackProofName)
+func Rollback(ctx context.Context, o setup.Options, from string) (*Proof, error) {
+	return proveStory(ctx, o, from, (*Prover).Rollback, verify.RollbackProofName)
 }
 
-// ProveDowngrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in ProveRollback.
+// Downgrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in Rollback.
 // It writes proof-downgrade.json beside the latter's files.
-func ProveDowngrade(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, (*prove.Prover).Downgrade, verify.DowngradeProofName)
+func Downgrade(ctx context.Context, o setup.Options, from string) (*Proof, error) {
+	return proveStory(ctx, o, from, (*Prover).Downgrade, verify.DowngradeProofName)
 }
 
-// ProveTamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
-// the other one comes up, for platforms as in ProveRollback. It writes proof-tamper.json beside the latter's files.
-func ProveTamper(ctx context.Context, o Options, from string) (*prove.Proof, error) {
-	return proveStory(ctx, o, from, (*prove.Prover).Tamper, verify.TamperProofName)
+// Tamper updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH, damages that one, and shows that
+// the other one comes up, for platforms as in Rollback. It writes proof-tamper.json beside the latter's files.
+func Tamper(ctx context.Context, o setup.Options, from string) (*Proof, error) {
+	return proveStory(ctx, o, from, (*Prover).Tamper, verify.TamperProofName)
 }
 
-func proveStory(ctx context.Context, o Options, from string, tell prove.Story, file string) (*prove.Proof, error) {
-	w, to, err := openProving(ctx, o)
+func proveStory(ctx context.Context, o setup.Options, from string, tell Story, file string) (*Proof, error) {
+	b, to, err := open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
+	defer b.bench.Close()
 	old := o
 	old.Version = from
 	before, err := openInstallable(old.Dir())
 	if err != nil {
 		return nil, err
 	}
-	embedding := []prove.Installable{before, to}
+	embedding := []Installable{before, to}
 	if len(o.Platforms) > 0 { // what befalls a machine whose tools the new release lacks is a story, too
 		embedding = embedding[:1]
 	}
-	platforms, err := w.provable(embedding...)
+	platforms, err := b.provable(embedding...)
 	if err != nil {
 		return nil, err
 	}
-	prover, err := w.prover(ctx, to, len(platforms))
+	prover, err := b.prover(ctx, to, len(platforms))
 	if err != nil {
 		return nil, err
 	}
-	step := w.Progress.Items("stories", len(platforms))
+	step := b.bench.Progress.Items("stories", len(platforms))
 	defer step.End()
 	proof, err := prover.Stories(ctx, tell, before, to, platforms, func() { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}
-	return proof, writeProof(to.Dir, file, proof)
+	return proof, WriteProof(to.Dir, file, proof)
 }
 
-// openProving opens the release that is chosen, and a workshop without a base.
-func openProving(ctx context.Context, o Options) (*workshop, prove.Installable, error) {
+// booth is what proofs of releases work with.
+type booth struct {
+	bench  *setup.Bench
+	choice *setup.Choice
+	arch   arch.Arch
+	output string
+}
+
+// open opens the release that is chosen, and what proving it takes, which is no base.
+func open(ctx context.Context, o setup.Options) (*booth, Installable, error) {
 	r, err := openInstallable(o.Dir())
 	if err != nil {
 		return nil, r, err
@@ -175,48 +202,45 @@ func openProving(ctx context.Context, o Options) (*workshop, prove.Installable, 
 	if _, err := reportWith(o.Dir(), nil); err != nil { // rather now than after an hour
 		return nil, r, err
 	}
-	w, err := openCached(ctx, o)
+	choice, err := setup.Choose(o)
 	if err != nil {
 		return nil, r, err
 	}
-	if err := errors.Join(w.choosePlatforms(), w.openTools(ctx)); err != nil {
-		w.close()
-		return nil, r, err
-	}
-	return w, r, nil
+	bench, err := setup.Open(ctx, o)
+	return &booth{bench, choice, o.Arch, o.Output}, r, err
 }
 
-func openInstallable(dir string) (prove.Installable, error) {
-	into, err := installable(dir)
+func openInstallable(dir string) (Installable, error) {
+	into, err := ship.Installable(dir)
 	if err != nil {
-		return prove.Installable{}, err
+		return Installable{}, err
 	}
-	r, err := prove.Open(dir)
-	return prove.Installable{Release: r, Slot: into}, err
+	r, err := Open(dir)
+	return Installable{Release: r, Slot: into}, err
 }
 
 // prover returns what boots a release for so many platforms.
-func (w *workshop) prover(ctx context.Context, r prove.Installable, platforms int) (*prove.Prover, error) {
-	accel, err := w.accelerator(ctx, r.Slot.Kernel.Path)
-	w.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
-	return &prove.Prover{
-		Tools: w.tools, Accel: accel, Scratch: w.scratch.Dir, Consoles: filepath.Join(w.Output, consolesDir, r.Manifest.Version),
-		Timeout: bootTimeout, Jobs: min(guests, platforms), Log: w.Log,
+func (b *booth) prover(ctx context.Context, r Installable, platforms int) (*Prover, error) {
+	accel, err := Accelerator(ctx, b.bench, b.arch, r.Slot.Kernel.Path)
+	b.bench.Log.Info("booting machines", "release", r.Manifest.Version, "accelerator", accel.Name)
+	return &Prover{
+		Tools: b.bench.Tools, Accel: accel, Scratch: b.bench.Scratch, Consoles: filepath.Join(b.output, ConsolesDir, r.Manifest.Version),
+		Timeout: BootTimeout, Jobs: min(guests, platforms), Log: b.bench.Log,
 	}, err
 }
 
 // provable returns those of the chosen platforms that all releases embed. One that was asked for and is not there is a mistake.
-func (w *workshop) provable(releases ...prove.Installable) ([]*platform.Platform, error) {
+func (b *booth) provable(releases ...Installable) ([]*platform.Platform, error) {
 	var platforms []*platform.Platform
-	for _, p := range w.chosen {
+	for _, p := range b.choice.Chosen {
 		var err error
 		for _, r := range releases {
-			_, missing := prove.Expect(r.Manifest, p)
+			_, missing := Expect(r.Manifest, p)
 			err = errors.Join(err, missing)
 		}
 		if err == nil {
 			platforms = append(platforms, p)
-		} else if slices.Contains(w.Platforms, p.ID.Value) {
+		} else if b.choice.Named(p.ID.Value) {
 			return nil, err
 		}
 	}
@@ -224,35 +248,4 @@ func (w *workshop) provable(releases ...prove.Installable) ([]*platform.Platform
 		return nil, errors.New("no platform is embedded; there is nothing to prove")
 	}
 	return platforms, nil
-}
-
-// PrintProof writes a proof for people, with everything that speaks against the release.
-func PrintProof(out io.Writer, p *prove.Proof) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "PLATFORM\tIMAGES\tBOOT\tASSERTED\t\n")
-	for _, m := range p.Machines {
-		asserted := fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes))
-		fmt.Fprintf(table, "%s\t%d\t%.0f s\t%s\t%s\n", m.Platform, len(m.Images), m.Seconds, asserted, m.Step)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	for _, m := range p.Machines {
-		if m.Error != "" {
-			fmt.Fprintf(out, "%s: %s\n", m.Platform, m.Error)
-		}
-		for _, o := range m.Outcomes {
-			if o.Error != "" {
-				fmt.Fprintf(out, "%s: it is not so that %s: %s\n", m.Platform, o.Assertion, o.Error)
-			}
-		}
-		if m.Console != "" {
-			fmt.Fprintf(out, "%s: the console is in %s\n", m.Platform, m.Console)
-		}
-	}
-	if n := p.Failed(); n > 0 {
-		return fmt.Errorf("%d of %d machines failed", n, len(p.Machines))
-	}
-	_, err := fmt.Fprintln(out, "nothing speaks against the release")
-	return err
 }

@@ -14,15 +14,13 @@ import (
 	gh "github.com/google/go-github/v57/github"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/publish/nightly"
 )
 
-// Tag returns the tag of a release. Architectures have releases of their own, since their files have the same names.
-func Tag(version, architecture string) string { return version + "-" + architecture }
-
 // cutArch returns the version of a tag that is of the architecture.
 func cutArch(tag, architecture string) (version string, isOurs bool) {
-	return strings.CutSuffix(tag, Tag("", architecture))
+	return strings.CutSuffix(tag, manifest.Tag("", architecture))
 }
 
 // aged is a nightly on the server.

@@ -30,9 +30,8 @@ import (
 
 // What GitHub takes.
 const (
-	MaxAsset  = 2*size.GiB - 1 // of each file of a release
-	maxAssets = 1000           // of a release
-	maxNotes  = 125_000        // characters
+	maxAssets = 1000    // of a release
+	maxNotes  = 125_000 // characters
 )
 
 // assetName is a name that GitHub keeps as it is. In others it puts dots.
@@ -54,7 +53,7 @@ func (r *Release) Check() error {
 	var wrong []error
 	for _, f := range r.Files {
 		switch {
-		case f.Size > MaxAsset:
+		case f.Size > manifest.MaxPublished:
 			wrong = append(wrong, fmt.Errorf("%s has %v, and GitHub takes less than 2 GiB; a release for it must not have a disk image (BASE)", f.Name, f.Size))
 		case f.Size == 0:
 			wrong = append(wrong, fmt.Errorf("%s is empty, which GitHub does not take", f.Name))

@@ -1,30 +1,30 @@
-package release
+package setup
 
 import (
-	_ "embed"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-const layoutsFile = "release/layouts.yaml"
+// LayoutsFile is where layouts are defined, in a checkout.
+const LayoutsFile = "release/layouts.yaml"
 
-//go:embed layouts.yaml
-var layoutsYAML []byte
-
-// layouts is what release/layouts.yaml holds.
+// layouts is what LayoutsFile holds.
 type layouts struct {
-	Layouts map[string]layout          `yaml:"layouts,required"`
+	Layouts map[string]Layout          `yaml:"layouts,required"`
 	Bases   map[string]strictyaml.Text `yaml:"bases,required"`
 }
 
-// layout is the room on a kind of machine.
-type layout struct {
+// Layout is the room on a kind of machine.
+type Layout struct {
 	Filesystem   recipe.Limit `yaml:"filesystem,required"`
 	Payload      recipe.Limit `yaml:"payload,required"`
 	OEMPartition recipe.Limit `yaml:"oem_partition,required"`
@@ -32,11 +32,19 @@ type layout struct {
 	NetworkBoot  recipe.Limit `yaml:"network_boot,required"` // memory of a machine that has no disk
 }
 
-// layoutFor returns the layout that a profile names, or the one of the base.
-func layoutFor(content []byte, p *profiles.Profile, baseID string) (layout, error) {
+// layoutOf returns the layout that a profile names, or the one of the base.
+func layoutOf(checkout string, p *profiles.Profile, baseID string) (Layout, error) {
+	content, err := os.ReadFile(filepath.Join(checkout, LayoutsFile))
+	if err != nil {
+		return Layout{}, err
+	}
+	return layoutIn(content, p, baseID)
+}
+
+func layoutIn(content []byte, p *profiles.Profile, baseID string) (Layout, error) {
 	var all layouts
-	if err := strictyaml.Decode(layoutsFile, content, &all).Err(); err != nil {
-		return layout{}, err
+	if err := strictyaml.Decode(LayoutsFile, content, &all).Err(); err != nil {
+		return Layout{}, err
 	}
 	name, where := all.Bases[baseID].Value, "base "+baseID
 	if p.Layout.Value != "" {
@@ -44,22 +52,21 @@ func layoutFor(content []byte, p *profiles.Profile, baseID string) (layout, erro
 	}
 	room, known := all.Layouts[name]
 	if !known {
-		return layout{}, fmt.Errorf("%s: no layout %q for %s; there is %s", layoutsFile, name, where, names(all.Layouts))
+		there := strings.Join(slices.Sorted(maps.Keys(all.Layouts)), ", ")
+		return Layout{}, fmt.Errorf("%s: no layout %q for %s; there is %s", LayoutsFile, name, where, there)
 	}
-	return room, nil
+	return room, room.check(name)
 }
 
-func names[T any](m map[string]T) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
-
-// loadProfile reads the profile that was asked for. What it says of base and platforms holds where nothing else was asked for.
-func (w *workshop) loadProfile() (err error) {
-	name := orElse(w.Profile, profiles.Default)
-	if w.profile, err = profiles.Load(w.Checkout, name, profiles.Known{Platforms: platformIDs(w.catalogue), Recipes: slices.Sorted(maps.Keys(w.recipes))}); err != nil {
-		return err
+// check refuses what no partition is made with: its geometry is that of the machines that exist.
+func (l Layout) check(name string) error {
+	if l.Filesystem.Bytes != btrfs.FlatcarFilesystem {
+		return fmt.Errorf("%s: layout %s: filesystem of %d B; wanted %d B, which all machines have",
+			LayoutsFile, name, l.Filesystem.Bytes, btrfs.FlatcarFilesystem)
 	}
-	w.BaseID = orElse(w.BaseID, orElse(w.profile.Base, DefaultBase))
-	if len(w.Platforms) == 0 {
-		w.Platforms = w.profile.PlatformIDs()
+	if l.Payload.Bytes != btrfs.FlatcarPartition {
+		return fmt.Errorf("%s: layout %s: payload of %d B; wanted %d B, which all machines take",
+			LayoutsFile, name, l.Payload.Bytes, btrfs.FlatcarPartition)
 	}
 	return nil
 }

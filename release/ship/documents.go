@@ -1,10 +1,9 @@
-package release
+package ship
 
 import (
 	"maps"
 
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/ship/provenance"
 	"github.com/flatcar/oem-sysext/release/ship/sbom"
 	"github.com/flatcar/oem-sysext/release/ship/sysupdate"
@@ -12,14 +11,14 @@ import (
 
 // documents returns what says where a release comes from, bills of materials and provenance, how machines get its extensions,
 // and how those are enabled that the profile brings.
-func (o Options) documents(m *manifest.Manifest) (map[string][]byte, error) {
+func documents(m *manifest.Manifest, releases string) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	boms, err := sbom.Documents(m)
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(all, boms)
-	installed, err := sysupdate.Files(m, o.Releases, publish.Tag(m.Version, m.Arch))
+	installed, err := sysupdate.Files(m, releases, m.Tag())
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,9 @@ const (
 	ARM64 Arch = "arm64"
 )
 
+// All are the architectures that releases are made for.
+var All = []Arch{AMD64, ARM64}
+
 // Parse accepts amd64 and arm64.
 func Parse(text string) (Arch, error) {
 	switch a := Arch(text); a {

@@ -49,3 +49,6 @@ func (b Bytes) String() string {
 	}
 	return fmt.Sprintf("%d B", int64(b))
 }
+
+// Milliseconds prints a number of microseconds.
+func Milliseconds(microseconds int64) string { return fmt.Sprintf("%d ms", (microseconds+500)/1000) }

@@ -204,7 +204,7 @@ func layers(platforms []Platform, groups []*group, sets []string) []Layer {
 				entries = append(entries, g.entries...)
 			}
 		}
-		own = append(own, Layer{Platforms: []string{p.ID}, Tree: withParents(entries, p.Tree)})
+		own = append(own, Layer{Platforms: []string{p.ID}, Tree: tree.Tree(entries).WithParents(p.Tree)})
 	}
 	for _, set := range sets {
 		var entries []tree.Entry
@@ -213,7 +213,7 @@ func layers(platforms []Platform, groups []*group, sets []string) []Layer {
 				entries = append(entries, g.entries...)
 			}
 		}
-		l := Layer{Tree: withParents(entries, platforms[members(set)[0]].Tree)}
+		l := Layer{Tree: tree.Tree(entries).WithParents(platforms[members(set)[0]].Tree)}
 		for _, i := range members(set) {
 			l.Platforms = append(l.Platforms, platforms[i].ID)
 		}
@@ -222,18 +222,4 @@ func layers(platforms []Platform, groups []*group, sets []string) []Layer {
 	}
 	slices.SortFunc(shared, func(a, b Layer) int { return cmp.Compare(a.Name, b.Name) })
 	return append(own, shared...)
-}
-
-// withParents returns a tree of entries and the directories above them, as they are in whole.
-func withParents(entries []tree.Entry, whole tree.Tree) tree.Tree {
-	there := map[string]bool{}
-	all := slices.Clone(entries)
-	for _, e := range entries {
-		for dir := path.Dir(e.Path); dir != "/" && !there[dir]; dir = path.Dir(dir) {
-			there[dir] = true
-			d, _ := whole.Find(dir) // every entry's parents are in a tree
-			all = append(all, d)
-		}
-	}
-	return tree.Sorted(all)
 }

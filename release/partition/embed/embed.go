@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -151,17 +152,7 @@ func writeTree(ctx context.Context, root *os.Root, t tree.Tree, blobs *store.Blo
 		if _, err := root.Lstat(name); err == nil {
 			continue // alike
 		}
-		var err error
-		switch e.Type {
-		case tree.Dir:
-			if err = root.Mkdir(name, 0o755); err == nil {
-				err = root.Chmod(name, fs.FileMode(e.Mode&0o777)) // whatever the umask
-			}
-		case tree.Symlink:
-			err = root.Symlink(e.Target, name)
-		default:
-			err = write(root, name, fs.FileMode(e.Mode&0o777), func(f io.Writer) error { return blobs.CopyTo(f, e.SHA256) })
-		}
+		err := e.WriteTo(root, name, blobs.CopyTo)
 		if err != nil {
 			return fmt.Errorf("flatten %s: %w", e.Path, err)
 		}
@@ -174,17 +165,17 @@ func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *stor
 	if err := root.RemoveAll(Dir); err != nil {
 		return err
 	}
-	if err := makeDir(root, Dir); err != nil {
+	if err := rooted.MakeDir(root, Dir); err != nil {
 		return err
 	}
 	for _, image := range images {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := makeDir(root, path.Dir(path.Join(Dir, image.Name))); err != nil {
+		if err := rooted.MakeDir(root, path.Dir(path.Join(Dir, image.Name))); err != nil {
 			return err
 		}
-		err := write(root, path.Join(Dir, image.Name), 0o644, func(f io.Writer) error { return blobs.CopyTo(f, image.SHA256) })
+		err := rooted.Write(root, path.Join(Dir, image.Name), 0o644, func(f io.Writer) error { return blobs.CopyTo(f, image.SHA256) })
 		if err != nil {
 			return fmt.Errorf("embed %s: %w", image.Name, err)
 		}
@@ -195,7 +186,7 @@ func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *stor
 // writeFiles replaces what is at the files' paths.
 func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 	for _, file := range files {
-		if err := makeDir(root, path.Dir(file.Path)); err != nil {
+		if err := rooted.MakeDir(root, path.Dir(file.Path)); err != nil {
 			return err
 		}
 		if err := root.RemoveAll(file.Path); err != nil {
@@ -206,44 +197,15 @@ func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 		case file.Target != "":
 			err = root.Symlink(file.Target, file.Path)
 		case file.Blob != digest.SHA256{}:
-			err = write(root, file.Path, file.Mode, func(f io.Writer) error { return blobs.CopyTo(f, file.Blob) })
+			err = rooted.Write(root, file.Path, file.Mode, func(f io.Writer) error { return blobs.CopyTo(f, file.Blob) })
 		default:
-			err = write(root, file.Path, file.Mode, func(f io.Writer) error { _, err := f.Write(file.Content); return err })
+			err = rooted.WriteBytes(root, file.Path, file.Mode, file.Content)
 		}
 		if err != nil {
 			return fmt.Errorf("embed %s: %w", file.Path, err)
 		}
 	}
 	return nil
-}
-
-// makeDir makes a directory and those above it, as far as they are not there, for everyone to read.
-func makeDir(root *os.Root, dir string) error {
-	if info, err := root.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
-	if err := makeDir(root, path.Dir(dir)); err != nil {
-		return err
-	}
-	if err := root.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	return root.Chmod(dir, 0o755) // whatever the umask
-}
-
-func write(root *os.Root, name string, mode fs.FileMode, content func(io.Writer) error) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	err = content(f)
-	if chmodErr := f.Chmod(mode); err == nil { // whatever the umask
-		err = chmodErr
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }
 
 // Seal hashes the file system of a partition image and writes the dm-verity data right behind it.

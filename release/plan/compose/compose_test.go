@@ -1,4 +1,4 @@
-package release
+package compose
 
 import (
 	"archive/tar"

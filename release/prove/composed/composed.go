@@ -1,29 +1,30 @@
-package release
+// Package composed proves that releases are composed right: two releases of extensions that other programs made, and machines
+// whose configuration asks for one set after the other.
+package composed
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
-	"github.com/flatcar/oem-sysext/oem/host/archive"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // The releases that the proof of composing makes. The packages are Debian's, the images of other programs than ours.
@@ -68,9 +69,9 @@ var composeSteps = []composeStep{
 	},
 }
 
-// ProveCompose makes extensions from packages of Debian with mksquashfs, mkfs.erofs and systemd-repart, composes two releases of them,
+// Prove makes extensions from packages of Debian with mksquashfs, mkfs.erofs and systemd-repart, composes two releases of them,
 // and boots machines of them whose configurations ask for one set after the other. Exactly that must be active.
-func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
+func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
 	dir, err := os.MkdirTemp("", "compose.")
 	if err != nil {
 		return nil, err
@@ -82,13 +83,14 @@ func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
 		return nil, err
 	}
 	o.Profile = empty
-	w, err := open(ctx, o)
+	r, err := release.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	if w.base.Initrd == "" {
-		return nil, fmt.Errorf("the proof boots an initramfs beside the kernel, which base %s has not; choose a reference base", w.base.ID)
+	defer r.Bench.Close()
+	w := &prover{Run: r, consoles: filepath.Join(o.Output, prove.ConsolesDir)}
+	if w.Base.Initrd == "" {
+		return nil, fmt.Errorf("the proof boots an initramfs beside the kernel, which base %s has not; choose a reference base", w.Base.ID)
 	}
 	if err := w.proofImages(ctx, dir); err != nil {
 		return nil, err
@@ -103,15 +105,15 @@ func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
 			return nil, err
 		}
 	}
-	accel, err := w.accelerator(ctx, w.base.Kernel)
+	accel, err := prove.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	proof := &prove.Proof{Schema: prove.Schema, Version: w.Version, Arch: string(w.Arch), Base: w.base.ID}
-	shown := w.Progress.Items("machines", len(composeSteps))
+	proof := &prove.Proof{Schema: prove.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID}
+	shown := w.Bench.Progress.Items("machines", len(composeSteps))
 	defer shown.End()
 	for i, step := range composeSteps {
-		m, err := w.composeBoot(ctx, accel, step, slots, filepath.Join(w.Output, consolesDir, fmt.Sprintf("compose-%s-%d.log", w.base.ID, i+1)))
+		m, err := w.composeBoot(ctx, accel, step, slots, filepath.Join(w.consoles, fmt.Sprintf("compose-%s-%d.log", w.Base.ID, i+1)))
 		if err != nil {
 			return proof, err
 		}
@@ -121,41 +123,47 @@ func ProveCompose(ctx context.Context, o Options) (*prove.Proof, error) {
 	return proof, nil
 }
 
+// prover makes the images and boots the machines.
+type prover struct {
+	*release.Run
+	consoles string
+}
+
 // composedSlot is a partition with the images of a profile.
 type composedSlot struct {
-	partition
+	partition.Partition
 	platform []string // names of the platform's images
 }
 
-func composeSlot(ctx context.Context, o Options) (composedSlot, error) {
-	w, err := open(ctx, o)
+func composeSlot(ctx context.Context, o setup.Options) (composedSlot, error) {
+	r, err := release.Open(ctx, o)
 	if err != nil {
 		return composedSlot{}, err
 	}
-	defer w.close()
-	_, _, plan, err := w.plan(ctx)
+	defer r.Bench.Close()
+	planned, err := r.Planner().Plan(ctx)
 	if err != nil {
 		return composedSlot{}, err
 	}
 	var s composedSlot
-	for _, i := range plan.images {
+	for _, i := range planned.Images {
 		s.platform = append(s.platform, i.Name)
 	}
-	s.partition, err = w.embed(ctx, plan.flat, plan.images)
+	s.Partition, err = partition.Embed(ctx, r.Bench, r.Base, planned.Flat, planned.Content)
 	return s, err
 }
 
 // proofImages makes the images in a directory.
-func (w *workshop) proofImages(ctx context.Context, dir string) error {
-	others, err := w.scriptTools(ctx, "", []string{"systemd-repart", "erofs-utils", "squashfs-tools"})
+func (w *prover) proofImages(ctx context.Context, dir string) error {
+	others, err := w.Bench.ScriptTools(ctx, "", []string{"systemd-repart", "erofs-utils", "squashfs-tools"})
 	if err != nil {
 		return err
 	}
-	factory, err := w.factory(ctx)
+	factory, err := w.Factory(ctx)
 	if err != nil {
 		return err
 	}
-	defer w.downloads.End()
+	defer w.Bench.Downloads.End()
 	squashfs := func(from, to string) toolroot.Cmd {
 		return toolroot.Cmd{Program: "mksquashfs", Args: []string{from, to, "-quiet", "-no-progress"}}
 	}
@@ -193,10 +201,10 @@ func (w *workshop) proofImages(ctx context.Context, dir string) error {
 }
 
 // proofTree lays out a package of Debian with what it depends on and the base does not have, as an extension of its name.
-func (w *workshop) proofTree(ctx context.Context, b *build.Builder, name, to string) error {
-	r := &recipe.Recipe{File: "the proof", Arches: []arch.Arch{w.Arch}, Name: strictyaml.Text{Value: name}}
-	r.Sources = []recipe.Source{{Deb: &recipe.Deb{Suite: w.suite.Suite, Packages: []strictyaml.Text{r.Name}}}}
-	resolved, err := b.Resolve(ctx, r, w.Arch)
+func (w *prover) proofTree(ctx context.Context, b *build.Builder, name, to string) error {
+	r := &recipe.Recipe{File: "the proof", Arches: []arch.Arch{w.Base.Arch}, Name: strictyaml.Text{Value: name}}
+	r.Sources = []recipe.Source{{Deb: &recipe.Deb{Suite: w.Base.Suite.Suite, Packages: []strictyaml.Text{r.Name}}}}
+	resolved, err := b.Resolve(ctx, r, w.Base.Arch)
 	if err != nil {
 		return err
 	}
@@ -212,44 +220,27 @@ func (w *workshop) proofTree(ctx context.Context, b *build.Builder, name, to str
 		return err
 	}
 	defer root.Close()
-	if err := w.layOut(t.Without(w.target.Usr), root); err != nil {
+	if err := t.Without(w.Base.Target.Usr).WriteTo(root, w.Bench.Blobs.CopyTo); err != nil {
 		return err
 	}
 	const said = "usr/lib/extension-release.d"
-	content := fmt.Sprintf("ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=%s\n", w.Arch.Systemd())
+	content := fmt.Sprintf("ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=%s\n", w.Base.Arch.Systemd())
 	return errors.Join(root.MkdirAll(said, 0o755), root.WriteFile(said+"/extension-release."+name, []byte(content), 0o644))
 }
 
-// layOut writes a tree into a directory.
-func (w *workshop) layOut(t tree.Tree, root *os.Root) error {
-	out, in := io.Pipe()
-	var group errgroup.Group
-	group.Go(func() error {
-		err := t.WriteTar(in, w.Epoch, w.blobs.CopyTo)
-		in.CloseWithError(err)
-		return err
-	})
-	group.Go(func() error {
-		err := archive.Tar(out, root, archive.Options{Name: "tree"})
-		out.CloseWithError(err)
-		return err
-	})
-	return group.Wait()
-}
-
 // composeBoot boots the machine of a step. When something is wrong with it, its console is kept.
-func (w *workshop) composeBoot(ctx context.Context, accel vm.Accel, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
+func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
 	machine := prove.Machine{Platform: "qemu", Step: step.name}
-	dir, err := os.MkdirTemp(w.scratch.Dir, "boot.")
+	dir, err := os.MkdirTemp(w.Bench.Scratch, "boot.")
 	if err != nil {
 		return machine, err
 	}
 	defer os.RemoveAll(dir)
-	oem, err := vm.OEM(ctx, w.tools, filepath.Join(dir, "oem.img"), map[string]string{"oem-release": "ID=qemu\n"})
+	oem, err := vm.OEM(ctx, w.Bench.Tools, filepath.Join(dir, "oem.img"), map[string]string{"oem-release": "ID=qemu\n"})
 	if err != nil {
 		return machine, err
 	}
-	root, err := vm.Root(ctx, w.tools, filepath.Join(dir, "root.img"), step.files)
+	root, err := vm.Root(ctx, w.Bench.Tools, filepath.Join(dir, "root.img"), step.files)
 	if err != nil {
 		return machine, err
 	}
@@ -258,11 +249,11 @@ func (w *workshop) composeBoot(ctx context.Context, accel vm.Accel, step compose
 		from, uuid = slots[1], vm.UsrAUUID
 	}
 	m := vm.Machine{
-		Accel: accel, Kernel: w.base.Kernel, Initrd: w.base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: bootTimeout,
+		Accel: accel, Kernel: w.Base.Kernel, Initrd: w.Base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: prove.BootTimeout,
 		Arguments: append(base.KernelArguments(uuid, from.Verity.RootHash), vm.RootArguments()...),
 	}
-	partitions := []vm.Partition{vm.UsrA(w.blobs.Path(slots[1].SHA256)), vm.UsrB(w.blobs.Path(slots[0].SHA256)), oem, root}
-	if err := vm.MakeDisk(ctx, w.tools, m.Disk, partitions); err != nil {
+	partitions := []vm.Partition{vm.UsrA(w.Bench.Blobs.Path(slots[1].SHA256)), vm.UsrB(w.Bench.Blobs.Path(slots[0].SHA256)), oem, root}
+	if err := vm.MakeDisk(ctx, w.Bench.Tools, m.Disk, partitions); err != nil {
 		return machine, err
 	}
 	machine.Images = slices.Concat(from.platform, step.merged)
@@ -312,7 +303,7 @@ func (s composeStep) judge(r vm.Report, images []string) []prove.Outcome {
 		outcome("exactly what was asked for is merged", slices.Equal(merged, images), fmt.Sprintf("%v; wanted %v", merged, images)),
 		outcome("it is the version that was asked for", lies, r.Backing),
 		outcome("its programs are there, and no others", slices.Equal(got, there), fmt.Sprintf("%v; wanted %v", got, there)),
-		outcome("os-release says what is part of /usr", r.OSRelease[flattenedKey] == flattened, r.OSRelease),
+		outcome("os-release says what is part of /usr", r.OSRelease[compose.FlattenedKey] == flattened, r.OSRelease),
 		outcome("one line says what is not there, or why", strings.Count(r.Linked, s.says) == 1, r.Linked),
 	}
 }

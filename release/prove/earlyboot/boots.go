@@ -1,4 +1,4 @@
-package release
+package earlyboot
 
 import (
 	"bytes"
@@ -18,24 +18,25 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan/early"
 	"github.com/flatcar/oem-sysext/release/plan/early/initrd"
 )
 
 // secondStageBoots are with the images in the second stage, and without.
-func (w *workshop) secondStageBoots(made []manifest.Initrd) []EarlyBoot {
-	i, found := richest(made, func(i manifest.Initrd) bool { return i.SecondStage })
+func (w *prover) secondStageBoots() []Boot {
+	i, found := richest(w.made, func(i manifest.Initrd) bool { return i.SecondStage })
 	if !found {
 		return nil
 	}
-	with := EarlyBoot{Name: "in the second stage", platform: i.Platform, Want: merging(i), early: slices.Concat(w.early, probeFiles())}
-	return []EarlyBoot{with, {Name: "nothing in the second stage", Not: i.Modules, platform: i.Platform, early: probeFiles()}}
+	with := Boot{Name: "in the second stage", platform: i.Platform, Want: merging(i), early: slices.Concat(w.content.Early, probeFiles())}
+	return []Boot{with, {Name: "nothing in the second stage", Not: i.Modules, platform: i.Platform, early: probeFiles()}}
 }
 
 // oneStageBoots are all that a base's initramfs allows that can be appended to.
-func (w *workshop) oneStageBoots(ctx context.Context, made []manifest.Initrd) ([]EarlyBoot, error) {
-	var boots []EarlyBoot
-	for _, more := range []func(context.Context, []manifest.Initrd) ([]EarlyBoot, error){w.diskBoots, w.brokenBoots, w.stubBoots} {
-		some, err := more(ctx, made)
+func (w *prover) oneStageBoots(ctx context.Context) ([]Boot, error) {
+	var boots []Boot
+	for _, more := range []func(context.Context) ([]Boot, error){w.diskBoots, w.brokenBoots, w.stubBoots} {
+		some, err := more(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -50,8 +51,8 @@ const diskDriver = "virtio_blk"
 // diskBoots take the disk's driver out of the base's initramfs: a machine finds its disk by the one in the platform's image, or
 // not at all. Other archives come along in all orders of all compressions, and the platform's for a network boot: what is in its /oem
 // is there for who reads it, which this base does not do.
-func (w *workshop) diskBoots(ctx context.Context, made []manifest.Initrd) ([]EarlyBoot, error) {
-	i, found := richest(made, func(i manifest.Initrd) bool { return formOf(i, systemdForm).Name != "" })
+func (w *prover) diskBoots(ctx context.Context) ([]Boot, error) {
+	i, found := richest(w.made, func(i manifest.Initrd) bool { return early.FileOf(i, early.SystemdForm).Name != "" })
 	if !found {
 		return nil, nil
 	}
@@ -59,15 +60,13 @@ func (w *workshop) diskBoots(ctx context.Context, made []manifest.Initrd) ([]Ear
 	if err != nil {
 		return nil, err
 	}
-	host, err := w.initrdHost(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := w.chosen[slices.IndexFunc(w.chosen, func(p *platform.Platform) bool { return p.ID.Value == i.Platform })].ForInitrd()
+	p := w.Choice.Chosen[slices.IndexFunc(w.Choice.Chosen, func(p *platform.Platform) bool { return p.ID.Value == i.Platform })].ForInitrd()
 	more := *p.Initrd
 	more.Modules = append(slices.Clone(more.Modules), strictyaml.Text{Value: diskDriver})
 	p.Initrd = &more
-	with, err := w.initrdsOf(ctx, []*platform.Platform{p}, host.Without(driver))
+	maker := *w.maker
+	maker.Host = w.maker.Host.Without(driver)
+	with, err := maker.ImagesOf(ctx, []*platform.Platform{p})
 	if err != nil {
 		return nil, err
 	}
@@ -75,20 +74,20 @@ func (w *workshop) diskBoots(ctx context.Context, made []manifest.Initrd) ([]Ear
 	if err != nil {
 		return nil, err
 	}
-	first := []part{hidden, {path: w.blobs.Path(formOf(with[0], systemdForm).SHA256)}, {path: w.blobs.Path(formOf(with[0], pxeForm).SHA256)}}
-	boot := EarlyBoot{Name: "a disk by the image's module, archives in all orders", Want: merging(with[0]), parts: append(first, archives...)}
-	boot.Want.Markers = append(markers, "/oem/oem-release", "/oem/sysext/active-"+p.Image(), "/oem/sysext/"+p.Image()+"-"+w.base.Version+".raw")
-	return []EarlyBoot{boot, {Name: "the disk without the image", Fail: true, parts: append([]part{hidden}, archives...)}}, nil
+	first := []part{hidden, {path: w.Bench.Blobs.Path(early.FileOf(with[0], early.SystemdForm).SHA256)}, {path: w.Bench.Blobs.Path(early.FileOf(with[0], early.PXEForm).SHA256)}}
+	boot := Boot{Name: "a disk by the image's module, archives in all orders", Want: merging(with[0]), parts: append(first, archives...)}
+	boot.Want.Markers = append(markers, "/oem/oem-release", "/oem/sysext/active-"+p.Image(), "/oem/sysext/"+p.Image()+"-"+w.Base.Version+".raw")
+	return []Boot{boot, {Name: "the disk without the image", Fail: true, parts: append([]part{hidden}, archives...)}}, nil
 }
 
 // hideDriver returns an archive that replaces the driver by a link to nothing, and the driver's path.
-func (w *workshop) hideDriver() (part, string, error) {
-	usr, err := os.OpenRoot(w.base.Usr)
+func (w *prover) hideDriver() (part, string, error) {
+	usr, err := os.OpenRoot(w.Base.Usr)
 	if err != nil {
 		return part{}, "", err
 	}
 	defer usr.Close()
-	files, err := (*initrd.Host)(nil).Modules(usr.FS(), w.base.Release, []string{diskDriver})
+	files, err := (*initrd.Host)(nil).Modules(usr.FS(), w.Base.Release, []string{diskDriver})
 	if err != nil {
 		return part{}, "", err
 	}
@@ -142,18 +141,18 @@ func marker(name string, c initramfs.Compression) (part, error) {
 
 // brokenBoots have an archive that breaks a rule of kernels, each between two good ones: what comes behind it is lost. What comes
 // before is not, and is the archive of a platform in the first of them.
-func (w *workshop) brokenBoots(_ context.Context, made []manifest.Initrd) ([]EarlyBoot, error) {
+func (w *prover) brokenBoots(context.Context) ([]Boot, error) {
 	boots, err := brokenArchives()
-	if i, found := richest(made, func(i manifest.Initrd) bool { return formOf(i, systemdForm).Name != "" }); found && err == nil {
+	if i, found := richest(w.made, func(i manifest.Initrd) bool { return early.FileOf(i, early.SystemdForm).Name != "" }); found && err == nil {
 		merged := merging(i)
 		merged.Markers = boots[0].Want.Markers
 		boots[0].Want = merged
-		boots[0].parts = slices.Insert(boots[0].parts, 0, part{path: w.blobs.Path(formOf(i, systemdForm).SHA256)})
+		boots[0].parts = slices.Insert(boots[0].parts, 0, part{path: w.Bench.Blobs.Path(early.FileOf(i, early.SystemdForm).SHA256)})
 	}
 	return boots, err
 }
 
-func brokenArchives() ([]EarlyBoot, error) {
+func brokenArchives() ([]Boot, error) {
 	before, err := marker("before", initramfs.None)
 	if err != nil {
 		return nil, err
@@ -166,7 +165,7 @@ func brokenArchives() ([]EarlyBoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var boots []EarlyBoot
+	var boots []Boot
 	for _, b := range broken {
 		b.Want.Markers = append([]string{"/marker/before"}, b.Want.Markers...)
 		b.parts = slices.Concat([]part{before}, b.parts, []part{after})
@@ -176,7 +175,7 @@ func brokenArchives() ([]EarlyBoot, error) {
 }
 
 // brokenParts are archives that break a rule of kernels.
-func brokenParts() ([]EarlyBoot, error) {
+func brokenParts() ([]Boot, error) {
 	odd, err := marker("odd", initramfs.Gzip)
 	if err != nil {
 		return nil, err
@@ -203,38 +202,29 @@ func brokenParts() ([]EarlyBoot, error) {
 		return nil, err
 	}
 	err = w.Close()
-	return []EarlyBoot{
-		{Name: "misaligned", Why: "after a multiple of 4", parts: []part{odd}, Want: earlyReport{Markers: []string{"/marker/odd"}}},
+	return []Boot{
+		{Name: "misaligned", Why: "after a multiple of 4", parts: []part{odd}, Want: report{Markers: []string{"/marker/odd"}}},
 		{Name: "truncated", Why: "zstd", parts: []part{short}},
 		{Name: "CRC64", Why: "xz", parts: []part{{content: sum64.Bytes()}}},
 	}, err
 }
 
 // stubBoots have an image where systemd-stub leaves it, signed and not. Only signed ones are merged from there.
-func (w *workshop) stubBoots(ctx context.Context, made []manifest.Initrd) ([]EarlyBoot, error) {
-	i, found := richest(made, func(i manifest.Initrd) bool { return formOf(i, stubForm).Name != "" })
-	host, err := w.initrdHost(ctx)
-	if !found || err != nil {
-		return nil, err
+func (w *prover) stubBoots(ctx context.Context) ([]Boot, error) {
+	i, found := richest(w.made, func(i manifest.Initrd) bool { return early.FileOf(i, early.StubForm).Name != "" })
+	if !found {
+		return nil, nil
 	}
-	key, err := w.stubKey()
+	files, err := w.maker.Host.Enable(initrd.Enabling{Image: "oem-" + i.Platform, Systemd: w.Base.Features, Modules: len(i.Modules) > 0}, w.maker.BaseFile)
 	if err != nil {
 		return nil, err
 	}
-	systemd, err := w.systemdVersion()
-	if err != nil {
-		return nil, err
-	}
-	files, err := host.Enable(initrd.Enabling{Image: "oem-" + i.Platform, Systemd: systemd, Modules: len(i.Modules) > 0}, w.baseFile)
-	if err != nil {
-		return nil, err
-	}
-	trust := embed.File{Path: "etc/verity.d/oem-sysext.crt", Mode: 0o644, Content: sign.EncodeCertificate(key.Certificate())}
+	trust := embed.File{Path: "etc/verity.d/oem-sysext.crt", Mode: 0o644, Content: sign.EncodeCertificate(w.Keys.Stub.Certificate())}
 	enabled, err := archiveOf(append(files, trust)...)
 	if err != nil {
 		return nil, err
 	}
-	bare, err := os.ReadFile(w.blobs.Path(i.Image.SHA256))
+	bare, err := os.ReadFile(w.Bench.Blobs.Path(i.Image.SHA256))
 	if err != nil {
 		return nil, err
 	}
@@ -244,11 +234,11 @@ func (w *workshop) stubBoots(ctx context.Context, made []manifest.Initrd) ([]Ear
 	}
 	want := merging(i)
 	want.System = nil // it is for the initramfs, and in a system it is up to the boot loader's partition
-	boots := []EarlyBoot{{Name: "as systemd-stub has it", Want: want, parts: []part{{content: enabled}, {path: w.blobs.Path(formOf(i, stubForm).SHA256)}}}}
-	if w.imageKey != nil {
+	boots := []Boot{{Name: "as systemd-stub has it", Want: want, parts: []part{{content: enabled}, {path: w.Bench.Blobs.Path(early.FileOf(i, early.StubForm).SHA256)}}}}
+	if w.Keys.Image != nil {
 		return boots, nil
 	}
-	return append(boots, EarlyBoot{Name: "unsigned", Why: "signature", Not: i.Modules, parts: []part{{content: enabled}, {content: unsigned.Bytes()}}}), nil
+	return append(boots, Boot{Name: "unsigned", Why: "signature", Not: i.Modules, parts: []part{{content: enabled}, {content: unsigned.Bytes()}}}), nil
 }
 
 // richest returns what has the most modules, and of these the smallest image.
@@ -263,7 +253,7 @@ func richest(made []manifest.Initrd, suits func(manifest.Initrd) bool) (manifest
 }
 
 // merging is what a machine says that merges an image early and late.
-func merging(i manifest.Initrd) earlyReport {
+func merging(i manifest.Initrd) report {
 	image := []string{"oem-" + i.Platform}
-	return earlyReport{Initramfs: image, Modules: i.Modules, System: image}
+	return report{Initramfs: image, Modules: i.Modules, System: image}
 }

@@ -1,4 +1,5 @@
-package release
+// Package earlyboot proves that images in an initramfs are merged there, by booting machines whose /usr has none.
+package earlyboot
 
 import (
 	"bytes"
@@ -14,23 +15,30 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/format/cpio"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/plan/early"
+	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// InitramfsProof is what machines said whose /usr has no image: what they merge comes from their initramfs.
-type InitramfsProof struct{ Boots []EarlyBoot }
+// Proof is what machines said whose /usr has no image: what they merge comes from their initramfs.
+type Proof struct{ Boots []Boot }
 
-// EarlyBoot is one machine: what its initramfs has, what it is to say, and what it said.
-type EarlyBoot struct {
+// Boot is one machine: what its initramfs has, what it is to say, and what it said.
+type Boot struct {
 	Name string
-	Want earlyReport // Modules and Markers are those that count
-	Not  []string    // modules that are not to be loaded in the initramfs
-	Fail bool        // wanted is that it does not come up
-	Why  string      // part of what speaks against its archives before it boots; nothing where they are sound
-	Said earlyReport
+	Want report   // Modules and Markers are those that count
+	Not  []string // modules that are not to be loaded in the initramfs
+	Fail bool     // wanted is that it does not come up
+	Why  string   // part of what speaks against its archives before it boots; nothing where they are sound
+	Said report
 	Told error // what speaks against its archives
 	Err  error // why it did not come up
 
@@ -46,8 +54,8 @@ type part struct {
 	loose   bool   // whether it is not filled up to a multiple of four bytes, as boot loaders do
 }
 
-// earlyReport is what a machine merged.
-type earlyReport struct {
+// report is what a machine merged.
+type report struct {
 	Initramfs []string `json:"initramfs"`
 	Modules   []string `json:"modules"` // that were loaded in the initramfs
 	Markers   []string `json:"markers"` // files that archives left there
@@ -92,68 +100,82 @@ jq --null-input --arg log "$log" --arg early "$early" --rawfile modules /run/ini
 		system: ($merged | lines), state: $state, failed: ($failed | lines), log: ($log | lines)}'
 `
 
-// ProveInitramfs boots the base with one of the platforms' images in its initramfs, and without it: the one with the
-// most modules, and of these the smallest.
-func ProveInitramfs(ctx context.Context, o Options) (*InitramfsProof, error) {
-	w, err := open(ctx, o)
+// Prove boots the base with one of the platforms' images in its initramfs, and without it: the one with the most modules, and
+// of these the smallest.
+func Prove(ctx context.Context, o setup.Options) (*Proof, error) {
+	r, err := release.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	empty, err := w.format(ctx)
+	defer r.Bench.Close()
+	planned, err := r.Planner().Plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.findEarly(ctx, empty); err != nil {
-		return nil, err
-	}
-	made, err := w.initrds(ctx)
+	w, err := newProver(ctx, r, planned)
 	if err != nil {
 		return nil, err
 	}
-	if w.twoStages() {
-		return w.proveInitramfs(ctx, empty, w.secondStageBoots(made))
+	boots := w.secondStageBoots()
+	if !early.TwoStages(r.Base) {
+		if boots, err = w.oneStageBoots(ctx); err != nil {
+			return nil, err
+		}
 	}
-	boots, err := w.oneStageBoots(ctx, made)
-	if err != nil {
-		return nil, err
-	}
-	return w.proveInitramfs(ctx, empty, boots)
+	return w.boot(ctx, boots)
 }
 
-func (w *workshop) proveInitramfs(ctx context.Context, empty partition, boots []EarlyBoot) (*InitramfsProof, error) {
+// prover boots machines of a base whose platforms have images for an initramfs.
+type prover struct {
+	*release.Run
+	maker   *early.Maker
+	content partition.Content // of the release; its images are left out
+	made    []manifest.Initrd
+	empty   partition.Partition
+}
+
+func newProver(ctx context.Context, r *release.Run, planned *plan.Planned) (*prover, error) {
+	maker, err := r.Planner().EarlyMaker(ctx, planned.Content.Trust)
+	content := planned.Content
+	content.Images, content.Choices, content.Platforms = nil, nil, plan.Activation(r.Choice.Catalogue, nil)
+	return &prover{r, maker, content, planned.Initrds, planned.Empty}, err
+}
+
+func (w *prover) boot(ctx context.Context, boots []Boot) (*Proof, error) {
 	if len(boots) == 0 {
 		return nil, errors.New("no platform that was asked for has an image for this base's initramfs; wanted initrd: in its file, " +
 			"with second_stage: true where the initramfs lies in /usr")
 	}
-	accel, err := w.accelerator(ctx, w.base.Kernel)
+	accel, err := prove.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
 	if err != nil {
 		return nil, err
 	}
 	for i := range boots {
-		if err := w.bootEarly(ctx, accel, empty, &boots[i]); err != nil {
+		if err := w.bootOne(ctx, accel, &boots[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", boots[i].Name, err)
 		}
 	}
-	return &InitramfsProof{Boots: boots}, nil
+	return &Proof{Boots: boots}, nil
 }
 
-// bootEarly boots the base without images. What keeps the machine from coming up is part of what there is to see.
-func (w *workshop) bootEarly(ctx context.Context, accel vm.Accel, empty partition, b *EarlyBoot) error {
-	usr, err := w.embedWith(ctx, empty, nil, b.early)
+// bootOne boots the base without images. What keeps the machine from coming up is part of what there is to see.
+func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
+	content := w.content
+	content.Early = b.early
+	usr, err := partition.Embed(ctx, w.Bench, w.Base, w.empty, content)
 	if err != nil {
 		return err
 	}
 	m := vm.Machine{
-		Accel: accel, Kernel: w.base.Kernel, Initrd: filepath.Join(w.scratch.Dir, "initrd"), Disk: filepath.Join(w.scratch.Dir, "bare.img"),
-		Script: earlyScript, Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), Dir: w.scratch.Dir, Timeout: bootTimeout,
+		Accel: accel, Kernel: w.Base.Kernel, Initrd: filepath.Join(w.Bench.Scratch, "initrd"), Disk: filepath.Join(w.Bench.Scratch, "bare.img"),
+		Script: earlyScript, Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: prove.BootTimeout,
 	}
-	for _, p := range w.catalogue {
+	for _, p := range w.Choice.Catalogue {
 		if p.ID.Value == b.platform {
 			m.Arguments = append(m.Arguments, "flatcar.oem.id="+p.KernelID.Value)
 		}
 	}
-	if err := vm.MakeDisk(ctx, w.tools, m.Disk, []vm.Partition{vm.UsrA(w.blobs.Path(usr.SHA256))}); err != nil {
+	if err := vm.MakeDisk(ctx, w.Bench.Tools, m.Disk, []vm.Partition{vm.UsrA(w.Bench.Blobs.Path(usr.SHA256))}); err != nil {
 		return err
 	}
 	asking, err := archiveOf(probeFiles()...)
@@ -161,13 +183,13 @@ func (w *workshop) bootEarly(ctx context.Context, accel vm.Accel, empty partitio
 		return err
 	}
 	// The probe comes first: a kernel unpacks nothing behind a part that it does not like.
-	parts := slices.Concat([]part{{path: w.base.Initrd}, {content: asking}}, b.parts)
+	parts := slices.Concat([]part{{path: w.Base.Initrd}, {content: asking}}, b.parts)
 	if err := atomicfile.Write(m.Initrd, 0o600, func(out io.Writer) error { return join(out, parts) }); err != nil {
 		return err
 	}
-	b.Told = ListInitrd(m.Initrd, io.Discard)
+	b.Told = early.List(m.Initrd, io.Discard)
 	var said json.RawMessage
-	err = w.timed("boot of "+b.Name, func() error {
+	err = w.Bench.Timed("boot of "+b.Name, func() error {
 		var err error
 		said, err = vm.Run(ctx, m)
 		return err
@@ -228,7 +250,7 @@ func appendFile(out io.Writer, path string) (int64, error) {
 }
 
 // Check returns what speaks against the images.
-func (p *InitramfsProof) Check() error {
+func (p *Proof) Check() error {
 	var errs []error
 	for _, b := range p.Boots {
 		wrong := b.check()
@@ -242,7 +264,7 @@ func (p *InitramfsProof) Check() error {
 	return errors.Join(errs...)
 }
 
-func (b EarlyBoot) check() (errs []error) {
+func (b Boot) check() (errs []error) {
 	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
 		errs = append(errs, fmt.Errorf("what speaks against it is %s; wanted %q", told, b.Why))
 	}
@@ -274,25 +296,4 @@ func (b EarlyBoot) check() (errs []error) {
 		}
 	}
 	return errs
-}
-
-// PrintInitramfsProof writes a proof for people. What speaks against the images is the error.
-func PrintInitramfsProof(out io.Writer, p *InitramfsProof) error {
-	if err := p.Check(); err != nil {
-		return err
-	}
-	for _, b := range p.Boots {
-		said := fmt.Sprintf("merged in the initramfs %v and in the system %v, modules loaded there %v, %d markers",
-			b.Said.Initramfs, b.Said.System, b.Want.Modules, len(b.Said.Markers))
-		if b.Told != nil {
-			said = fmt.Sprintf("%v; %s", b.Told, said)
-		}
-		if b.Fail {
-			said = fmt.Sprintf("does not come up: %v", b.Err)
-		}
-		if _, err := fmt.Fprintf(out, "%s: %s\n", b.Name, said); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -1,7 +1,8 @@
-package release
+package ci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/run"
-	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/release/care"
+	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/publish/tracker"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // bot is who commits newer versions. A branch that ends with somebody else's commit is left alone.
@@ -27,7 +30,7 @@ const (
 // BumpRequests makes a branch bump/NAME and a pull request of each recipe for which there is something newer, the named ones or all.
 // The environment says where: GITHUB_REPOSITORY, GITHUB_TOKEN, and GITHUB_REF_NAME, the branch that they are for, main by default.
 // The checkout is a clone whose remote is named origin. It stays as it was. What could not be looked up is an error after all the rest.
-func BumpRequests(ctx context.Context, o Options, names []string, getenv func(string) string, out io.Writer) error {
+func BumpRequests(ctx context.Context, o setup.Options, names []string, out io.Writer) error {
 	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return err
@@ -36,7 +39,7 @@ func BumpRequests(ctx context.Context, o Options, names []string, getenv func(st
 	if err != nil {
 		return err
 	}
-	p, err := o.proposer(getenv)
+	p, err := newProposer(o)
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func BumpRequests(ctx context.Context, o Options, names []string, getenv func(st
 	}
 	var failures []error
 	for _, r := range recipes {
-		changes, err := Bump(ctx, o, r.Name.Value)
+		changes, err := care.Bump(ctx, o, r.Name.Value)
 		if err == nil {
 			err = p.propose(ctx, r.Name.Value, changes, out)
 		}
@@ -68,15 +71,15 @@ type proposer struct {
 	token    string
 }
 
-func (o Options) proposer(getenv func(string) string) (*proposer, error) {
-	publisher, err := o.publisher(getenv)
+func newProposer(o setup.Options) (*proposer, error) {
+	publisher, err := publish.NewPublisher(o)
 	if err != nil {
 		return nil, err
 	}
 	return &proposer{
-		checkout: o.Checkout, into: orElse(getenv("GITHUB_REF_NAME"), "main"),
+		checkout: o.Checkout, into: cmp.Or(o.GitHub.Ref, "main"),
 		tracker: &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository},
-		server:  publisher.Client.Server, token: getenv(github.EnvToken),
+		server:  publisher.Client.Server, token: o.GitHub.Token,
 	}, nil
 }
 
@@ -92,7 +95,7 @@ func (p *proposer) isClean(ctx context.Context) error {
 }
 
 // propose makes a branch and a pull request of what is changed in a recipe's directory, if anything is.
-func (p *proposer) propose(ctx context.Context, name string, changes []Bumped, out io.Writer) error {
+func (p *proposer) propose(ctx context.Context, name string, changes []care.Bumped, out io.Writer) error {
 	commit, err := p.commit(ctx, path.Join("recipes", name), "bump: "+subject(name, changes))
 	if err != nil || commit == "" {
 		return err
@@ -103,7 +106,7 @@ func (p *proposer) propose(ctx context.Context, name string, changes []Bumped, o
 	}
 	var body strings.Builder
 	body.WriteString("`scripts/mage recipe:bump " + name + "` found:\n\n")
-	if err := PrintBumped(&body, changes); err != nil {
+	if err := care.WriteBumped(&body, changes); err != nil {
 		return err
 	}
 	address, err := p.tracker.Propose(ctx, branch, p.into, subject(name, changes), body.String())
@@ -115,7 +118,7 @@ func (p *proposer) propose(ctx context.Context, name string, changes []Bumped, o
 }
 
 // subject says in a line what is newer.
-func subject(name string, changes []Bumped) string {
+func subject(name string, changes []care.Bumped) string {
 	if len(changes) != 1 {
 		return fmt.Sprintf("%s: %d newer versions", name, len(changes))
 	}

@@ -1,4 +1,4 @@
-package release
+package ci
 
 import (
 	"bytes"
@@ -11,7 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/publish/tracker"
+	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 )
 
@@ -21,22 +25,22 @@ const failureTitle = "The nightly build fails"
 // ReportNight opens or changes the one issue that says what failed in a run of a workflow, with a table of its jobs and of the
 // machines of its proof, or closes it when nothing did. The environment has the run: GITHUB_REPOSITORY, GITHUB_TOKEN,
 // GITHUB_SERVER_URL, GITHUB_RUN_ID, and in NEEDS the workflow's context of that name, as JSON.
-func ReportNight(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
-	publisher, err := o.publisher(getenv)
+func ReportNight(ctx context.Context, o setup.Options, out io.Writer) error {
+	publisher, err := publish.NewPublisher(o)
 	if err != nil {
 		return err
 	}
 	var jobs map[string]struct {
 		Result string `json:"result"`
 	}
-	if err := json.Unmarshal([]byte(getenv("NEEDS")), &jobs); err != nil || len(jobs) == 0 {
-		return fmt.Errorf("NEEDS=%.100q; wanted the context needs of a workflow's run as JSON", getenv("NEEDS"))
+	if err := json.Unmarshal([]byte(o.GitHub.Needs), &jobs); err != nil || len(jobs) == 0 {
+		return fmt.Errorf("NEEDS=%.100q; wanted the context needs of a workflow's run as JSON", o.GitHub.Needs)
 	}
 	t := &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository}
 	failed := false
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "The last run that failed: %s/%s/actions/runs/%s\n\n| job | result |\n| --- | --- |\n",
-		publisher.Client.Server, publisher.Repository, getenv("GITHUB_RUN_ID"))
+		publisher.Client.Server, publisher.Repository, o.GitHub.Run)
 	for _, name := range slices.Sorted(maps.Keys(jobs)) {
 		result := jobs[name].Result
 		failed = failed || result == "failure" || result == "cancelled"
@@ -50,7 +54,7 @@ func ReportNight(ctx context.Context, o Options, getenv func(string) string, out
 		_, err = fmt.Fprintf(out, "nothing failed; %d issues closed\n", n)
 		return err
 	}
-	if err := o.failedProofs(&body); err != nil {
+	if err := failedProofs(o, &body); err != nil {
 		return err
 	}
 	address, err := t.Report(ctx, failureTitle, body.String())
@@ -62,32 +66,32 @@ func ReportNight(ctx context.Context, o Options, getenv func(string) string, out
 }
 
 // failedProofs writes what the parts of the proof say, as far as there are some.
-func (o Options) failedProofs(out io.Writer) error {
-	parts, err := o.readProofs()
+func failedProofs(o setup.Options, out io.Writer) error {
+	parts, err := readProofs(o)
 	if err != nil {
 		return err
 	}
 	var proofs []report.Proof
 	for i, p := range parts {
-		proofs = append(proofs, reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
+		proofs = append(proofs, prove.Reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
 	}
 	return report.ProofsMarkdown(out, proofs)
 }
 
 // Summarize adds a release's report and proofs to the summary of a workflow's job, which is the file that GitHub's runners name in
 // GITHUB_STEP_SUMMARY. Without one it does nothing.
-func Summarize(o Options, file string) error {
+func Summarize(o setup.Options) error {
 	const most = 1 << 20 // of a step, docs.github.com/actions
-	if file == "" {
+	if o.GitHub.Summary == "" {
 		return nil
 	}
-	content, err := os.ReadFile(filepath.Join(o.Dir(), reportMarkdownFile))
+	content, err := os.ReadFile(filepath.Join(o.Dir(), manifest.ReportMarkdownFile))
 	if err != nil {
 		return err
 	}
 	text := bytes.NewBuffer(content)
-	if err := writeProofs(text, o.Dir()); err != nil {
+	if err := prove.WriteMarkdown(text, o.Dir()); err != nil {
 		return err
 	}
-	return appendTo(file, string(text.Bytes()[:min(text.Len(), most)]))
+	return appendTo(o.GitHub.Summary, string(text.Bytes()[:min(text.Len(), most)]))
 }

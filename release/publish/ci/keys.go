@@ -1,10 +1,12 @@
-package release
+package ci
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // keyNames are the variables that name files with private keys. A workflow has their texts as secrets, in NAME_TEXT.
@@ -12,12 +14,12 @@ var keyNames = []string{"SIGNING_KEY", "MINISIGN_KEY", "UPDATE_KEY", "SYSEXT_KEY
 
 // WriteKeys writes the keys whose texts the environment has to files that nobody else may read, in the directory that RUNNER_TEMP
 // names, and sets their names for the next steps in the file that GITHUB_ENV names. RemoveKeys removes them.
-func WriteKeys(getenv func(string) string) error {
-	dir, err := keysDir(getenv)
+func WriteKeys(o setup.Options) error {
+	dir, err := keysDir(o)
 	if err != nil {
 		return err
 	}
-	if getenv("GITHUB_ENV") == "" {
+	if o.GitHub.Environment == "" {
 		return errors.New("GITHUB_ENV is not set; wanted the file that tells the next steps where the keys are")
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -27,7 +29,7 @@ func WriteKeys(getenv func(string) string) error {
 		return err
 	}
 	for _, name := range keyNames {
-		text := getenv(name + "_TEXT")
+		text := o.Getenv(name + "_TEXT")
 		if text == "" {
 			continue
 		}
@@ -35,7 +37,7 @@ func WriteKeys(getenv func(string) string) error {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err
 		}
-		if err := appendTo(getenv("GITHUB_ENV"), fmt.Sprintf("%s=%s\n", name, path)); err != nil {
+		if err := appendTo(o.GitHub.Environment, fmt.Sprintf("%s=%s\n", name, path)); err != nil {
 			return err
 		}
 	}
@@ -43,16 +45,16 @@ func WriteKeys(getenv func(string) string) error {
 }
 
 // RemoveKeys removes what WriteKeys wrote.
-func RemoveKeys(getenv func(string) string) error {
-	dir, err := keysDir(getenv)
+func RemoveKeys(o setup.Options) error {
+	dir, err := keysDir(o)
 	if err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
 }
 
-func keysDir(getenv func(string) string) (string, error) {
-	temp := getenv("RUNNER_TEMP")
+func keysDir(o setup.Options) (string, error) {
+	temp := o.GitHub.Temp
 	if !filepath.IsAbs(temp) {
 		return "", fmt.Errorf("RUNNER_TEMP=%s; wanted the absolute path of a directory for temporary files", temp)
 	}

@@ -1,6 +1,9 @@
-package release
+// Package ci is what workflows do beside the targets that people call: one release made and proven on several machines, keys,
+// versions, the issue of a failed night, and pull requests for newer versions.
+package ci
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +20,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
@@ -65,45 +70,45 @@ func recipesToShare(platforms []*platform.Platform) []*recipe.Recipe {
 }
 
 // Prepare makes what all parts of the work need: the tool root and the base.
-func Prepare(ctx context.Context, o Options) error {
-	if err := o.writesRemotely(); err != nil {
+func Prepare(ctx context.Context, o setup.Options) error {
+	if err := writesRemotely(o); err != nil {
 		return err
 	}
-	w, err := openForImages(ctx, o)
+	r, err := release.OpenForImages(ctx, o)
 	if err != nil {
 		return err
 	}
-	w.close()
+	r.Bench.Close()
 	return nil
 }
 
-func (o Options) writesRemotely() error {
+func writesRemotely(o setup.Options) error {
 	if o.RemoteCacheWrite == "" {
 		return errors.New("REMOTE_CACHE_WRITE is not set; wanted where the results go, a directory or an address")
 	}
 	return nil
 }
 
-// Shard makes the recipes of one part, and writes to out what that were.
-func Shard(ctx context.Context, o Options, part Part, out io.Writer) error {
-	if err := o.writesRemotely(); err != nil {
+// Shard builds the recipes of one part and lists them on out.
+func Shard(ctx context.Context, o setup.Options, part Part, out io.Writer) error {
+	if err := writesRemotely(o); err != nil {
 		return err
 	}
-	w, err := openForImages(ctx, o)
+	r, err := release.OpenForImages(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	factory, err := w.factory(ctx)
+	defer r.Bench.Close()
+	factory, err := r.Factory(ctx)
 	if err != nil {
 		return err
 	}
-	defer w.downloads.End()
-	mine := share(part, recipesToShare(w.chosen))
+	defer r.Bench.Downloads.End()
+	mine := share(part, recipesToShare(r.Choice.Chosen))
 	if _, err := factory.Recipes(ctx, mine); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "part %v of the recipes for %s: %s\n", part, w.Arch, strings.Join(recipeNames(mine), ", "))
+	_, err = fmt.Fprintf(out, "part %v of the recipes for %s: %s\n", part, o.Arch, strings.Join(recipeNames(mine), ", "))
 	return err
 }
 
@@ -123,25 +128,23 @@ type job struct {
 }
 
 // Matrix writes which jobs make a release of so many parts, and the images of all architectures: as the outputs "build", "images" and
-// "prove" of a workflow's step where file is what GitHub's runners name in GITHUB_OUTPUT, and to out in any case. Each is a list for
+// "prove" of a workflow's step, and to out. Each is a list for
 // a matrix's include. A release is made and proven for the architecture that was chosen; for others there are images only, which
 // "images" makes of what "build" made.
-func Matrix(o Options, parts int, file string, out io.Writer) error {
-	if parts < 1 {
-		return fmt.Errorf("SHARDS=%d; wanted at least 1", parts)
-	}
-	w := &workshop{Options: o}
-	if err := w.choosePlatforms(); err != nil {
+func Matrix(o setup.Options, out io.Writer) error {
+	parts := int(o.GitHub.Shards)
+	choice, err := setup.Choose(o)
+	if err != nil {
 		return err
 	}
-	build, images, proof := []job{}, []job{}, jobs(o.Arch, parts, platformIDs(w.chosen))
-	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
-		platforms := slices.DeleteFunc(slices.Clone(w.catalogue), func(p *platform.Platform) bool {
-			return !p.Supports(a) || len(w.Platforms) > 0 && !slices.Contains(w.Platforms, p.ID.Value)
+	build, images, proof := []job{}, []job{}, jobs(o.Arch, parts, setup.PlatformIDs(choice.Chosen))
+	for _, a := range arch.All {
+		platforms := slices.DeleteFunc(slices.Clone(choice.Catalogue), func(p *platform.Platform) bool {
+			return !p.Supports(a) || !choice.Wants(p.ID.Value)
 		})
 		build = append(build, jobs(a, parts, recipeNames(recipesToShare(platforms)))...)
 		if a != o.Arch {
-			images = append(images, jobs(a, 1, platformIDs(platforms))...)
+			images = append(images, jobs(a, 1, setup.PlatformIDs(platforms))...)
 		}
 	}
 	var lines strings.Builder
@@ -155,10 +158,10 @@ func Matrix(o Options, parts int, file string, out io.Writer) error {
 		}
 		fmt.Fprintf(&lines, "%s=%s\n", output.name, encoded)
 	}
-	if err := appendTo(file, lines.String()); err != nil {
+	if err := appendTo(o.GitHub.StepOutput, lines.String()); err != nil {
 		return err
 	}
-	_, err := io.WriteString(out, lines.String())
+	_, err = io.WriteString(out, lines.String())
 	return err
 }
 
@@ -189,29 +192,29 @@ func appendTo(file, text string) error {
 // proofsDir is where parts of a proof lie until all are there, in the output directory.
 const proofsDir = "proofs"
 
-func (o Options) proofs() string {
-	return filepath.Join(o.Output, proofsDir, orElse(o.Version, DefaultVersion), string(o.Arch))
+func proofs(o setup.Options) string {
+	return filepath.Join(o.Output, proofsDir, cmp.Or(o.Version, setup.DefaultVersion), string(o.Arch))
 }
 
 // ProvePart is Prove for a part of the platforms. What it writes is for MergeProofs.
-func ProvePart(ctx context.Context, o Options, part Part) (*prove.Proof, error) {
-	proof, err := provePlatforms(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) }, 0)
+func ProvePart(ctx context.Context, o setup.Options, part Part) (*prove.Proof, error) {
+	proof, err := prove.Some(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) })
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.proofs(), 0o755); err != nil {
+	if err := os.MkdirAll(proofs(o), 0o755); err != nil {
 		return nil, err
 	}
 	encoded, err := proof.Encode()
 	if err != nil {
 		return nil, err
 	}
-	return proof, atomicfile.WriteBytes(filepath.Join(o.proofs(), fmt.Sprintf("%d-of-%d.json", part.Number, part.Of)), 0o644, encoded)
+	return proof, atomicfile.WriteBytes(filepath.Join(proofs(o), fmt.Sprintf("%d-of-%d.json", part.Number, part.Of)), 0o644, encoded)
 }
 
 // readProofs reads the parts of a proof that are there.
-func (o Options) readProofs() ([]*prove.Proof, error) {
-	paths, err := filepath.Glob(filepath.Join(o.proofs(), "*.json"))
+func readProofs(o setup.Options) ([]*prove.Proof, error) {
+	paths, err := filepath.Glob(filepath.Join(proofs(o), "*.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -231,8 +234,8 @@ func (o Options) readProofs() ([]*prove.Proof, error) {
 }
 
 // MergeProofs makes the release's proof of those of its parts. Each platform must have been proven once, with the release's files.
-func MergeProofs(o Options) (*prove.Proof, error) {
-	parts, err := o.readProofs()
+func MergeProofs(o setup.Options) (*prove.Proof, error) {
+	parts, err := readProofs(o)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +251,7 @@ func MergeProofs(o Options) (*prove.Proof, error) {
 	}
 	whole, err := prove.Merge(r, platforms, parts)
 	if err != nil {
-		return nil, fmt.Errorf("proofs in %s: %w", o.proofs(), err)
+		return nil, fmt.Errorf("proofs in %s: %w", proofs(o), err)
 	}
-	return whole, writeProof(o.Dir(), verify.ProofName, whole)
+	return whole, prove.WriteProof(o.Dir(), verify.ProofName, whole)
 }

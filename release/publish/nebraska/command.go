@@ -1,4 +1,4 @@
-package release
+package nebraska
 
 import (
 	"cmp"
@@ -6,41 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
-	"github.com/flatcar/oem-sysext/release/publish/nebraska"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Nebraska tells an update server of a finished release, as the environment says: CODEBASE, and for a server NEBRASKA_URL,
-// NEBRASKA_TOKEN, APP and CHANNEL. Without APPLY it writes to out what it would do; without a server, the answer
-// that machines must get.
-func Nebraska(ctx context.Context, o Options, getenv func(string) string, out io.Writer) error {
-	apply, err := strconv.ParseBool(cmp.Or(getenv("APPLY"), "0"))
-	if err != nil {
-		return fmt.Errorf("APPLY=%s; wanted 1 or 0", getenv("APPLY"))
-	}
-	update, err := nebraska.Load(o.Dir(), getenv("CODEBASE"))
+// Register registers a finished release on an update server, as the options say. Without APPLY it writes to out what it would
+// do; without a server, the answer that machines must get.
+func Register(ctx context.Context, o setup.Options, out io.Writer) error {
+	update, err := Load(o.Dir(), o.Nebraska.CodeBase)
 	if err != nil {
 		return err
 	}
-	address := getenv("NEBRASKA_URL")
+	address := o.Nebraska.URL
 	if address == "" {
-		if apply {
+		if o.Nebraska.Register {
 			return errors.New("APPLY without NEBRASKA_URL; wanted the address of a server")
 		}
 		return update.WriteOmaha(out)
 	}
-	to := nebraska.Place{App: cmp.Or(getenv("APP"), nebraska.FlatcarApp), Channel: getenv("CHANNEL")}
+	to := Place{App: cmp.Or(o.Nebraska.App, FlatcarApp), Channel: o.Nebraska.Channel}
 	if to.Channel == "" {
 		return errors.New("CHANNEL: wanted the name of the channel to move, such as alpha")
 	}
-	server, err := nebraska.NewServer(address, getenv("NEBRASKA_TOKEN"), fetch.NewClient(o.Log))
+	server, err := NewServer(address, o.Nebraska.Token, fetch.NewClient(o.Log))
 	if err != nil {
 		return err
 	}
-	if !apply {
+	if !o.Nebraska.Register {
 		fmt.Fprintln(out, "nothing is changed without APPLY=1")
 	}
-	return server.Publish(ctx, update, to, apply, out)
+	return server.Publish(ctx, update, to, o.Nebraska.Register, out)
 }

@@ -12,11 +12,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/template"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/bases/features"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
@@ -40,9 +40,6 @@ type extension struct {
 	Title   string
 	Inlined string // the definition, as a YAML string
 }
-
-// Definitions have been named so since systemd 257; before, *.conf.
-const newNameSince = 257
 
 var definition = template.Must(template.New("definition").Parse(`# {{.Title}}
 # Put into /etc/sysupdate.{{.Name}}.d, then: systemd-sysupdate --component={{.Name}} update && systemctl restart systemd-sysext
@@ -90,8 +87,7 @@ storage:
 func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error) {
 	address = strings.TrimSuffix(cmp.Or(address, DefaultAddress), "/")
 	suffix := ".transfer"
-	systemd, _, _ := strings.Cut(m.Base.Systemd, ".")
-	if n, err := strconv.Atoi(systemd); err == nil && n < newNameSince {
+	if systemd := features.Of(m.Base.Systemd); systemd.Check() == nil && !systemd.TransferNames() {
 		suffix = ".conf"
 	}
 	files := map[string][]byte{}

@@ -26,13 +26,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sums"
 )
 
 // Names of the signatures of SHA256SUMS.
 const (
-	OpenPGPName   = SumsName + ".asc"
-	SysupdateName = SumsName + ".gpg" // the same, where systemd-sysupdate looks for it
-	MinisignName  = SumsName + ".minisig"
+	OpenPGPName   = sums.FileName + ".asc"
+	SysupdateName = sums.FileName + ".gpg" // the same, where systemd-sysupdate looks for it
+	MinisignName  = sums.FileName + ".minisig"
 )
 
 // What proofs write beside a release, and into its sums.
@@ -51,6 +52,11 @@ var Proofs = []struct{ Name, Title string }{
 	{DowngradeProofName, "Proof of going back to an older release"},
 	{TamperProofName, "Proof of noticing damage"},
 	{SoakProofName, "Proof of refreshing again and again"},
+}
+
+// IsLater tells whether a file is added to a release that is complete without it, and is about these very files.
+func IsLater(name string) bool {
+	return IsProof(name) || name == OpenPGPName || name == SysupdateName || name == MinisignName
 }
 
 // IsProof tells whether a file of this name is a proof.
@@ -87,13 +93,13 @@ func Release(ctx context.Context, from Source, keys Keys, now time.Time, read io
 	if err := c.readAll(ctx); err != nil {
 		return nil, err
 	}
-	if c.there(SumsName) {
+	if c.there(sums.FileName) {
 		c.sums()
 		c.signatures(keys, now)
 		c.manifest()
 		c.proofs()
 	} else {
-		c.fault("%s is missing, so nothing vouches for the other files", SumsName)
+		c.fault("%s is missing, so nothing vouches for the other files", sums.FileName)
 	}
 	slices.Sort(c.result.Faults)
 	return c.result, nil
@@ -166,7 +172,7 @@ func (c *check) readOne(ctx context.Context, name string) error {
 
 // limits says of which files how much is kept.
 var limits = map[string]int{
-	SumsName: maxSums, OpenPGPName: signature.MaxLength, SysupdateName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
+	sums.FileName: sums.MaxSize, OpenPGPName: signature.MaxLength, SysupdateName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
 }
 
 // capped keeps what is written to it up to a limit.
@@ -185,26 +191,26 @@ func (c *capped) Write(p []byte) (int, error) {
 
 // sums compares every file with SHA256SUMS.
 func (c *check) sums() {
-	sums, err := ParseSums(c.kept[SumsName])
+	listed, err := sums.Parse(c.kept[sums.FileName])
 	if err != nil {
 		c.fault("%v", err)
 		return
 	}
 	for _, f := range c.result.Files {
-		want, listed := sums[f.Name]
-		delete(sums, f.Name)
+		want, known := listed[f.Name]
+		delete(listed, f.Name)
 		switch f.Name {
-		case SumsName, OpenPGPName, SysupdateName, MinisignName:
+		case sums.FileName, OpenPGPName, SysupdateName, MinisignName:
 			continue
 		}
 		switch {
-		case !listed:
-			c.faultOf(f.Name, "is not in %s, so nothing vouches for it", SumsName)
+		case !known:
+			c.faultOf(f.Name, "is not in %s, so nothing vouches for it", sums.FileName)
 		case want != f.SHA256:
 			c.faultOf(f.Name, "has sha256 %v; wanted %v", f.SHA256, want)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(sums)) {
+	for _, name := range slices.Sorted(maps.Keys(listed)) {
 		c.faultOf(name, "is missing")
 	}
 }
@@ -219,7 +225,7 @@ func (c *check) signatures(keys Keys, now time.Time) {
 			c.fault("%s is missing, and there is a key for it", name)
 			return
 		}
-		if err := check(bytes.NewReader(c.kept[SumsName]), c.kept[name]); err != nil {
+		if err := check(bytes.NewReader(c.kept[sums.FileName]), c.kept[name]); err != nil {
 			c.fault("%s: %v", name, err)
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/bases/features"
 	"github.com/flatcar/oem-sysext/release/format/initramfs"
 	"github.com/flatcar/oem-sysext/release/format/osrelease"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
@@ -125,8 +126,6 @@ const (
 	systemDir = "usr/lib/systemd/system/"
 	ownDir    = "etc/systemd/system/"
 	ownConfig = "etc/oem-sysext/"
-
-	initrdUnitSystemd = 258 // the first that has a unit of its own for merging in an initramfs
 )
 
 // handOver copies the image to where the system finds it, unless that has one of its own in /usr. What is merged in the
@@ -159,7 +158,7 @@ const sysrootLater = "[Unit]\nConditionDirectoryNotEmpty=|/sysroot/run/extension
 // image in /run, and leaves the merge alone.
 func (e Enabling) handOver(dir string) []embed.File {
 	settings := fmt.Sprintf("C /run/extensions/%[1]s.raw 0644 root root - /%[2]s/%[1]s.raw\n", e.Image, dir)
-	if e.Systemd < initrdUnitSystemd {
+	if !e.Systemd.InitrdMerge() {
 		return e.wanted("-hand-over", handOver, settings, "initrd-fs.target", "initrd-switch-root.target")
 	}
 	settings += "D /sysroot/run/extensions 0755 root root\n" + strings.Replace(settings, "/run", "/sysroot/run", 1)
@@ -187,14 +186,14 @@ const modulesLater = "[Unit]\nAfter=%s\n"
 
 // Enabling says of an image what making an initramfs merge it takes.
 type Enabling struct {
-	Image   string // its name
-	Systemd int    // the version of the initramfs's systemd
-	Modules bool   // whether it has some to load
+	Image   string            // its name
+	Systemd features.Features // of the initramfs's systemd
+	Modules bool              // whether it has some to load
 }
 
 // merge is the unit that merges, and what wants it.
 func (e Enabling) merge() (unit, wants string) {
-	if e.Systemd >= initrdUnitSystemd {
+	if e.Systemd.InitrdMerge() {
 		return "systemd-sysext-initrd.service", "initrd.target.wants/"
 	}
 	return "systemd-sysext.service", "sysinit.target.wants/"
@@ -239,7 +238,7 @@ func (h *Host) enable(e Enabling, dir string, usr func(name string) ([]byte, err
 	lacking := []embed.File{
 		{Path: "usr/bin/systemd-sysext", Mode: 0o755}, {Path: "usr/bin/systemd-tmpfiles", Mode: 0o755}, {Path: systemDir + merge, Mode: 0o644},
 	}
-	if e.Systemd >= initrdUnitSystemd {
+	if e.Systemd.InitrdMerge() {
 		lacking = append(lacking, embed.File{Path: systemDir + sysrootUnit, Mode: 0o644})
 	}
 	for _, needed := range lacking {

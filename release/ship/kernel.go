@@ -1,4 +1,4 @@
-package release
+package ship
 
 import (
 	"context"
@@ -19,79 +19,81 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/kernel"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/partition"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// bootable is the kernel of a release, in the blob store.
-type bootable struct {
+// Kernel is the kernel of a release, in the blob store.
+type Kernel struct {
 	SHA256 digest.SHA256
 	Size   int64
-	Told   manifest.Kernel
+	Facts  manifest.Kernel
 }
 
-// kernelFor makes the kernel that boots a partition: the base's, with the root hash where Flatcar's boot loader looks for it.
+// Kernel makes the kernel that boots a partition: the base's, with the root hash where Flatcar's boot loader looks for it.
 // A Secure Boot signature would not fit that kernel any more and is taken off, and made anew where there is a key. A kernel without a place for the root hash,
 // as a reference base's is, stays what it was: there the root hash goes on the command line.
-func (w *workshop) kernelFor(ctx context.Context, p partition) (bootable, error) {
-	path := filepath.Join(w.scratch.Dir, "kernel")
-	if err := copyWhole(w.base.Kernel, path); err != nil {
-		return bootable{}, err
+func (s *Shipper) Kernel(ctx context.Context, p partition.Partition) (Kernel, error) {
+	path := filepath.Join(s.Bench.Scratch, "kernel")
+	if err := copyWhole(s.Base.Kernel, path); err != nil {
+		return Kernel{}, err
 	}
-	told, err := w.fillKernel(ctx, path, p.Verity.RootHash)
+	facts, err := s.fillKernel(ctx, path, p.Verity.RootHash)
 	if err != nil {
-		return bootable{}, err
+		return Kernel{}, err
 	}
-	d, n, err := w.blobs.AddFile(path)
-	return bootable{d, n, told}, err
+	d, n, err := s.Bench.Blobs.AddFile(path)
+	return Kernel{d, n, facts}, err
 }
 
 // fillKernel changes a copy of the base's kernel and says what it did.
-func (w *workshop) fillKernel(ctx context.Context, path string, root digest.SHA256) (told manifest.Kernel, err error) {
+func (s *Shipper) fillKernel(ctx context.Context, path string, root digest.SHA256) (facts manifest.Kernel, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return told, err
+		return facts, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	told.RootHash = manifest.InKernel
-	err = kernel.SetRootHash(f, w.Arch, root)
+	facts.RootHash = manifest.InKernel
+	err = kernel.SetRootHash(f, s.Base.Arch, root)
 	if none := (*kernel.NoFieldError)(nil); errors.As(err, &none) {
-		w.Log.Info("the root hash has to go on the kernel's command line, as verity.usrhash=", "because", none.Reason)
+		s.Bench.Log.Info("the root hash has to go on the kernel's command line, as verity.usrhash=", "because", none.Reason)
 		return manifest.Kernel{RootHash: manifest.OnCommandLine}, nil
 	}
 	if err != nil {
-		return told, err
+		return facts, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return told, err
+		return facts, err
 	}
-	told.Stripped, err = kernel.StripSignature(f, size.Bytes(info.Size()))
+	facts.Stripped, err = kernel.StripSignature(f, size.Bytes(info.Size()))
 	if err != nil {
-		return told, err
+		return facts, err
 	}
-	if w.bootKey == nil {
-		if told.Stripped {
-			w.Log.Warn("the kernel has a new root hash, so its Secure Boot signature is taken off; SECURE_BOOT_KEY names a key to sign it again")
+	if s.Keys.Boot == nil {
+		if facts.Stripped {
+			s.Bench.Log.Warn("the kernel has a new root hash, so its Secure Boot signature is taken off; SECURE_BOOT_KEY names a key to sign it again")
 		}
-		return told, nil
+		return facts, nil
 	}
-	told.SignedBy, err = w.signKernel(ctx, f)
-	return told, err
+	facts.SignedBy, err = s.signKernel(ctx, f)
+	return facts, err
 }
 
 // signKernel returns the digest of the certificate that a kernel's new signature is of.
-func (w *workshop) signKernel(ctx context.Context, f *os.File) (digest.SHA256, error) {
+func (s *Shipper) signKernel(ctx context.Context, f *os.File) (digest.SHA256, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return digest.SHA256{}, err
 	}
-	err = kernel.Sign(ctx, f, size.Bytes(info.Size()), kernelFile, w.bootKey)
+	err = kernel.Sign(ctx, f, size.Bytes(info.Size()), manifest.KernelFile, s.Keys.Boot)
 	if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-		err = w.bootKey.Finish()
+		err = s.Keys.Boot.Finish()
 	}
 	if err != nil {
 		return digest.SHA256{}, fmt.Errorf("sign the kernel for Secure Boot: %w", err)
 	}
-	return digest.Of(w.bootKey.Certificate().Raw), nil
+	return digest.Of(s.Keys.Boot.Certificate().Raw), nil
 }
 
 func copyWhole(from, to string) (err error) {
@@ -113,23 +115,23 @@ func copyWhole(from, to string) (err error) {
 
 // diskImage makes the base's disk image with the release's partition in its first slot and the kernel that boots it.
 // Nothing else of the disk changes, least of all its partition table.
-func (w *workshop) diskImage(ctx context.Context, p partition, k bootable) (manifest.File, error) {
-	inputs := []any{w.cacheName(w.base.Disk), p.SHA256, k.SHA256, w.Epoch.Unix(), w.tools.Versions(esp.Tools...)}
-	names := func(f manifest.File) []store.Blob { return blobs(f.Installed()) }
-	return store.Memo(ctx, w.results, "disk", inputs, names, func() (manifest.File, error) {
-		path := filepath.Join(w.scratch.Dir, "disk")
-		if err := copyWhole(w.base.Disk, path); err != nil {
+func (s *Shipper) diskImage(ctx context.Context, p partition.Partition, k Kernel) (manifest.File, error) {
+	inputs := []any{s.Bench.CacheName(s.Base.Disk), p.SHA256, k.SHA256, s.Base.Epoch.Unix(), s.Bench.Tools.Versions(esp.Tools...)}
+	names := func(f manifest.File) []store.Blob { return setup.Blobs(f.Installed()) }
+	return store.Memo(ctx, s.Bench.Results, "disk", inputs, names, func() (manifest.File, error) {
+		path := filepath.Join(s.Bench.Scratch, "disk")
+		if err := copyWhole(s.Base.Disk, path); err != nil {
 			return manifest.File{}, err
 		}
-		if err := w.fillDisk(ctx, path, p, k); err != nil {
+		if err := s.fillDisk(ctx, path, p, k); err != nil {
 			return manifest.File{}, err
 		}
-		d, n, err := w.blobs.AddFile(path)
-		return manifest.File{Name: diskFile, Size: size.Bytes(n), SHA256: d}, err
+		d, n, err := s.Bench.Blobs.AddFile(path)
+		return manifest.File{Name: manifest.DiskFile, Size: size.Bytes(n), SHA256: d}, err
 	})
 }
 
-func (w *workshop) fillDisk(ctx context.Context, path string, p partition, k bootable) (err error) {
+func (s *Shipper) fillDisk(ctx context.Context, path string, p partition.Partition, k Kernel) (err error) {
 	disk, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -139,7 +141,7 @@ func (w *workshop) fillDisk(ctx context.Context, path string, p partition, k boo
 	if err != nil {
 		return err
 	}
-	usr, err := os.Open(w.blobs.Path(p.SHA256))
+	usr, err := os.Open(s.Bench.Blobs.Path(p.SHA256))
 	if err != nil {
 		return err
 	}
@@ -151,13 +153,13 @@ func (w *workshop) fillDisk(ctx context.Context, path string, p partition, k boo
 	if err := sparse.Overwrite(disk, places.UsrA, usr, 0, p.Size); err != nil {
 		return err
 	}
-	system := esp.Partition{Tools: w.tools, Disk: path, Offset: places.ESP}
-	return w.replaceKernel(ctx, system, k)
+	system := esp.Partition{Tools: s.Bench.Tools, Disk: path, Offset: places.ESP}
+	return s.replaceKernel(ctx, system, k)
 }
 
 // replaceKernel leaves the file system alone when it has the kernel already, so that embedding twice gives the same disk.
-func (w *workshop) replaceKernel(ctx context.Context, system esp.Partition, k bootable) error {
-	dir, err := os.MkdirTemp(w.scratch.Dir, "kernel.")
+func (s *Shipper) replaceKernel(ctx context.Context, system esp.Partition, k Kernel) error {
+	dir, err := os.MkdirTemp(s.Bench.Scratch, "kernel.")
 	if err != nil {
 		return err
 	}
@@ -169,10 +171,10 @@ func (w *workshop) replaceKernel(ctx context.Context, system esp.Partition, k bo
 	if d, _, err := digest.OfFile(old); err != nil || d == k.SHA256 {
 		return err
 	}
-	if err := copyWhole(w.blobs.Path(k.SHA256), replacement); err != nil {
+	if err := copyWhole(s.Bench.Blobs.Path(k.SHA256), replacement); err != nil {
 		return err
 	}
-	if err := os.Chtimes(replacement, w.Epoch, w.Epoch); err != nil {
+	if err := os.Chtimes(replacement, s.Base.Epoch, s.Base.Epoch); err != nil {
 		return err
 	}
 	return system.Write(ctx, replacement, esp.SlotA)

@@ -1,0 +1,40 @@
+// Package table writes columns for people.
+package table
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table is rows of cells, aligned when it is flushed.
+type Table struct{ out *tabwriter.Writer }
+
+// New returns a table with a header, unless there are no columns.
+func New(out io.Writer, columns ...string) *Table { return start(out, 0, columns) }
+
+// Right is New with all cells aligned to the right, for numbers.
+func Right(out io.Writer, columns ...string) *Table { return start(out, tabwriter.AlignRight, columns) }
+
+func start(out io.Writer, flags uint, columns []string) *Table {
+	t := &Table{tabwriter.NewWriter(out, 0, 0, 2, ' ', flags)}
+	if len(columns) > 0 {
+		fmt.Fprintln(t.out, strings.Join(columns, "\t"))
+	}
+	return t
+}
+
+// Row adds a row. A cell is printed as %v does.
+func (t *Table) Row(cells ...any) {
+	for i, cell := range cells {
+		if i > 0 {
+			fmt.Fprint(t.out, "\t")
+		}
+		fmt.Fprint(t.out, cell)
+	}
+	fmt.Fprintln(t.out)
+}
+
+// Flush writes the rows. Errors of writing come from here.
+func (t *Table) Flush() error { return t.out.Flush() }

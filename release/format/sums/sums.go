@@ -1,0 +1,90 @@
+// Package sums reads and writes lists of digests as sha256sum does.
+//
+// In: lines of 64 hexadecimal digits, two blanks and a name. Refused: names that appear twice or lead elsewhere, and a last
+// line without an end.
+package sums
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+)
+
+// FileName is the file of a release that has the digests of all others.
+const FileName = "SHA256SUMS"
+
+// MaxSize is how much of it is read. Ten thousand lines have 1 MB.
+const MaxSize = 4 << 20
+
+// Parse reads lines as sha256sum writes them: 64 digits, two blanks, and the name of a file in the same directory.
+// It refuses names that appear twice, and those that lead elsewhere.
+func Parse(content []byte) (map[string]digest.SHA256, error) {
+	sums := map[string]digest.SHA256{}
+	text, ended := strings.CutSuffix(string(content), "\n")
+	if !ended {
+		return nil, fmt.Errorf("%s does not end with a line break; the rest of it is missing", FileName)
+	}
+	for i, line := range strings.Split(text, "\n") {
+		digits, name, found := strings.Cut(line, "  ")
+		if !found || !isName(name) {
+			return nil, fmt.Errorf("%s:%d: wanted 64 hexadecimal digits, two blanks and the name of a file", FileName, i+1)
+		}
+		sum, err := digest.Parse(digits)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", FileName, i+1, err)
+		}
+		if _, twice := sums[name]; twice {
+			return nil, fmt.Errorf("%s:%d: %s for the second time", FileName, i+1, name)
+		}
+		sums[name] = sum
+	}
+	return sums, nil
+}
+
+// isName tells whether a name is one file's in the same directory, and shows as what it is.
+func isName(name string) bool {
+	return name != "" && name != "." && name != ".." && name != FileName && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r == '/' || r == '\\' || r > '~'
+	})
+}
+
+// Format writes sums as sha256sum --check reads them, by name.
+func Format(sums map[string]digest.SHA256) []byte {
+	var list strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		list.Write(Line(sums[name], name))
+	}
+	return []byte(list.String())
+}
+
+// Line is the line of one file.
+func Line(sum digest.SHA256, name string) []byte { return fmt.Appendf(nil, "%v  %s\n", sum, name) }
+
+// Find returns a file's digest from a list of somebody else, which may have a star before names and lines of other kinds.
+func Find(list io.Reader, name string) (digest.SHA256, error) {
+	found := digest.SHA256{}
+	lines := bufio.NewScanner(list)
+	for lines.Scan() {
+		sum, file, _ := strings.Cut(lines.Text(), " ")
+		if strings.TrimLeft(file, " *") != name {
+			continue
+		}
+		d, err := digest.Parse(sum)
+		if err != nil {
+			return d, err
+		}
+		if !found.IsZero() && found != d {
+			return d, fmt.Errorf("two sums of %s", name)
+		}
+		found = d
+	}
+	if found.IsZero() && lines.Err() == nil {
+		return found, fmt.Errorf("no sum of %s", name)
+	}
+	return found, lines.Err()
+}

@@ -1,0 +1,104 @@
+package partition
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/bases"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// Content is what a release puts into the base's partition.
+type Content struct {
+	Platforms []activate.Platform  // which images make up each platform
+	Choices   []activate.Extension // what machines may choose from
+	Images    []embed.Image
+	Trust     Trust
+	Updates   Updates
+	Early     []embed.File // for the second stage of the initramfs, beside the activation
+}
+
+// Embed puts content into a partition and hashes it.
+func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
+	update, err := c.Updates.files(b)
+	if err != nil {
+		return Partition{}, err
+	}
+	stage, err := makeSecondStage(ctx, bench, b, on, c.secondStage())
+	if err != nil {
+		return Partition{}, err
+	}
+	content := embed.Content{
+		Images: c.Images,
+		Files:  slices.Concat(activate.System(c.Platforms, c.Choices), c.Trust.Files(""), update, stage.files()),
+	}
+	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
+	return store.Memo(ctx, bench.Results, "embed", inputs, Partition.blobs, func() (Partition, error) {
+		seed, err := digest.OfInputs(inputs)
+		if err != nil {
+			return Partition{}, err
+		}
+		var hashed Verity
+		made, err := makeImage(ctx, bench, func(path string) error {
+			err := bench.Timed("embedding", func() error {
+				return content.Into(ctx, bench.Blobs.Path(on.SHA256), path, bench.Blobs, b.Epoch)
+			})
+			if err != nil {
+				return err
+			}
+			hashed, err = seal(ctx, bench, path, seed)
+			return err
+		})
+		made.Verity = hashed
+		return made, err
+	})
+}
+
+func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA256) (Verity, error) {
+	step := bench.Progress.Bytes("hashing", int64(btrfs.FlatcarFilesystem))
+	defer step.End()
+	root, params, err := embed.Seal(ctx, path, seed, step)
+	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
+}
+
+// Certificates of ours and of extensions that came with a signature, relative to /usr.
+const (
+	certificatePrefix = "lib/verity.d/oem-sysext"
+	CertificateFile   = certificatePrefix + ".crt"
+)
+
+// Trust is the certificates by which machines verify images: one signed image without its certificate stops the whole merge.
+type Trust struct {
+	Own    *x509.Certificate // of the release's images; nil when they are bare
+	Others []Trusted         // of extensions that came signed
+}
+
+// Trusted is the certificate of an extension.
+type Trusted struct {
+	Extension   string
+	Certificate *x509.Certificate
+}
+
+// Files are the certificates below a directory: /usr itself, or the root of an initramfs for systemd before 260, which does
+// not look below the root file system that it merges for.
+func (t Trust) Files(below string) []embed.File {
+	var files []embed.File
+	add := func(path string, certificate *x509.Certificate) {
+		files = append(files, embed.File{Path: below + path, Mode: 0o644, Content: sign.EncodeCertificate(certificate)})
+	}
+	if t.Own != nil {
+		add(CertificateFile, t.Own)
+	}
+	for _, o := range t.Others {
+		add(certificatePrefix+"-"+o.Extension+"-"+digest.Of(o.Certificate.Raw).Short()+".crt", o.Certificate)
+	}
+	return files
+}

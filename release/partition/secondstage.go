@@ -1,0 +1,104 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/bases"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// SecondStage is an initramfs that lies in /usr; zero when there is none.
+type SecondStage struct {
+	SHA256 digest.SHA256
+	Size   int64
+	Grown  size.Bytes // over the base's own
+}
+
+func (s SecondStage) blobs() []store.Blob {
+	if s == (SecondStage{}) {
+		return nil
+	}
+	return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
+}
+
+// files are those of the partition.
+func (s SecondStage) files() []embed.File {
+	if s == (SecondStage{}) {
+		return nil
+	}
+	return append(activate.SystemAfterInitrd(), embed.File{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256})
+}
+
+// secondStage is what the content adds to the second stage.
+func (c Content) secondStage() []embed.File {
+	return slices.Concat(activate.Initrd(), c.Trust.Files("usr/"), c.Early)
+}
+
+// Grown returns by how much the content enlarges the second stage of a partition.
+func (c Content) Grown(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition) (size.Bytes, error) {
+	stage, err := makeSecondStage(ctx, bench, b, on, c.secondStage())
+	return stage.Grown, err
+}
+
+// makeSecondStage returns the initramfs in a partition with more files in it.
+func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, added []embed.File) (SecondStage, error) {
+	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(activate.Tools...)}
+	return store.Memo(ctx, bench.Results, "second-stage", inputs, SecondStage.blobs, func() (s SecondStage, err error) {
+		dir, err := os.MkdirTemp(bench.Scratch, "stage.")
+		if err != nil {
+			return s, err
+		}
+		defer os.RemoveAll(dir)
+		from, to := filepath.Join(dir, "from.img"), filepath.Join(dir, "to.img")
+		found, err := copyOut(ctx, bench.Blobs.Path(on.SHA256), activate.SecondStage, from)
+		if err != nil || !found {
+			return s, err
+		}
+		if err := activate.Add(ctx, bench.Tools, from, to, dir, added, bench.Blobs.Path, b.Epoch); err != nil {
+			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
+		}
+		before, err := os.Stat(from)
+		if err != nil {
+			return s, err
+		}
+		s.SHA256, s.Size, err = bench.Blobs.AddFile(to)
+		s.Grown = size.Bytes(s.Size - before.Size())
+		return s, err
+	})
+}
+
+// copyOut copies a file of a partition, if it has it.
+func copyOut(ctx context.Context, partition, name, to string) (found bool, err error) {
+	err = btrfs.View(ctx, partition, func(mounted string) error {
+		root, err := os.OpenRoot(mounted)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		in, err := root.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		found = true
+		return atomicfile.Write(to, 0o600, func(out io.Writer) error { _, err := io.Copy(out, in); return err })
+	})
+	return found, err
+}

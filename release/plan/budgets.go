@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/plan/early"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// sharedBudgets are those that all embedded images count in.
+func (s *search) sharedBudgets() ([]fit.Budget, error) {
+	flattened := s.empty.Free - s.flat.Free
+	before := btrfs.FlatcarFilesystem - s.flat.Free + size.Bytes(s.early.grown)
+	kernel, err := os.Stat(s.Base.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
+	sent := before + s.Choice.Layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
+	profile, layout := s.Choice.Profile, s.Choice.Layout
+	return []fit.Budget{
+		{Name: "images", Limit: profile.Images.Bytes, Used: flattened, Fixed: flattened},
+		{Name: "usr", Limit: layout.Filesystem.Bytes - profile.Headroom.Bytes, Used: before, Fixed: before},
+		{Name: "payload", Limit: layout.Payload.Bytes, Used: sent, Fixed: sent},
+	}, nil
+}
+
+// otherBudgets are those that are no matter of choice: what the largest image takes of the OEM partition, what kernel and
+// initramfs take of what machines have for them, and what a machine that boots from the network has in memory before anything
+// runs: kernel, initramfs and /usr. That /usr is in a squashfs then, which takes about what it takes here.
+// Images for initramfs count in the last two: each machine loads one.
+func (s *search) otherBudgets(whole []pack.Image) ([]fit.Budget, error) {
+	layout := s.Choice.Layout
+	boot, err := bootFiles(s.Base.Kernel, s.Base.Initrd)
+	if err != nil {
+		return nil, err
+	}
+	memory := boot + btrfs.FlatcarFilesystem - s.flat.Free
+	budgets := []struct {
+		fit.Budget
+		takes string // what is the largest of its kind, with its size
+		size  size.Bytes
+	}{
+		{Budget: fit.Budget{Name: "OEM partition", Limit: layout.OEMPartition.Bytes}},
+		{Budget: fit.Budget{Name: "kernel and initramfs", Limit: layout.Boot.Bytes, Used: boot, Fixed: boot}},
+		{Budget: fit.Budget{Name: "memory for a network boot", Limit: layout.NetworkBoot.Bytes, Used: memory, Fixed: memory}},
+	}
+	budgets[0].takes, budgets[0].size = s.largest(whole)
+	for n, suffix := range map[int]string{1: early.SystemdForm, 2: early.PXEForm} {
+		file := early.Largest(s.early.made, suffix)
+		budgets[n].takes, budgets[n].size = file.Name, file.Size
+	}
+	var all []fit.Budget
+	for _, b := range budgets {
+		b.Used += b.size
+		if b.Left() < 0 {
+			return nil, s.over(fmt.Errorf("%s has %v and needs %v, %d B too much; %v are the base's, %v are %s; the limit is in %s",
+				b.Name, b.Limit, b.Used, -b.Left(), b.Fixed, b.size, b.takes, setup.LayoutsFile))
+		}
+		all = append(all, b.Budget)
+	}
+	return all, nil
+}
+
+// bootFiles returns the size of kernel and initramfs. Where there is no file for it, the kernel holds the initramfs.
+func bootFiles(kernel, initrd string) (all size.Bytes, err error) {
+	for _, file := range []string{kernel, initrd} {
+		if file == "" {
+			continue
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			return 0, err
+		}
+		all += size.Bytes(info.Size())
+	}
+	return all, nil
+}
+
+// largest returns the name and the size of the largest of the platforms' whole images.
+func (s *search) largest(whole []pack.Image) (name string, n size.Bytes) {
+	for i, image := range whole {
+		if image.Size > n {
+			name, n = s.staged[i].Platform.Image(), image.Size
+		}
+	}
+	return name, n
+}

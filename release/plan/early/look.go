@@ -1,0 +1,62 @@
+package early
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/flatcar/oem-sysext/release/bases"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/plan/early/initrd"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// TwoStages tells whether nothing of what a kernel unpacks survives but what it finds in /usr.
+func TwoStages(b *bases.Base) bool {
+	_, found := b.Target.Usr.Find("/usr/" + activate.SecondStage)
+	return found
+}
+
+// Look reads the base's initramfs that merges images: its second stage where it has one. It is nil where the kernel holds it.
+func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.Host, err error) {
+	switch {
+	case TwoStages(b):
+		host, err = lookSecondStage(ctx, bench, b)
+	case b.Initrd != "":
+		var f *os.File
+		if f, err = os.Open(b.Initrd); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		host, err = initrd.Look(f)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("initramfs of the base: %w", err)
+	}
+	if host.VersionID != "" && host.VersionID != b.VersionID {
+		return nil, fmt.Errorf("the base's initramfs has VERSION_ID=%s and its /usr %s; wanted none or the same, so that both merge an image",
+			host.VersionID, b.VersionID)
+	}
+	return host, nil
+}
+
+func lookSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base) (*initrd.Host, error) {
+	dir, err := os.MkdirTemp(bench.Scratch, "stage.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	files := filepath.Join(dir, "files")
+	if err := activate.Extract(ctx, bench.Tools, filepath.Join(b.Usr, activate.SecondStage), files); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(files)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return initrd.LookIn(root.FS())
+}

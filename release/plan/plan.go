@@ -1,0 +1,220 @@
+// Package plan decides what goes into a release's partition and how it is packed: OEM tools, extensions of other people,
+// and images for an initramfs, within every budget.
+package plan
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/release/bases"
+	"github.com/flatcar/oem-sysext/release/bases/flatcar"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/partition"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan/compose"
+	"github.com/flatcar/oem-sysext/release/plan/early"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// Planned is all that was decided.
+type Planned struct {
+	Staged     []oem.Staged        // the platforms' trees
+	Empty      partition.Partition // the base's, without images
+	Flat       partition.Partition // the same with the files of flattened extensions: where images go
+	Images     []Image             // of OEM tools, by name
+	Extensions []Extension         // beside them, in the order of the profile
+	Whole      []pack.Image        // of each platform, all that it has: what a machine keeps on its OEM partition
+	Initrds    []manifest.Initrd   // images for an initramfs
+	Budgets    []fit.Budget
+	Content    partition.Content // what is embedded
+
+	search  *search
+	options fit.Plan // which option each of the search's items has
+}
+
+// Planner makes plans of what was chosen, for a base.
+type Planner struct {
+	Bench  *setup.Bench
+	Choice *setup.Choice
+	Base   *bases.Base
+	Keys   *setup.Keys
+}
+
+// Plan makes the platforms' trees and the partition that their images go to, and packs the images so that they fit it.
+// A budget that is exceeded is an *OverBudgetError.
+func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
+	factory, staged, err := p.stage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	updates := partition.Updates{Profile: p.Choice.Profile.Update, Trusted: p.Keys.Trusted}
+	empty, err := partition.Format(ctx, p.Bench, p.Base, updates)
+	if err != nil {
+		return nil, err
+	}
+	others, err := p.compose(ctx, factory, staged, updates)
+	if err != nil {
+		return nil, err
+	}
+	flat, err := p.flatten(ctx, empty, others)
+	if err != nil {
+		return nil, err
+	}
+	content := partition.Content{Choices: compose.Choices(others), Trust: p.trust(others), Updates: updates}
+	made, err := p.makeEarly(ctx, content, flat)
+	if err != nil {
+		return nil, err
+	}
+	content.Early = made.files
+	search, err := p.newSearch(ctx, factory, given{staged, others, empty, flat, made})
+	if err != nil {
+		return nil, err
+	}
+	planned, err := search.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	content.Platforms, content.Images = Activation(p.Choice.Catalogue, planned.Images), embedded(planned.Images, planned.Extensions)
+	planned.Content = content
+	return planned, nil
+}
+
+// stage makes the platforms' trees, for a base that is all there.
+func (p *Planner) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
+	if p.Base.Kernel == "" {
+		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s, or name it in %s; scripts/mage build makes images without it",
+			flatcar.KernelName, flatcar.EnvKernel)
+	}
+	factory, err := p.Bench.Factory(ctx, p.Base.Target, p.Base.Epoch)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer p.Bench.Downloads.End()
+	staged, err := factory.Stage(ctx, p.Choice.Chosen)
+	return factory, staged, err
+}
+
+// compose reads the extensions of the profile.
+func (p *Planner) compose(ctx context.Context, factory *oem.Factory, staged []oem.Staged, updates partition.Updates) ([]*compose.Extension, error) {
+	if len(p.Choice.Profile.Extensions) == 0 {
+		return nil, nil
+	}
+	composer, err := compose.New(p.Bench, p.Choice, p.Base, factory, p.ownPaths(updates))
+	if err != nil {
+		return nil, err
+	}
+	return composer.Compose(ctx, staged)
+}
+
+// ownPaths are the files and directories that the release itself puts into /usr.
+func (p *Planner) ownPaths(updates partition.Updates) []string {
+	own := []string{"/usr/" + embed.Dir}
+	for _, f := range p.trust(nil).Files("") {
+		own = append(own, "/usr/"+f.Path)
+	}
+	for _, name := range slices.Concat(activate.Paths(), updates.Paths()) {
+		own = append(own, "/usr/"+name)
+	}
+	return own
+}
+
+// trust is the certificates by which machines verify what is embedded.
+func (p *Planner) trust(others []*compose.Extension) partition.Trust {
+	var t partition.Trust
+	if p.Keys.Image != nil {
+		t.Own = p.Keys.Image.Certificate()
+	}
+	for _, x := range others {
+		if x.Trusted != nil {
+			t.Others = append(t.Others, partition.Trusted{Extension: x.Name.Value, Certificate: x.Trusted})
+		}
+	}
+	return t
+}
+
+// flatten makes the files of those extensions part of /usr that are to be.
+func (p *Planner) flatten(ctx context.Context, empty partition.Partition, others []*compose.Extension) (partition.Partition, error) {
+	content, err := compose.Flat(others, p.Base)
+	if err != nil || len(content.Files) == 0 {
+		return empty, err
+	}
+	return partition.Flatten(ctx, p.Bench, p.Base, empty, content)
+}
+
+// earlyImages are what an initramfs gets.
+type earlyImages struct {
+	made  []manifest.Initrd
+	files []embed.File // of the second stage
+	grown int64        // bytes that these take of /usr
+}
+
+func (p *Planner) makeEarly(ctx context.Context, content partition.Content, flat partition.Partition) (e earlyImages, err error) {
+	asks := func(q *platform.Platform) bool { return q.ForInitrd() != nil }
+	if !slices.ContainsFunc(p.Choice.Chosen, asks) {
+		return e, nil
+	}
+	maker, err := p.EarlyMaker(ctx, content.Trust)
+	if err != nil {
+		return e, err
+	}
+	if e.made, err = maker.Images(ctx); err != nil {
+		return e, err
+	}
+	if e.files, err = maker.SecondStage(e.made); err != nil || len(e.files) == 0 {
+		return e, err
+	}
+	content.Early = e.files
+	grown, err := content.Grown(ctx, p.Bench, p.Base, flat)
+	e.grown = int64(grown)
+	return e, err
+}
+
+// EarlyMaker returns what makes images for the base's initramfs.
+func (p *Planner) EarlyMaker(ctx context.Context, trust partition.Trust) (*early.Maker, error) {
+	host, err := early.Look(ctx, p.Bench, p.Base)
+	return &early.Maker{Bench: p.Bench, Choice: p.Choice, Base: p.Base, Keys: p.Keys, Trust: trust, Host: host}, err
+}
+
+// Activation says of each platform of a catalogue, also of those that are not in the release, which images make it up.
+// Machines are recognised by the markers of all of them, so that leaving one out does not turn its machines into another one's.
+func Activation(catalogue []*platform.Platform, images []Image) []activate.Platform {
+	platforms := make([]activate.Platform, len(catalogue))
+	for i, p := range catalogue {
+		platforms[i].Candidate = p.Candidate()
+		if platform.ByKernelID(catalogue, p.KernelID.Value) == p {
+			platforms[i].KernelID = p.KernelID.Value
+		}
+		for _, image := range images {
+			switch {
+			case !image.Placement.Embedded() || !slices.Contains(image.Platforms, p.ID.Value):
+			case image.Name == p.Image():
+				platforms[i].Images = slices.Insert(platforms[i].Images, 0, image.Name)
+			default:
+				platforms[i].Images = append(platforms[i].Images, image.Name)
+			}
+		}
+	}
+	return platforms
+}
+
+// embedded are the images that go into the partition.
+func embedded(images []Image, others []Extension) []embed.Image {
+	var all []embed.Image
+	for _, i := range images {
+		if i.Placement.Embedded() {
+			all = append(all, i.Embedded())
+		}
+	}
+	for _, x := range others {
+		if !x.Flatten {
+			all = append(all, embed.Image{Name: x.File, SHA256: x.Packed.SHA256, Size: x.Packed.Size})
+		}
+	}
+	return all
+}

@@ -1,0 +1,90 @@
+package setup
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/profiles"
+)
+
+// Choice is what was asked for.
+type Choice struct {
+	Catalogue []*platform.Platform // all platforms
+	Chosen    []*platform.Platform // those of them that were asked for
+	Recipes   recipe.Set
+	Profile   *profiles.Profile
+	Previous  []*manifest.Manifest // of earlier releases, oldest first
+	BaseID    string
+	Layout    Layout
+	named     []string // the ids of platforms that a person or the profile named
+}
+
+// Choose reads all definitions and the profile, which decides what nobody asked for.
+func Choose(o Options) (*Choice, error) {
+	c := &Choice{}
+	var err error
+	if c.Catalogue, c.Recipes, err = oem.AllDefinitions(os.DirFS(o.Checkout)); err != nil {
+		return nil, err
+	}
+	known := profiles.Known{Platforms: PlatformIDs(c.Catalogue), Recipes: slices.Sorted(maps.Keys(c.Recipes))}
+	if c.Profile, err = profiles.Load(o.Checkout, orElse(o.Profile, profiles.Default), known); err != nil {
+		return nil, err
+	}
+	c.BaseID = orElse(o.BaseID, orElse(c.Profile.Base, DefaultBase))
+	c.named = o.Platforms
+	if len(c.named) == 0 {
+		c.named = c.Profile.PlatformIDs()
+	}
+	if c.Chosen, err = oem.Select(c.Catalogue, o.Arch, c.named...); err != nil {
+		return nil, err
+	}
+	c.Previous, err = previousReleases(o.Previous)
+	return c, err
+}
+
+// WithLayout returns the choice with the layout of the base that an id stands for, unless the profile names another one.
+func (c Choice) WithLayout(checkout, baseID string) (*Choice, error) {
+	var err error
+	c.Layout, err = layoutOf(checkout, c.Profile, baseID)
+	return &c, err
+}
+
+// Named tells whether a platform was asked for by its id.
+func (c *Choice) Named(id string) bool { return slices.Contains(c.named, id) }
+
+// Wants tells whether a platform is among those that are meant, which are all when nobody named one.
+func (c *Choice) Wants(id string) bool { return len(c.named) == 0 || c.Named(id) }
+
+// PlatformIDs returns the ids of platforms.
+func PlatformIDs(platforms []*platform.Platform) []string {
+	ids := make([]string, len(platforms))
+	for i, p := range platforms {
+		ids[i] = p.ID.Value
+	}
+	return ids
+}
+
+// previousReleases reads the manifests of earlier releases.
+func previousReleases(paths []string) ([]*manifest.Manifest, error) {
+	var all []*manifest.Manifest
+	for _, path := range paths {
+		m, err := manifest.Read(path)
+		if err != nil {
+			return nil, fmt.Errorf("PREVIOUS: %w", err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// Blobs names the blob of a file that is in the cache.
+func Blobs(i manifest.Installed) []store.Blob {
+	return []store.Blob{{SHA256: i.SHA256, Size: int64(i.Size)}}
+}

@@ -1,0 +1,171 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/flatcar/oem-sysext/oem/host/progress"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+)
+
+// Read returns the options that an environment chooses. The error names every variable that has a wrong value; one that
+// is unknown, and named almost like one of ours, is warned of.
+func Read(checkout string, environ []string) (Options, error) {
+	display := progress.New(os.Stderr)
+	variables := env.ToMap(environ)
+	o := Options{Checkout: checkout, Progress: display, Log: display.Logger(slog.LevelInfo), environment: variables}
+	// A variable that is empty counts as unset, for all of them.
+	given := map[string]string{}
+	for name, value := range variables {
+		if value != "" {
+			given[name] = value
+		}
+	}
+	err := env.ParseWithOptions(&o, env.Options{
+		Environment: given,
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[size.Bytes](): func(v string) (any, error) { return size.Parse(v) }},
+	})
+	if err != nil {
+		return o, mistakes(err, given)
+	}
+	if o.Jobs == 0 {
+		o.Jobs = Count(runtime.NumCPU())
+	}
+	for name, ours := range nearNames(variables) {
+		o.Log.Warn("unknown variable", "name", name, "did you mean", ours)
+	}
+	return o, nil
+}
+
+// mistakes names the variables that the library's error is about.
+func mistakes(err error, given map[string]string) error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	var named []error
+	for _, e := range all.Errors {
+		var wrong env.ParseError
+		if !errors.As(e, &wrong) {
+			named = append(named, e)
+			continue
+		}
+		at := slices.IndexFunc(Settings(), func(s Setting) bool { return s.field == wrong.Name })
+		variable := Settings()[at].Name
+		cause := wrong.Err
+		if syntax := (*strconv.NumError)(nil); errors.As(cause, &syntax) {
+			cause = fmt.Errorf("wanted %s", map[string]string{"ParseBool": "1 or 0"}[syntax.Func]+map[string]string{"ParseInt": "a number"}[syntax.Func])
+		}
+		named = append(named, fmt.Errorf("%s=%s; %w", variable, given[variable], cause))
+	}
+	return errors.Join(named...)
+}
+
+// Setting is one variable of the environment.
+type Setting struct {
+	Name, Meaning, Default string
+	field                  string
+}
+
+// Settings lists all variables that are read, in the order of Options.
+func Settings() []Setting { return settingsOf(reflect.TypeFor[Options]()) }
+
+func settingsOf(t reflect.Type) []Setting {
+	var all []Setting
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, set := field.Tag.Lookup("env")
+		switch {
+		case set:
+			fallback := orElse(field.Tag.Get("default"), field.Tag.Get("envDefault"))
+			all = append(all, Setting{Name: name, Meaning: field.Tag.Get("doc"), Default: fallback, field: field.Name})
+		case field.Type.Kind() == reflect.Struct && field.Type.PkgPath() == t.PkgPath():
+			all = append(all, settingsOf(field.Type)...)
+		}
+	}
+	return all
+}
+
+// nearNames returns the variables that look like misspelt ones of ours, and what they are probably meant to be.
+// GitHub's runners set many of their own.
+func nearNames(environment map[string]string) map[string]string {
+	near := map[string]string{}
+	settings := Settings()
+	for name := range environment {
+		known := slices.ContainsFunc(settings, func(s Setting) bool { return s.Name == name })
+		if known || len(name) < 5 || strings.HasPrefix(name, "GITHUB_") {
+			continue
+		}
+		for _, s := range settings {
+			if len(s.Name) >= 5 && oneEdit(name, s.Name) {
+				near[name] = s.Name
+			}
+		}
+	}
+	return near
+}
+
+// oneEdit tells whether one letter more, less or different, or two swapped ones, make b of a.
+func oneEdit(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > 1 {
+		return false
+	}
+	same := 0
+	for same < len(a) && a[same] == b[same] {
+		same++
+	}
+	a, b = a[same:], b[same:]
+	if len(a) < len(b) {
+		return a == b[1:]
+	}
+	swapped := len(a) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]
+	return a != "" && (a[1:] == b[1:] || swapped)
+}
+
+// Count is a whole number from 1 on.
+type Count int
+
+// UnmarshalText refuses what is no number, and anything below 1.
+func (c *Count) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 1 {
+		return errors.New("wanted a number from 1 on")
+	}
+	*c = Count(n)
+	return nil
+}
+
+// Epoch is a time in seconds since 1970.
+type Epoch time.Time
+
+// UnmarshalText reads seconds.
+func (e *Epoch) UnmarshalText(text []byte) error {
+	seconds, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil || seconds < 0 {
+		return errors.New("wanted seconds since 1970")
+	}
+	*e = Epoch(time.Unix(seconds, 0).UTC())
+	return nil
+}
+
+// Words is a list with blanks between its parts.
+type Words []string
+
+// UnmarshalText splits at blanks.
+func (w *Words) UnmarshalText(text []byte) error {
+	*w = strings.Fields(string(text))
+	return nil
+}
