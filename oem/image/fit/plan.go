@@ -2,6 +2,7 @@ package fit
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -42,7 +43,7 @@ func (p *Planner) Plan(ctx context.Context, items []Item) (Plan, error) {
 		if i := slices.IndexFunc(choices, func(c []Choice) bool { return len(c) == 0 }); i >= 0 {
 			return Plan{}, s.tooLarge(ctx, i)
 		}
-		chosen, fits := Solve(s.limits(), choices)
+		chosen, fits := Solve(s.left(), choices)
 		if !fits {
 			return Plan{}, s.overBudget(ctx)
 		}
@@ -121,15 +122,13 @@ func (s *survey) choices() ([][]Choice, [][]int) {
 			if option.Placement.Whole() && taken.Size > s.OEM {
 				continue
 			}
-			choice := Choice{Size: taken.Size, Takes: make([]size.Bytes, len(s.Budgets))}
+			choice := Choice{Size: taken.Size}
 			choice.Read = s.Calibration.Read(option.Rung, option.Unpacked) * int64(item.Activations)
 			if option.Demoted {
 				choice.Read += demotion
 			}
 			if option.Placement.Embedded() {
-				for b := range choice.Takes {
-					choice.Takes[b] = taken.Cost
-				}
+				choice.Takes = taken.Cost
 			}
 			choices[i], indexes[i] = append(choices[i], choice), append(indexes[i], o)
 		}
@@ -137,12 +136,13 @@ func (s *survey) choices() ([][]Choice, [][]int) {
 	return choices, indexes
 }
 
-func (s *survey) limits() []size.Bytes {
-	var limits []size.Bytes
+// left is what the tightest budget has left. What is embedded counts alike in all of them, so the others are kept to as well.
+func (s *survey) left() size.Bytes {
+	left := size.Bytes(math.MaxInt64)
 	for _, b := range s.Budgets {
-		limits = append(limits, b.Left())
+		left = min(left, b.Left())
 	}
-	return limits
+	return left
 }
 
 func (s *survey) unmeasured(chosen []int) []key {

@@ -77,9 +77,9 @@ func (w *world) best(limit size.Bytes) (read int64, fits bool) {
 	for i, item := range w.items {
 		for o, option := range item.Options {
 			t := w.taken[i][o]
-			c := Choice{Read: calibrated.Read(option.Rung, option.Unpacked) * int64(item.Activations), Size: t.Size, Takes: []size.Bytes{0}}
+			c := Choice{Read: calibrated.Read(option.Rung, option.Unpacked) * int64(item.Activations), Size: t.Size}
 			if option.Placement.Embedded() {
-				c.Takes[0] = t.Cost
+				c.Takes = t.Cost
 			}
 			if option.Demoted {
 				c.Read += demotion
@@ -87,7 +87,7 @@ func (w *world) best(limit size.Bytes) (read int64, fits bool) {
 			choices[i] = append(choices[i], c)
 		}
 	}
-	plan, fits := Solve([]size.Bytes{limit}, choices)
+	plan, fits := Solve(limit, choices)
 	if !fits {
 		return 0, false
 	}

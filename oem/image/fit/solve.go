@@ -1,116 +1,201 @@
 package fit
 
 import (
-	"math"
+	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
 // Choice is one way to deal with an image.
 type Choice struct {
-	Read  int64        // what it costs at boot, in microseconds, over all platforms that activate the image
-	Size  size.Bytes   // of the packed image; decides between plans that read equally fast
-	Takes []size.Bytes // what it takes of each budget
+	Read  int64      // what it costs at boot, in microseconds, over all platforms that activate the image
+	Size  size.Bytes // of the packed image; decides between plans that read equally fast
+	Takes size.Bytes // what it takes of the budget
 }
 
-// Solve picks one choice for each image: no budget gets more than its limit, the sum of Read is the least possible,
+// Solve picks one choice for each image: together they take no more than the limit, the sum of Read is the least possible,
 // and of the plans that are equal in that, the sum of Size is the least possible. It returns the indexes of the choices,
 // or false when nothing fits. The same problem always has the same answer.
 //
-// This is a multiple-choice knapsack problem, solved twice: for the least time, then for the least size in that time.
-// Prices for the budgets (Lagrange multipliers) give a bound that no plan is below; then all plans up to a little above
-// the bound are searched, and up to twice as much above it until there is one. It is exact whatever the prices are,
-// and fast because with good ones few choices can be part of a plan that close to the bound.
-// All values must be from 0 to 2^50, for at most 4096 images.
-func Solve(limits []size.Bytes, images [][]Choice) ([]int, bool) {
-	if len(images) == 0 {
-		return nil, true
-	}
-	reads := amounts(images, func(c Choice) []int64 { return []int64{c.Read} })
-	room := append([]int64{math.MaxInt64}, wholeNumbers(limits)...)
-	fastest, prices, ok := solve(room, reads)
-	if !ok {
+// This is a multiple-choice knapsack problem. One image after the other is decided, with a list of the partial plans that
+// may still become the best one: those that no other one beats, and whose bound is no worse than the best plan known so far.
+// The bound lets the images that are left take parts of choices, at whatever price of a byte (a Lagrange multiplier) then
+// just uses up the limit. All values must be from 0 to 2^50, for at most 4096 images.
+func Solve(limit size.Bytes, images [][]Choice) ([]int, bool) {
+	s := newSearch(limit, images)
+	bound, known, fits := s.bounds(Choice{}, s.rests[0])
+	if !fits {
 		return nil, false
 	}
-	bytes := int64(0)
-	room[0] = 0
-	for i, choice := range fastest {
-		bytes += int64(images[i][choice].Size)
-		room[0] += images[i][choice].Read
+	// The better the plan that is known, the fewer are worth a look. So pretend to know one that is hardly above the bound,
+	// then one that is twice as much above it, until there is one.
+	for above := int64(1); ; above *= 2 {
+		if plan := s.upTo(min(known, int64(bound)+above)); plan != nil {
+			return s.choices(plan), true
+		}
 	}
-	priced, most := surrogate(prices, room, reads)
-	sizes := make([][][]int64, len(images))
+}
+
+// search is what is known while images are decided.
+type search struct {
+	limit   size.Bytes
+	images  [][]Choice
+	order   []int   // in which the images are decided
+	rests   []curve // of all images from each one in the order on
+	margin  float64 // more than what rounding adds up to in a bound
+	ceiling int64   // what the best plan known so far reads
+}
+
+// partial is a choice for each image that is decided.
+type partial struct {
+	Choice // their sums
+	index  int
+	before *partial
+}
+
+func newSearch(limit size.Bytes, images [][]Choice) *search {
+	s := &search{limit: limit, images: images, rests: make([]curve, len(images)+1)}
+	curves := make([]curve, len(images))
 	for i, choices := range images {
-		for j, c := range choices {
-			sizes[i] = append(sizes[i], append([]int64{int64(c.Size), priced[i][j]}, reads[i][j]...))
-		}
+		curves[i] = newCurve(choices)
+		s.order = append(s.order, i)
+		s.margin += float64(curves[i][0].read) * 0x1p-40
 	}
-	plan, _, ok := solve(append([]int64{bytes, most}, room...), sizes)
-	return plan, ok
+	// Images with most at stake come first: for the others together, whole choices do nearly as well as parts of them.
+	slices.SortStableFunc(s.order, func(a, b int) int { return cmp.Compare(curves[b].stake(), curves[a].stake()) })
+	s.rests[len(images)] = curve{{}}
+	for n := len(images) - 1; n >= 0; n-- {
+		s.rests[n] = curves[s.order[n]].add(s.rests[n+1])
+	}
+	return s
 }
 
-// amounts lists what each choice costs, and what it takes of each budget.
-func amounts(images [][]Choice, cost func(Choice) []int64) [][][]int64 {
-	all := make([][][]int64, len(images))
-	for i, choices := range images {
-		for _, c := range choices {
-			all[i] = append(all[i], append(cost(c), wholeNumbers(c.Takes)...))
-		}
+// upTo returns the best plan of those that read no slower than the ceiling, or nil.
+func (s *search) upTo(ceiling int64) *partial {
+	s.ceiling = ceiling
+	plans := []partial{{}}
+	for n := range s.order {
+		plans = s.extend(plans, n)
 	}
-	return all
+	if len(plans) == 0 {
+		return nil
+	}
+	best := &plans[len(plans)-1] // it takes most, and would not be there if another one were as good
+	if best.Read > s.ceiling {
+		return nil // a margin let it pass, which may have stopped a better one
+	}
+	return best
 }
 
-func wholeNumbers(sizes []size.Bytes) []int64 {
-	var numbers []int64
-	for _, s := range sizes {
-		numbers = append(numbers, int64(s))
+// extend adds each choice for the nth image to partial plans, and returns those that may become the best plan.
+func (s *search) extend(plans []partial, n int) []partial {
+	var next []partial
+	for index, c := range s.images[s.order[n]] {
+		for i := range plans {
+			p := &plans[i]
+			sum := Choice{p.Read + c.Read, p.Size + c.Size, p.Takes + c.Takes}
+			if s.promises(sum, s.rests[n+1]) {
+				next = append(next, partial{sum, index, p})
+			}
+		}
 	}
-	return numbers
+	return undominated(next)
 }
 
-// solve returns the options with the least sum of first amounts of which no sum exceeds its limit,
-// and prices of the amounts that lead to them.
-func solve(limits []int64, images [][][]int64) (plan []int, prices []float64, ok bool) {
-	p := problem{limits: slices.Clone(limits)}
-	for _, amounts := range images {
-		var options []option
-		for index, a := range amounts {
-			options = append(options, option{index: index, amounts: slices.Clone(a)})
-		}
-		p.images = append(p.images, options)
+// promises tells whether a partial plan may become the best one.
+func (s *search) promises(sum Choice, rest curve) bool {
+	bound, whole, fits := s.bounds(sum, rest)
+	if fits {
+		s.ceiling = min(s.ceiling, whole)
 	}
-	if !p.reduce() {
-		return nil, nil, false
-	}
-	reduced := p.prices()
-	prices = make([]float64, len(limits))
-	for d, column := range p.columns {
-		prices[column] = reduced[d] * float64(p.units[0]) / float64(p.units[d])
-	}
-	plan, ok = p.solve(reduced)
-	return plan, prices, ok
+	return fits && bound <= float64(s.ceiling)
 }
 
-// surrogate is one more budget, which all plans keep to that keep to the others: the priced sum of them. The second
-// search would be exact without it, but would not know what the first one found out: which choices are in no plan
-// that is as fast.
-func surrogate(prices []float64, limits []int64, images [][][]int64) (priced [][]int64, most int64) {
-	sum := dot(prices, limits)
-	for _, amounts := range images {
-		dearest := 0.0
-		for _, a := range amounts {
-			dearest = max(dearest, dot(prices, a))
-		}
-		sum += dearest
+// bounds returns what a partial plan reads at least once it is complete, and what it reads with whole choices for the rest.
+func (s *search) bounds(sum Choice, rest curve) (bound float64, whole int64, fits bool) {
+	left := s.limit - sum.Takes
+	n := sort.Search(len(rest), func(i int) bool { return rest[i].takes > left })
+	if n == 0 {
+		return 0, 0, false
 	}
-	scale := 0x1p50 / max(sum, 0x1p-50)
-	priced = make([][]int64, len(images))
-	for i, amounts := range images {
-		for _, a := range amounts {
-			priced[i] = append(priced[i], int64(dot(prices, a)*scale))
+	last := rest[n-1]
+	whole = sum.Read + last.read
+	return float64(whole) - last.gain*float64(left-last.takes) - s.margin, whole, true
+}
+
+// choices returns the choices that a plan is made of, in the order of the images.
+func (s *search) choices(plan *partial) []int {
+	chosen := make([]int, len(s.images))
+	for n := len(s.order) - 1; n >= 0; n-- {
+		chosen[s.order[n]], plan = plan.index, plan.before
+	}
+	return chosen
+}
+
+// undominated sorts partial plans by what they take, and drops those that are no better than one before them.
+func undominated(plans []partial) []partial {
+	slices.SortStableFunc(plans, func(a, b partial) int { return cmp.Or(cmp.Compare(a.Takes, b.Takes), compare(a, b)) })
+	var kept []partial
+	for _, p := range plans {
+		if len(kept) == 0 || compare(p, kept[len(kept)-1]) < 0 {
+			kept = append(kept, p)
 		}
 	}
-	// Rounding each down to whole numbers cannot rule out a plan, and one for each makes up for what floats are off.
-	return priced, int64(dot(prices, limits)*scale) + int64(len(images)) + 1
+	return kept
+}
+
+// compare puts the better of two plans first.
+func compare(a, b partial) int {
+	return cmp.Or(cmp.Compare(a.Read, b.Read), cmp.Compare(a.Size, b.Size))
+}
+
+// curve is how fast images can be read for what they take, from the least that they can take on. Each step to the next point
+// gains less for a byte than the one before, so that taking steps in their order is the best that can be had.
+type curve []point
+
+type point struct {
+	takes size.Bytes
+	read  int64
+	gain  float64 // microseconds for each byte of the step to the next point
+}
+
+// newCurve is the lower convex hull of one image's choices.
+func newCurve(choices []Choice) curve {
+	sorted := slices.SortedFunc(slices.Values(choices), func(a, b Choice) int {
+		return cmp.Or(cmp.Compare(a.Takes, b.Takes), cmp.Compare(a.Read, b.Read))
+	})
+	c := curve{{takes: sorted[0].Takes, read: sorted[0].Read}}
+	for _, next := range sorted[1:] {
+		if next.Read >= c[len(c)-1].read {
+			continue
+		}
+		for len(c) > 1 && c[len(c)-1].gainTo(next) >= c[len(c)-2].gain {
+			c = c[:len(c)-1]
+		}
+		c[len(c)-1].gain = c[len(c)-1].gainTo(next)
+		c = append(c, point{takes: next.Takes, read: next.Read})
+	}
+	return c
+}
+
+func (p point) gainTo(c Choice) float64 { return float64(p.read-c.Read) / float64(c.Takes-p.takes) }
+
+func (c curve) stake() int64 { return c[0].read - c[len(c)-1].read }
+
+// add returns the curve of two groups of images together: the steps of both, those that gain most first.
+func (c curve) add(d curve) curve {
+	var sum curve
+	for {
+		sum = append(sum, point{c[0].takes + d[0].takes, c[0].read + d[0].read, max(c[0].gain, d[0].gain)})
+		switch {
+		case len(c) == 1 && len(d) == 1:
+			return sum
+		case c[0].gain >= d[0].gain:
+			c = c[1:]
+		default:
+			d = d[1:]
+		}
+	}
 }
