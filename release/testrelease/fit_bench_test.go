@@ -2,6 +2,7 @@ package testrelease
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
@@ -134,11 +136,13 @@ func smallestPlan(b *testing.B) (sum size.Bytes) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	all, err := f.planner.Smallest(b.Context(), f.items)
-	if err != nil {
-		b.Fatal(err)
+	f.planner.Budgets = []fit.Budget{{Name: "none", Limit: -1}} // what does not fit is told with the smallest choices
+	_, err = f.planner.Plan(b.Context(), f.items)
+	var over *fit.OverBudgetError
+	if !errors.As(err, &over) {
+		b.Fatalf("error is %v", err)
 	}
-	for _, s := range all {
+	for _, s := range over.Smallest {
 		sum += s.Cost
 	}
 	return sum

@@ -187,15 +187,7 @@ func (s *survey) smallest(ctx context.Context, item int, where func(Placement) b
 	}
 }
 
-// Smallest returns, for each item, what it takes of /usr at the rung at which that is least.
-func (p *Planner) Smallest(ctx context.Context, items []Item) ([]Smallest, error) {
-	s := &survey{Planner: p, items: items, taken: map[key]Taken{}}
-	if err := s.measure(ctx, s.references()); err != nil {
-		return nil, err
-	}
-	return s.allSmallest(ctx)
-}
-
+// allSmallest returns, for each item, what it takes of /usr at the rung at which that is least.
 func (s *survey) allSmallest(ctx context.Context) ([]Smallest, error) {
 	all := make([]Smallest, len(s.items))
 	for i, item := range s.items {
