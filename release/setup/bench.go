@@ -9,11 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/store"
@@ -198,7 +200,9 @@ func CheckHost(programs ...string) error {
 	if os.Geteuid() != 0 {
 		lacking = append(lacking, errors.New("this needs root, for loop mounts and to assemble the base; run it with sudo"))
 	}
-	for _, program := range append(programs, "go") {
+	programs = slices.Concat(programs, check.Programs(), []string{"go"})
+	slices.Sort(programs) // several steps run some
+	for _, program := range slices.Compact(programs) {
 		if _, err := exec.LookPath(program); err != nil {
 			lacking = append(lacking, fmt.Errorf("%s is not on this machine; scripts/mage installs it", program))
 		}
