@@ -58,7 +58,7 @@ func toolCheckout(t *testing.T) Options {
 	if os.Getenv("CACHE") == "" {
 		o.Cache = filepath.Join("..", CacheDir)
 	}
-	o.Progress, o.Log = progress.To(&bytes.Buffer{}), slog.New(slog.DiscardHandler)
+	o.Progress, o.Log = progress.New(&bytes.Buffer{}), slog.New(slog.DiscardHandler)
 	return o
 }
 

@@ -81,7 +81,7 @@ func signingKey(t *testing.T) (private, public string) {
 func TestPublishAndVerify(t *testing.T) {
 	s := githubtest.New(t)
 	var log bytes.Buffer
-	display := progress.To(&log)
+	display := progress.New(&log)
 	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
 	smallRelease(t, o)
 	private, public := signingKey(t)
@@ -143,7 +143,7 @@ func TestPublishAndVerify(t *testing.T) {
 // TestNotes publishes two releases, the second one with another kernel and a proof.
 func TestNotes(t *testing.T) {
 	s := githubtest.New(t)
-	display := progress.To(io.Discard)
+	display := progress.New(io.Discard)
 	o := Options{Output: t.TempDir(), Version: "1.2.2", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
 	environment := map[string]string{
 		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token,
@@ -219,7 +219,7 @@ func TestNotes(t *testing.T) {
 // TestReportNight tells of three nights, of which the last is good.
 func TestReportNight(t *testing.T) {
 	s := githubtest.New(t)
-	display := progress.To(io.Discard)
+	display := progress.New(io.Discard)
 	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
 	environment := map[string]string{
 		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token, "GITHUB_REPOSITORY": githubtest.Repository,
@@ -261,7 +261,7 @@ func TestReportNight(t *testing.T) {
 }
 
 func TestPublishRefusesSettings(t *testing.T) {
-	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: progress.To(io.Discard), Log: slog.New(slog.DiscardHandler)}
+	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: progress.New(io.Discard), Log: slog.New(slog.DiscardHandler)}
 	smallRelease(t, o)
 	for name, environment := range map[string]map[string]string{
 		"GITHUB_REPOSITORY=; wanted OWNER/NAME":      {},

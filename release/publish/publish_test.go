@@ -39,7 +39,7 @@ func testRelease(t testing.TB, content map[string]string) *Release {
 }
 
 func publisher(t testing.TB, s *githubtest.Server, log io.Writer) *Publisher {
-	return &Publisher{Client: s.Client(t, githubtest.Token), Repository: githubtest.Repository, Progress: progress.To(log), Stall: time.Second}
+	return &Publisher{Client: s.Client(t, githubtest.Token), Repository: githubtest.Repository, Progress: progress.New(log), Stall: time.Second}
 }
 
 // published returns the names of assets and their content, of the one release that there must be.

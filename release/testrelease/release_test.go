@@ -58,7 +58,7 @@ func optionsIn(cache, output string, log io.Writer) Options {
 	return Options{
 		Output: output, Cache: cache,
 		Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
-		Progress: progress.To(log), Log: slog.New(slog.DiscardHandler),
+		Progress: progress.New(log), Log: slog.New(slog.DiscardHandler),
 	}
 }
 

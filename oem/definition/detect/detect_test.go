@@ -3,7 +3,6 @@ package detect
 import (
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -50,33 +49,6 @@ func TestValues(t *testing.T) {
 	}
 	if err := virt.UnmarshalText([]byte("docker")); err == nil {
 		t.Error("a container is accepted as a virtual machine")
-	}
-}
-
-func TestRead(t *testing.T) {
-	file := func(content string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(content)} }
-	got := Read(fstest.MapFS{
-		"sys/class/dmi/id/sys_vendor":     file("QEMU\n"),
-		"sys/class/dmi/id/product_name":   file("  KVM Virtual Machine \x00\n"),
-		"sys/class/dmi/id/product_serial": file("\n"),
-		"sys/class/dmi/id/modalias":       file("dmi:x"),
-		"sys/hypervisor/type":             file("xen\n"),
-		"proc/cmdline":                    file("quiet  flatcar.oem.id=qemu\n"),
-		"dev/disk/by-label/config-2":      file(""),
-		"dev/disk/by-label/OEM":           file(""),
-	}, "kvm\n")
-	want := Machine{
-		DMI:             map[Field]string{"sys_vendor": "QEMU", "product_name": "KVM Virtual Machine"},
-		Virt:            "kvm",
-		KernelArguments: []string{"quiet", "flatcar.oem.id=qemu"},
-		DiskLabels:      []string{"OEM", "config-2"},
-	}
-	want.Hypervisor.Type = "xen"
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(Machine{DMI: map[Field]string{}, KernelArguments: []string{}}, Read(fstest.MapFS{}, "")); diff != "" {
-		t.Error(diff)
 	}
 }
 

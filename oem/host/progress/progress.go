@@ -22,13 +22,11 @@ type Display struct {
 	mu sync.Mutex
 }
 
-// New returns a display on a file. Bars are drawn when it is a terminal.
-func New(out *os.File) *Display {
-	return &Display{out: out, terminal: term.IsTerminal(int(out.Fd())), start: time.Now()}
+// New returns a display that draws bars when it is on a terminal, and writes plain lines elsewhere.
+func New(out io.Writer) *Display {
+	file, isFile := out.(*os.File)
+	return &Display{out: out, terminal: isFile && term.IsTerminal(int(file.Fd())), start: time.Now()}
 }
-
-// To returns a display that writes plain lines to w.
-func To(w io.Writer) *Display { return &Display{out: w, start: time.Now()} }
 
 // Say writes one line with the time since the display was made.
 func (d *Display) Say(format string, args ...any) {

@@ -10,7 +10,7 @@ import (
 
 func TestPlainLines(t *testing.T) {
 	var out bytes.Buffer
-	d := To(&out)
+	d := New(&out)
 	step := d.Items("recipes", 3)
 	step.Add(1)
 	step.Grow(1)

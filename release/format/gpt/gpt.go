@@ -91,9 +91,6 @@ func New(disk GUID, sectors uint64, partitions []Partition) (*Table, error) {
 	return t, t.check()
 }
 
-// Disk is the identifier of the disk.
-func (t *Table) Disk() GUID { return t.disk }
-
 // Damage says what is wrong with one of the copies, or that they differ. Write repairs it.
 func (t *Table) Damage() error { return t.damaged }
 

@@ -26,12 +26,6 @@ type certificates struct {
 	offset, length int64 // length 0: there are none
 }
 
-// Signed tells whether a kernel carries a Secure Boot signature, anybody's.
-func Signed(f io.ReaderAt, length size.Bytes) (bool, error) {
-	table, err := findCertificates(f, length)
-	return table.length > 0, err
-}
-
 // StripSignature takes all Secure Boot signatures off a kernel and tells whether there were any.
 // What is left is what was signed, so that it can be signed anew.
 func StripSignature(f File, length size.Bytes) (bool, error) {

@@ -57,7 +57,7 @@ func TestPropose(t *testing.T) {
 	environment := map[string]string{
 		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token, "GITHUB_REPOSITORY": githubtest.Repository,
 	}
-	display := progress.To(io.Discard)
+	display := progress.New(io.Discard)
 	o := Options{Checkout: clone, Progress: display, Log: display.Logger(0)}
 	p, err := o.proposer(func(name string) string { return environment[name] })
 	if err != nil {
