@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -125,9 +126,12 @@ func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*m
 // Where CI is set, a test that cannot run here fails instead of being skipped.
 func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=55m", "./...") }
 
-// Lint checks style, common mistakes and the direction of imports.
+// Lint checks style, common mistakes, the direction of imports, and that targets reach every function.
 func Lint(ctx context.Context) error {
-	return goTool(ctx, "tool", "-modfile=.ci/lint/go.mod", "golangci-lint", "run", "--allow-parallel-runners", "./...")
+	return errors.Join(
+		goTool(ctx, "tool", "-modfile=.ci/lint/go.mod", "golangci-lint", "run", "--allow-parallel-runners", "./..."),
+		deadCode(ctx),
+	)
 }
 
 // Clean removes what was built and what was kept for later builds.

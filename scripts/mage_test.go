@@ -20,7 +20,7 @@ type checkout struct{ dir string }
 
 func newCheckout(t *testing.T) checkout {
 	t.Helper()
-	needs.Programs(t, "git", "mmdebstrap", "bwrap", "unshare", "flock")
+	needs.Programs(t, "git", "mmdebstrap", "bwrap", "unshare", "mount", "flock")
 	c := checkout{t.TempDir()}
 	for _, name := range []string{"go.mod", "go.sum", "scripts/mage"} {
 		content, err := os.ReadFile(filepath.Join("..", name))
