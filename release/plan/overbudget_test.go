@@ -1,4 +1,4 @@
-package plan
+package plan_test
 
 import (
 	"errors"
@@ -9,61 +9,62 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
 
-// TestTooLargeSaysWhoTakesWhat gives the real images less room than they can do with.
+func TestMain(m *testing.M) { testrelease.Main(m) }
+
+// TestTooLargeSaysWhoTakesWhat gives the real images less room than they can do with, one budget after the other.
 func TestTooLargeSaysWhoTakesWhat(t *testing.T) {
-	theRelease(t)
-	o := options(t, made.workshop.Cache, t.TempDir())
-	o.Previous = []string{made.workshop.Dir()}
-	w, err := open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close()
-	w.profile.Images.Bytes = 1 * size.MiB
-	factory, err := w.factory(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	empty, err := w.format(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	some := made.staged[:2] // what all of them take at least is many images to pack
-	_, err = w.fit(t.Context(), factory, some, empty)
-	var over *OverBudgetError
-	if !errors.As(err, &over) {
-		t.Fatalf("error is %v", err)
-	}
-	if told, ok := any(err).(interface{ ExitStatus() int }); !ok || told.ExitStatus() != 3 { // mage unwraps nothing
-		t.Errorf("the exit code for %T is not 3", err)
-	}
-	text := err.Error()
-	for _, want := range []string{
-		"images has 1.0 MiB (1048576 B) and needs ", " B too much", "takes at least", "share", "growth",
-		some[0].Platform.Image(), some[1].Platform.Image(), "The largest files:", "prune", "Nothing was embedded",
+	made := testrelease.Made(t)
+	for budget, shrink := range map[string]func(*plan.Planner){
+		"images has 1.0 MiB (1048576 B) and needs ": func(p *plan.Planner) {
+			profile := *p.Choice.Profile
+			profile.Images.Bytes = size.MiB
+			p.Choice.Profile = &profile
+		},
+		"OEM partition has 5.0 MiB and needs ": func(p *plan.Planner) { p.Choice.Layout.OEMPartition.Bytes = 5 * size.MiB },
+		"kernel and initramfs has 20.0 MiB and needs ": func(p *plan.Planner) {
+			p.Choice.Layout.Boot.Bytes = 20 * size.MiB
+		},
+		"memory for a network boot has 100.0 MiB and needs ": func(p *plan.Planner) {
+			p.Choice.Layout.NetworkBoot.Bytes = 100 * size.MiB
+		},
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in:\n%s", want, text)
+		choice := *made.Choice
+		choice.Chosen = slices.Clone(choice.Chosen[:2]) // what all of them take at least is many images to pack
+		choice.Previous = append(choice.Previous, made.Manifest)
+		p := &plan.Planner{Bench: made.Bench, Choice: &choice, Base: made.Base, Keys: made.Keys}
+		shrink(p)
+		_, err := p.Plan(t.Context())
+		var over *plan.OverBudgetError
+		if !errors.As(err, &over) || over.ExitStatus() != 3 {
+			t.Errorf("%q: error is %v; wanted one with exit status 3", budget, err)
+			continue
 		}
-	}
-	if len(over.Largest) != largestFiles {
-		t.Errorf("%d files are named; want %d", len(over.Largest), largestFiles)
-	}
-	for i := range over.Largest[1:] {
-		if over.Largest[i].size < over.Largest[i+1].size {
-			t.Errorf("files are not in order: %v", over.Largest)
+		wanted := []string{budget, " B too much", "The largest files:", "prune", "Nothing was embedded"}
+		if strings.HasPrefix(budget, "images") {
+			wanted = append(wanted, "takes at least", "share", "growth", choice.Chosen[0].Image(), choice.Chosen[1].Image())
+		}
+		for _, want := range wanted {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is not in:\n%v", want, err)
+			}
+		}
+		sizes := plan.LargestSizes(over)
+		if len(sizes) != plan.LargestFiles || !slices.IsSortedFunc(sizes, func(a, b size.Bytes) int { return int(b - a) }) {
+			t.Errorf("the largest files have %v; wanted %d, the largest first", sizes, plan.LargestFiles)
 		}
 	}
 }
 
 func TestGrownRecipesAreFound(t *testing.T) {
-	theRelease(t)
-	if found := grown(made.staged, made.manifest); len(found) > 0 {
+	made := testrelease.Made(t)
+	if found := plan.Grown(made.Planned.Staged, made.Manifest); len(found) > 0 {
 		t.Errorf("against itself, these grew: %v", found)
 	}
-	before := *made.manifest
+	before := *made.Manifest
 	before.Images = slices.Clone(before.Images)
 	for i, image := range before.Images { // as if one program had been smaller
 		before.Images[i].Contents = slices.Clone(image.Contents)
@@ -73,7 +74,31 @@ func TestGrownRecipesAreFound(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]grownRecipe{{"hcloud-cli", 1000}}, grown(made.staged, &before), cmp.AllowUnexported(grownRecipe{})); diff != "" {
+	if diff := cmp.Diff(map[string]size.Bytes{"hcloud-cli": 1000}, plan.Grown(made.Planned.Staged, &before)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Every item of the plan is explained with the plan's own choice and budgets.
+func TestExplainsTheSamePlan(t *testing.T) {
+	made := testrelease.Made(t)
+	for _, i := range made.Planned.Images[:3] {
+		e, err := made.Planned.Explain(t.Context(), i.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Chosen.Rung != i.Packed.Rung || e.Chosen.Size != i.Packed.Size || e.Chosen.Cost != i.Cost {
+			t.Errorf("%s is explained as %+v; the plan has %v of %v", i.Name, e.Chosen, i.Packed.Rung, i.Packed.Size)
+		}
+		if !slices.Contains(made.Planned.Budgets, e.Tightest) {
+			t.Errorf("%s is explained with the budget %+v; the plan has %+v", i.Name, e.Tightest, made.Planned.Budgets)
+		}
+		chosen := slices.IndexFunc(e.Alternatives, func(a plan.Alternative) bool { return e.Instead(a) == "chosen" })
+		if chosen < 0 || len(e.Alternatives) < 5 {
+			t.Errorf("%s has the alternatives %+v", i.Name, e.Alternatives)
+		}
+	}
+	if _, err := made.Planned.Explain(t.Context(), "oem-azrue"); err == nil || !strings.Contains(err.Error(), "there are oem-akamai, ") {
+		t.Errorf("error is %v", err)
 	}
 }

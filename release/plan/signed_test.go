@@ -1,4 +1,4 @@
-package plan
+package plan_test
 
 import (
 	"crypto/rand"
@@ -14,67 +14,40 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/ddi"
 	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
-
-func TestImageKind(t *testing.T) {
-	for _, c := range []struct {
-		asked   ImageKind
-		systemd string
-		want    ImageKind
-	}{
-		{"", "255.8", BareImages},
-		{"", "257.13", BareImages},
-		{"", "258", SignedImages},
-		{"", "258~rc1", SignedImages},
-		{"", "262", SignedImages},
-		{BareImages, "262", BareImages},
-		{SignedImages, "257.13", SignedImages},
-		{SignedImages, "", SignedImages},
-	} {
-		w := &workshop{Options: Options{Kind: c.asked}, base: base.Base{Systemd: c.systemd}}
-		if got, err := w.imageKind(); got != c.want || err != nil {
-			t.Errorf("IMAGES=%s for systemd %s: %s, %v; want %s", c.asked, c.systemd, got, err, c.want)
-		}
-	}
-	for kind, systemd := range map[ImageKind]string{"": "", "ddi": "262"} {
-		w := &workshop{Options: Options{Kind: kind}, base: base.Base{Systemd: systemd}}
-		if got, err := w.imageKind(); err == nil || !strings.Contains(err.Error(), "IMAGES") {
-			t.Errorf("IMAGES=%s for systemd %q: %s, %v", kind, systemd, got, err)
-		}
-	}
-}
 
 // Every image that is embedded verifies by the certificate that is embedded beside it, and by no other one.
 func TestSignedImages(t *testing.T) {
-	w := signing(t, func(*Options) {})
-	_, empty, plan, err := w.plan(t.Context())
+	w := signing(t, func(*setup.Options) {})
+	planned, err := w.Planner().Plan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := w.embed(t.Context(), empty, plan.images)
+	made, err := partition.Embed(t.Context(), w.Bench, w.Base, planned.Flat, planned.Content)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = btrfs.View(t.Context(), w.blobs.Path(made.SHA256), func(usr string) error {
-		certificate := certificateIn(t, filepath.Join(usr, certificateFile))
+	err = btrfs.View(t.Context(), w.Bench.Blobs.Path(made.SHA256), func(usr string) error {
+		certificate := certificateIn(t, filepath.Join(usr, partition.CertificateFile))
 		other := otherCertificate(t)
-		for _, image := range plan.images {
-			disk := openDDI(t, filepath.Join(usr, embed.Dir, image.file()))
+		for _, image := range planned.Images {
+			disk := openDDI(t, filepath.Join(usr, embed.Dir, image.File()))
 			if err := disk.Verify(t.Context(), []*x509.Certificate{certificate}); err != nil {
 				t.Errorf("%s: %v", image.Name, err)
 			}
 			if err := disk.Verify(t.Context(), []*x509.Certificate{other}); err == nil {
 				t.Errorf("%s verifies by a certificate that it was not signed with", image.Name)
 			}
-			if image.RootHash.IsZero() || image.Cost == 0 {
-				t.Errorf("%s has the root hash %v, %v and takes %v", image.Name, image.RootHash, image.Size, image.Cost)
+			if image.Packed.RootHash.IsZero() || image.Cost == 0 {
+				t.Errorf("%s has the root hash %v, %v and takes %v", image.Name, image.Packed.RootHash, image.Packed.Size, image.Cost)
 			}
 		}
 		return nil
@@ -82,9 +55,9 @@ func TestSignedImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, whole := range plan.whole {
-		if err := openDDI(t, w.blobs.Path(whole.SHA256)).Verify(t.Context(), []*x509.Certificate{w.imageKey.Certificate()}); err != nil {
-			t.Errorf("what %s keeps on its OEM partition: %v", w.chosen[i].ID.Value, err)
+	for i, whole := range planned.Whole {
+		if err := openDDI(t, w.Bench.Blobs.Path(whole.SHA256)).Verify(t.Context(), []*x509.Certificate{w.Keys.Image.Certificate()}); err != nil {
+			t.Errorf("what %s keeps on its OEM partition: %v", w.Choice.Chosen[i].ID.Value, err)
 		}
 	}
 }
@@ -107,8 +80,8 @@ func TestImagesAreSignedElsewhere(t *testing.T) {
 	if err := os.Mkdir(signatures, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := signing(t, func(o *Options) { o.Extensions = sign.Files{Key: certificate, Signatures: signatures} })
-	_, _, _, err = w.plan(t.Context())
+	w := signing(t, func(o *setup.Options) { o.SysextKey, o.SysextSignatures = certificate, signatures })
+	_, err = w.Planner().Plan(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "openssl") {
 		t.Fatalf("error is %v", err)
 	}
@@ -120,26 +93,25 @@ func TestImagesAreSignedElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range w.chosen {
+	for _, p := range w.Choice.Chosen {
 		if !strings.Contains(string(request), p.Image()+".raw") {
 			t.Errorf("%s is not asked for in\n%s", p.Image(), request)
 		}
 	}
 }
 
-// signing opens a workshop for two platforms whose images are to be signed.
-func signing(t *testing.T, change func(*Options)) *workshop {
+// signing opens a base for two platforms whose images are to be signed.
+func signing(t *testing.T, change func(*setup.Options)) *release.Run {
 	t.Helper()
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	o := options(t, toolroottest.Cache(t), t.TempDir())
-	o.Platforms, o.Kind = []string{"hetzner", "scaleway"}, SignedImages
+	testrelease.Needs(t)
+	o := testrelease.Fresh(t)
+	o.Platforms, o.Kind = []string{"hetzner", "scaleway"}, setup.SignedImages
 	change(&o)
-	w, err := open(t.Context(), o)
+	w, err := release.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.close)
+	t.Cleanup(w.Bench.Close)
 	return w
 }
 

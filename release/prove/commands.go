@@ -160,7 +160,7 @@ func proveStory(ctx context.Context, o setup.Options, from string, tell Story, f
 	defer b.bench.Close()
 	old := o
 	old.Version = from
-	before, err := openInstallable(old.Dir())
+	before, err := OpenInstallable(old.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ type booth struct {
 
 // open opens the release that is chosen, and what proving it takes, which is no base.
 func open(ctx context.Context, o setup.Options) (*booth, Installable, error) {
-	r, err := openInstallable(o.Dir())
+	r, err := OpenInstallable(o.Dir())
 	if err != nil {
 		return nil, r, err
 	}
@@ -210,7 +210,8 @@ func open(ctx context.Context, o setup.Options) (*booth, Installable, error) {
 	return &booth{bench, choice, o.Arch, o.Output}, r, err
 }
 
-func openInstallable(dir string) (Installable, error) {
+// OpenInstallable opens the release in a directory, to be booted or to be put into a slot.
+func OpenInstallable(dir string) (Installable, error) {
 	into, err := ship.Installable(dir)
 	if err != nil {
 		return Installable{}, err

@@ -1,52 +1,49 @@
-package prove
+package prove_test
 
 import (
 	"slices"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
 
+func TestMain(m *testing.M) { testrelease.Main(m) }
+
 // prover boots what was written to the release directory.
-func prover(t *testing.T) *prove.Prover {
+func prover(t *testing.T, made *testrelease.Release) *prove.Prover {
 	t.Helper()
-	theRelease(t)
-	accel, err := made.workshop.accelerator(t.Context(), file(kernelFile))
+	accel, err := prove.Accelerator(t.Context(), made.Bench, made.Base.Arch, made.File(manifest.KernelFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &prove.Prover{
-		Tools: made.workshop.tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: bootTimeout, Jobs: 1, Log: made.workshop.Log,
+		Tools: made.Bench.Tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: prove.BootTimeout, Jobs: 1, Log: made.Bench.Log,
 	}
-}
-
-func thePlatform(t *testing.T, id string) *platform.Platform {
-	t.Helper()
-	at := slices.IndexFunc(made.workshop.catalogue, func(p *platform.Platform) bool { return p.ID.Value == id })
-	if at < 0 {
-		t.Fatalf("no platform %s", id)
-	}
-	return made.workshop.catalogue[at]
 }
 
 // TestRollback updates a machine in Azure, whose tools are in several images, from an older release, and back again.
 func TestRollback(t *testing.T) {
-	p := prover(t)
-	old := made.workshop.Options
+	made := testrelease.Made(t)
+	p := prover(t, made)
+	old := made.Options
 	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{"azure"}
-	if _, err := Assemble(t.Context(), old); err != nil {
+	if _, err := release.Assemble(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	from, err := openInstallable(old.Dir())
+	from, err := prove.OpenInstallable(old.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := openInstallable(made.workshop.Dir())
+	to, err := prove.OpenInstallable(made.Options.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	machines, err := p.Rollback(t.Context(), from, to, thePlatform(t, "azure"))
+	at := slices.IndexFunc(made.Choice.Catalogue, func(p *platform.Platform) bool { return p.ID.Value == "azure" })
+	machines, err := p.Rollback(t.Context(), from, to, made.Choice.Catalogue[at])
 	if err != nil {
 		t.Fatal(err)
 	}

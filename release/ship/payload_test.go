@@ -1,4 +1,4 @@
-package ship
+package ship_test
 
 import (
 	"bytes"
@@ -13,21 +13,25 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
-	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/oem/image/pack/packtest"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/format/sums"
+	"github.com/flatcar/oem-sysext/release/ship"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
+
+func TestMain(m *testing.M) { testrelease.Main(m) }
 
 // TestPayloadsHoldTheRelease writes back what machines would install: the partition and its kernel, and for each
 // platform an image that has all of it alone.
 func TestPayloadsHoldTheRelease(t *testing.T) {
-	theRelease(t)
+	made := testrelease.Made(t)
 	dir := t.TempDir()
-	for i, p := range made.manifest.Payloads {
+	for i, p := range made.Manifest.Payloads {
 		var said bytes.Buffer
-		if err := VerifyPayload(t.Context(), file(p.File), file(updateKeyFile), dir, &said); err != nil {
+		if err := ship.VerifyPayload(t.Context(), made.File(p.File), made.File(manifest.UpdateKeyFile), dir, &said); err != nil {
 			t.Error(err)
 			continue
 		}
@@ -37,7 +41,7 @@ func TestPayloadsHoldTheRelease(t *testing.T) {
 		if i == 0 {
 			continue
 		}
-		s := made.staged[i-1]
+		s := made.Planned.Staged[i-1]
 		if p.File != "oem-"+s.Platform.ID.Value+".gz" || p.Platform != s.Platform.ID.Value {
 			t.Errorf("payload %d is %s, of %s; wanted one for %s", i, p.File, p.Platform, s.Platform.ID)
 		}
@@ -45,11 +49,11 @@ func TestPayloadsHoldTheRelease(t *testing.T) {
 			t.Errorf("%s: %s", p.File, diff)
 		}
 	}
-	if len(made.manifest.Payloads) != len(made.staged)+1 || made.manifest.Payloads[0].File != updateFile {
-		t.Errorf("payloads are %v", made.manifest.Payloads)
+	if len(made.Manifest.Payloads) != len(made.Planned.Staged)+1 || made.Manifest.Payloads[0].File != manifest.UpdateFile {
+		t.Errorf("payloads are %v", made.Manifest.Payloads)
 	}
-	for name, as := range map[string]string{partitionFile: ".bin", kernelFile: ".vmlinuz"} {
-		want, _, err := digest.OfFile(file(name))
+	for name, as := range map[string]string{manifest.PartitionFile: ".bin", manifest.KernelFile: ".vmlinuz"} {
+		want, _, err := digest.OfFile(made.File(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,13 +61,13 @@ func TestPayloadsHoldTheRelease(t *testing.T) {
 			t.Errorf("%s: %v, %v; wanted %v", name, got, err, want)
 		}
 	}
-	sums, err := filepath.Glob(file("*" + sumSuffix))
-	if err != nil || len(sums) != len(made.manifest.Payloads) {
-		t.Errorf("sums are %v, %v", sums, err)
+	lists, err := filepath.Glob(made.File("*.sha256"))
+	if err != nil || len(lists) != len(made.Manifest.Payloads) {
+		t.Errorf("sums are %v, %v", lists, err)
 	}
 	err = run.Run(t.Context(), run.Cmd{
-		Program: "sha256sum", Args: append([]string{"--quiet", "--strict", "--check"}, sums...),
-		Dir: made.workshop.Dir(), Env: run.HostEnv("PATH"),
+		Program: "sha256sum", Args: append([]string{"--quiet", "--strict", "--check"}, lists...),
+		Dir: made.Options.Dir(), Env: run.HostEnv("PATH"),
 	})
 	if err != nil {
 		t.Error(err)
@@ -73,26 +77,26 @@ func TestPayloadsHoldTheRelease(t *testing.T) {
 // TestSignedElsewhere makes the release with nothing but the public key: it asks for signatures and writes nothing,
 // and with the signatures it is the same release.
 func TestSignedElsewhere(t *testing.T) {
-	theRelease(t)
-	o := options(t, made.workshop.Cache, t.TempDir())
-	o.Update = sign.Files{Key: file(updateKeyFile), Signatures: t.TempDir()}
-	_, err := Assemble(t.Context(), o)
+	made := testrelease.Made(t)
+	o := testrelease.Options(t, made.Options.Cache, t.TempDir())
+	o.UpdateKey, o.UpdateSignatures = made.File(manifest.UpdateKeyFile), t.TempDir()
+	_, err := release.Assemble(t.Context(), o)
 	var request *sign.RequestError
-	if !errors.As(err, &request) || request.Count != len(made.manifest.Payloads) {
+	if !errors.As(err, &request) || request.Count != len(made.Manifest.Payloads) {
 		t.Fatalf("error is %v", err)
 	}
 	if _, err := os.Stat(o.Dir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a release without signatures is there: %v", err)
 	}
-	answer(t, request.Path)
-	if _, err := Assemble(t.Context(), o); err != nil {
+	answer(t, made.Options.Cache, request.Path)
+	if _, err := release.Assemble(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(file(sumsFile))
+	want, err := os.ReadFile(made.File(sums.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile(filepath.Join(o.Dir(), sumsFile))
+	got, err := os.ReadFile(filepath.Join(o.Dir(), sums.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,13 +106,13 @@ func TestSignedElsewhere(t *testing.T) {
 }
 
 // answer makes the signatures that are asked for, with the development key.
-func answer(t *testing.T, request string) {
+func answer(t *testing.T, cache, request string) {
 	t.Helper()
 	content, err := os.ReadFile(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := sign.Open(sign.Files{Cache: made.workshop.Cache})
+	signer, err := sign.Open(sign.Files{Cache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,21 +132,5 @@ func answer(t *testing.T, request string) {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(request), name+".sig"), signature, 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-func TestPayloadsKeepToTheLayout(t *testing.T) {
-	theRelease(t)
-	w := *made.workshop
-	large := manifest.Manifest{Files: []manifest.File{{Name: partitionFile, Size: size.GiB + 1}}}
-	err := w.addUpdates(t.Context(), &large, nil, fitted{})
-	if err == nil || !strings.Contains(err.Error(), "machines take 1.0 GiB; see release/layouts.yaml") {
-		t.Errorf("a partition above 1 GiB: %v", err)
-	}
-	w.layout.OEMPartition.Bytes = 5 * size.MiB
-	b, err := w.oemBudget(made.staged[:2], []pack.Image{{Size: 5 * size.MiB}, {Size: 6 * size.MiB}})
-	want := made.staged[1].Platform.Image() + " takes 6.0 MiB, and the OEM partition has 5.0 MiB"
-	if err == nil || !strings.Contains(err.Error(), want) || b.Used != 6*size.MiB {
-		t.Errorf("error is %v, budget %v; want %q", err, b, want)
 	}
 }

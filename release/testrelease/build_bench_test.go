@@ -8,6 +8,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
 )
 
 // BenchmarkBuild builds the images of all platforms for both architectures, as scripts/mage build does, with nothing of earlier runs
@@ -16,12 +18,12 @@ import (
 //
 //	go test -run '^$' -bench 'Build$' -benchtime 1x -timeout 1h ./release
 func BenchmarkBuild(b *testing.B) {
-	theRelease(b) // so that there are downloads
+	made := Made(b) // so that there are downloads
 	for b.Loop() {
 		for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} { // the first time for downloads
-			o := options(b, made.workshop.Cache, b.TempDir())
+			o := Options(b, made.Options.Cache, b.TempDir())
 			o.Arch = a
-			if _, err := Build(b.Context(), o); err != nil {
+			if _, err := release.Build(b.Context(), o); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -32,7 +34,7 @@ func BenchmarkBuild(b *testing.B) {
 			o.Arch = a
 			ctx, stop := context.WithCancel(b.Context())
 			go watchMemory(ctx, &most)
-			_, took := does(b, o, "build", Part{})
+			_, took := does(b, o, "build", ci.Part{})
 			stop()
 			all += took
 			b.ReportMetric(took.Seconds(), string(a)+"-s")

@@ -6,8 +6,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 )
 
@@ -16,19 +16,19 @@ import (
 func TestSystemdJudgesImages(t *testing.T) {
 	needs.Root(t)
 	needs.Programs(t, append(append(base.Programs(), check.Programs()...), "go")...)
-	w, err := open(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()))
+	w, err := release.Open(t.Context(), Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	checker, err := check.New(w.target, w.blobs, w.results, w.scratch.Dir)
+	defer w.Bench.Close()
+	checker, err := check.New(w.Base.Target, w.Bench.Blobs, w.Bench.Results, w.Bench.Scratch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	image := func(files map[string]string) []string {
 		var entries []tree.Entry
 		for name, content := range files {
-			d, n, err := w.blobs.Add(strings.NewReader(content))
+			d, n, err := w.Bench.Blobs.Add(strings.NewReader(content))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package testrelease
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"os/exec"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // envChild is set in a child process of a test: the childRun that it does instead of tests.
@@ -16,8 +20,8 @@ const envChild = "RELEASE_TEST_CHILD"
 
 // childRun is what a process of its own does, so that it can be killed, or its processor time be told.
 type childRun struct {
-	Do                      string // build, assemble, prepare, or shard
-	Part                    Part   // to be made
+	Do                      string  // build, assemble, prepare, or shard
+	Part                    ci.Part // to be made
 	Checkout, Cache, Output string
 	Version                 string
 	Arch                    arch.Arch
@@ -26,7 +30,7 @@ type childRun struct {
 }
 
 // childOf has those options that tests change.
-func childOf(o Options, what string, part Part) childRun {
+func childOf(o setup.Options, what string, part ci.Part) childRun {
 	return childRun{what, part, o.Checkout, o.Cache, o.Output, o.Version, o.Arch, o.RemoteCache, o.RemoteCacheWrite}
 }
 
@@ -49,19 +53,19 @@ func doInChild(encoded string) error {
 	}
 	o := optionsIn(c.Cache, c.Output, os.Stderr)
 	o.Checkout, o.RemoteCache, o.RemoteCacheWrite = c.Checkout, c.Read, c.Write
-	o.Version = orElse(c.Version, o.Version)
+	o.Version = cmp.Or(c.Version, o.Version)
 	o.Arch = c.Arch
 	switch c.Do {
 	case "build":
-		_, err := Build(context.Background(), o)
+		_, err := release.Build(context.Background(), o)
 		return err
 	case "assemble":
-		_, err := Assemble(context.Background(), o)
+		_, err := release.Assemble(context.Background(), o)
 		return err
 	case "prepare":
-		return Prepare(context.Background(), o)
+		return ci.Prepare(context.Background(), o)
 	case "shard":
-		return Shard(context.Background(), o, c.Part, os.Stderr)
+		return ci.Shard(context.Background(), o, c.Part, os.Stderr)
 	}
 	return fmt.Errorf("nothing does %q", c.Do)
 }

@@ -15,19 +15,21 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/kernel"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 )
 
 // likeFlatcar makes a disk image as Flatcar publishes them: the reference base's programs in Flatcar's layout of /usr,
@@ -41,15 +43,15 @@ func likeFlatcar(t *testing.T, tools, judges *toolroot.Root) string {
 // usrLikeFlatcar makes a /usr of the reference base's programs, laid out and named as Flatcar's.
 func usrLikeFlatcar(t *testing.T) string {
 	t.Helper()
-	w, err := open(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()))
+	w, err := release.Open(t.Context(), Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	usr := flatcartest.FromDebian(t, w.base.Usr, w.Arch)
+	defer w.Bench.Close()
+	usr := flatcartest.FromDebian(t, w.Base.Usr, w.Base.Arch)
 	for name, content := range map[string]string{
-		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), updateKeyPath: "its key\n",
-		updateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",
+		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), partition.UpdateKeyPath: "its key\n",
+		partition.UpdateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",
 	} {
 		file := filepath.Join(usr, name)
 		err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, flatcartest.Epoch, flatcartest.Epoch))
@@ -60,53 +62,24 @@ func usrLikeFlatcar(t *testing.T) string {
 	return usr
 }
 
-// smallCheckout has one platform with one tool, which needs no packages.
-func smallCheckout(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range map[string]string{
-		"release/profiles/default.yaml": "summary: s\nheadroom: 64 MiB\nimages: 36 MiB\nmax_images: 5\n",
-		"recipes/tool/recipe.yaml": "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\n" +
-			"files: files/\nmax_size: 64 KiB\nunits: {upholds: {multi-user.target: [tool.service]}}\n",
-		"recipes/tool/files/usr/lib/systemd/system/tool.service": "[Unit]\nDescription=tool\n[Service]\nExecStart=/usr/bin/tool\n",
-		"recipes/tool/files/usr/bin/tool":                        "#!/bin/sh\nexec sleep infinity\n",
-		"platforms/vagrant.yaml": "id: vagrant\nname: Vagrant\nhomepage: https://example.org\nkernel_id: vagrant\narches: [amd64]\n" +
-			"recipes: [tool]\nactive_units: [tool.service]\ndetect: [{dmi: {sys_vendor: Test}}]\n",
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		mode := os.FileMode(0o644)
-		if strings.HasPrefix(content, "#!") {
-			mode = 0o755
-		}
-		if err := os.WriteFile(path, []byte(content), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // TestFlatcarDiskBecomesARelease embeds images in a disk image like Flatcar's, lets the real tools judge what comes out,
 // and then takes that for the base: it must give the same once more.
 func TestFlatcarDiskBecomesARelease(t *testing.T) {
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
+	Needs(t)
 	tools, judges := toolroottest.Open(t), toolroottest.Judges(t)
 	disk := likeFlatcar(t, tools, judges)
 	before, _, err := digest.OfFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options(t, toolroottest.Cache(t), t.TempDir())
-	o.Checkout, o.BaseID, o.Version = smallCheckout(t), disk, ""
-	o.Update.Key = ownUpdates(t, o.Checkout)
-	m, err := Assemble(t.Context(), o)
+	o := Fresh(t)
+	o.Checkout, o.BaseID, o.Version = SmallCheckout(t), disk, ""
+	o.UpdateKey = OwnUpdates(t, o.Checkout)
+	m, err := release.Assemble(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := VerifyPayload(t.Context(), filepath.Join(o.Output, m.Version, m.Arch, updateFile), publicHalf(o.Update.Key), "", io.Discard); err != nil {
+	if err := ship.VerifyPayload(t.Context(), filepath.Join(o.Output, m.Version, m.Arch, manifest.UpdateFile), PublicHalf(o.UpdateKey), "", io.Discard); err != nil {
 		t.Error(err)
 	}
 	if after, _, err := digest.OfFile(disk); err != nil || after != before {
@@ -122,8 +95,8 @@ func TestFlatcarDiskBecomesARelease(t *testing.T) {
 	judgeFlatcarRelease(t, o, m, disk, tools, judges)
 
 	again := o
-	again.BaseID, again.Output = filepath.Join(o.Dir(), diskFile), t.TempDir()
-	second, err := Assemble(t.Context(), again)
+	again.BaseID, again.Output = filepath.Join(o.Dir(), manifest.DiskFile), t.TempDir()
+	second, err := release.Assemble(t.Context(), again)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +116,10 @@ func fileOf(m *manifest.Manifest, name string) manifest.File {
 	return manifest.File{}
 }
 
-func judgeFlatcarRelease(t *testing.T, o Options, m *manifest.Manifest, original string, tools, judges *toolroot.Root) {
+func judgeFlatcarRelease(t *testing.T, o setup.Options, m *manifest.Manifest, original string, tools, judges *toolroot.Root) {
 	t.Helper()
 	file := func(name string) string { return filepath.Join(o.Dir(), name) }
-	usr, made := file(partitionFile), file(diskFile)
+	usr, made := file(manifest.PartitionFile), file(manifest.DiskFile)
 	system := filepath.Join(t.TempDir(), "esp")
 	f, err := os.Open(made)
 	if err != nil {
@@ -183,7 +156,7 @@ func judgeFlatcarRelease(t *testing.T, o Options, m *manifest.Manifest, original
 	if err := (esp.Partition{Tools: judges, Disk: made, Offset: places.ESP}).Read(t.Context(), esp.SlotA, booted); err != nil {
 		t.Fatal(err)
 	}
-	for _, pair := range [][2]string{{slot, usr}, {booted, file(kernelFile)}} {
+	for _, pair := range [][2]string{{slot, usr}, {booted, file(manifest.KernelFile)}} {
 		if err := run.Run(t.Context(), run.Cmd{Program: "cmp", Args: pair[:], Env: run.HostEnv("PATH")}); err != nil {
 			t.Error(err)
 		}
@@ -250,7 +223,7 @@ func compareUsr(t *testing.T, original, usr string) {
 		}
 		want := []string{
 			activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/" + activate.MountUnit,
-			unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, updateConfPath, updateKeyPath,
+			unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, partition.UpdateConfPath, partition.UpdateKeyPath,
 		}
 		if diff := cmp.Diff(want, more); diff != "" {
 			t.Errorf("the partition differs from the base's: %s", diff)

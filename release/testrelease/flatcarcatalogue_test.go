@@ -2,7 +2,6 @@ package testrelease
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,10 +13,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
-	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
@@ -60,18 +59,18 @@ func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go", "bwrap", "unshare")...)
 	partition, _ := flatcartest.Partition(t, toolroottest.Open(t), usrLikeFlatcar(t))
-	o := options(t, toolroottest.Cache(t), t.TempDir())
+	o := Fresh(t)
 	o.BaseID, o.Version, o.Locked = partition, "", true
-	w, err := open(t.Context(), o)
+	w, err := release.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	factory, err := w.factory(t.Context())
+	defer w.Bench.Close()
+	factory, err := w.Factory(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	staged, err := factory.Stage(t.Context(), w.chosen)
+	staged, err := factory.Stage(t.Context(), w.Choice.Chosen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +79,7 @@ func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 			t.Errorf("%s hides the link /usr/sbin: %v", s.Platform.ID, below.Listing())
 		}
 		if len(programs[s.Platform.ID.Value]) > 0 {
-			runAll(t, factory, w.base.Usr, s)
+			runAll(t, factory, w.Base.Usr, s)
 		}
 	}
 }
@@ -90,24 +89,24 @@ func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 func TestCatalogueOnFlatcarsLayoutForARM64(t *testing.T) {
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go", "bwrap", "unshare")...)
-	o := options(t, toolroottest.Cache(t), t.TempDir())
+	o := Fresh(t)
 	o.Arch, o.Locked = arch.ARM64, true
-	w, err := openForImages(t.Context(), o)
+	w, err := release.OpenForImages(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	usr := flatcartest.FromDebian(t, w.base.Usr, w.Arch)
+	defer w.Bench.Close()
+	usr := flatcartest.FromDebian(t, w.Base.Usr, w.Base.Arch)
 	scanned, err := tree.Scan(usr, digest.OfReader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.target = &target.Base{Name: flatcar.ID, ID: "flatcar", VersionID: w.base.VersionID, Arch: w.Arch, Usr: scanned.Below("/usr"), Dir: usr}
-	factory, err := w.factory(t.Context())
+	w.Base.Target = &target.Base{Name: flatcar.ID, ID: "flatcar", VersionID: w.Base.VersionID, Arch: w.Base.Arch, Usr: scanned.Below("/usr"), Dir: usr}
+	factory, err := w.Factory(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	staged, err := factory.Stage(t.Context(), w.chosen)
+	staged, err := factory.Stage(t.Context(), w.Choice.Chosen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +131,12 @@ func runAll(t *testing.T, f *oem.Factory, usr string, s oem.Staged) {
 			t.Fatal(err)
 		}
 	}
-	if err := layOut(f.Blobs, s.Tree, filepath.Join(dir, "image")); err != nil {
+	root, err := os.OpenRoot(filepath.Join(dir, "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := s.Tree.WriteTo(root, f.Blobs.CopyTo); err != nil {
 		t.Fatal(err)
 	}
 	const merge = `cd "$0" && mount -t overlay -o "lowerdir=image/usr:$1" overlay usr
@@ -148,28 +152,4 @@ exec bwrap --unshare-all --die-with-parent --ro-bind usr /usr --symlink usr/bin 
 			t.Errorf("%s: %s: %v\n%s", s.Platform.ID, command, err, out.String())
 		}
 	}
-}
-
-// layOut writes a tree below a directory.
-func layOut(blobs *store.Blobs, content tree.Tree, dir string) error {
-	for _, e := range content {
-		name := filepath.Join(dir, e.Path)
-		var err error
-		switch e.Type {
-		case tree.Dir:
-			err = os.Mkdir(name, os.FileMode(e.Mode))
-		case tree.Symlink:
-			err = os.Symlink(e.Target, name)
-		case tree.File:
-			var f *os.File
-			if f, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, os.FileMode(e.Mode)); err == nil {
-				err = blobs.CopyTo(f, e.SHA256)
-				f.Close()
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.Path, err)
-		}
-	}
-	return nil
 }

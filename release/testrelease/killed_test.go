@@ -12,16 +12,17 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/format/sums"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 var kills = stdflag.Int("kills", 2, "how many runs TestReleaseIsKilled kills, each one later than the one before")
 
 // smallOptions make a release of one small tool on the reference base.
-func smallOptions(checkout, cache, output string) Options {
+func smallOptions(checkout, cache, output string) setup.Options {
 	o := optionsIn(cache, output, os.Stderr)
 	o.Checkout = checkout
 	return o
@@ -31,9 +32,8 @@ func smallOptions(checkout, cache, output string) Options {
 // The release directory must have a whole release at any time, and after one more run there is no device, mount or scratch
 // of the killed ones.
 func TestReleaseIsKilled(t *testing.T) {
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	checkout, cache, output := smallCheckout(t), cacheWithBase(t), t.TempDir()
+	Needs(t)
+	checkout, cache, output := SmallCheckout(t), cacheWithBase(t), t.TempDir()
 	o := smallOptions(checkout, cache, output)
 	// assemble makes the n-th release, or is killed, and tells how long that took.
 	assemble := func(n int, limit time.Duration) (took time.Duration, killed bool) {
@@ -44,7 +44,7 @@ func TestReleaseIsKilled(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		child := childOf(o, "assemble", Part{}).command(ctx, t.Output())
+		child := childOf(o, "assemble", ci.Part{}).command(ctx, t.Output())
 		start := time.Now()
 		err := child.Run()
 		killed = child.ProcessState != nil && child.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
@@ -74,7 +74,7 @@ func TestReleaseIsKilled(t *testing.T) {
 func cacheWithBase(t *testing.T) string {
 	t.Helper()
 	shared, own := toolroottest.Cache(t), t.TempDir()
-	theRelease(t) // so that tools and base are there
+	Made(t) // so that tools and base are there
 	for _, pattern := range []string{"tools-*", "base-*", "downloads"} {
 		dirs, err := filepath.Glob(filepath.Join(shared, pattern))
 		if err != nil {
@@ -90,9 +90,9 @@ func cacheWithBase(t *testing.T) string {
 }
 
 // checkedSums lets sha256sum check the release and returns the digest of what it was told.
-func checkedSums(t *testing.T, o Options) digest.SHA256 {
+func checkedSums(t *testing.T, o setup.Options) digest.SHA256 {
 	t.Helper()
-	sums := filepath.Join(o.Dir(), sumsFile)
+	sums := filepath.Join(o.Dir(), sums.FileName)
 	err := run.Run(t.Context(), run.Cmd{
 		Program: "sha256sum", Args: []string{"--quiet", "--strict", "--check", sums}, Dir: o.Dir(), Env: run.HostEnv("PATH"),
 	})

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/flatcar/oem-sysext/release/publish/ci"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // BenchmarkMachines makes the release on one machine, and then as a machine that prepares, some that make a part each, and one
@@ -19,25 +22,25 @@ import (
 //
 //	go test -run '^$' -bench Machines -benchtime 1x -timeout 3h ./release
 func BenchmarkMachines(b *testing.B) {
-	theRelease(b) // so that there are downloads
+	Made(b) // so that there are downloads
 	for b.Loop() {
 		alone := cleanMachine(b, "downloads")
-		one, _ := does(b, alone, "assemble", Part{})
+		one, _ := does(b, alone, "assemble", ci.Part{})
 		b.ReportMetric(one.Seconds(), "cpu-s-one-machine")
 		alone.Version = nextNight
-		_, took := does(b, alone, "assemble", Part{})
+		_, took := does(b, alone, "assemble", ci.Part{})
 		b.ReportMetric(took.Seconds(), "s-next-night-same-machine")
 
-		n := &night{shared: b.TempDir(), version: DefaultVersion}
-		first := n.step(b, "prepare", Part{}, "plan", "last night")
+		n := &night{shared: b.TempDir(), version: setup.DefaultVersion}
+		first := n.step(b, "prepare", ci.Part{}, "plan", "last night")
 		work := map[int]time.Duration{}
 		for _, parts := range []int{1, 2, 4, 8} {
 			into := fmt.Sprintf("parts of %d", parts)
 			for part := range parts {
-				work[parts] += n.step(b, "shard", Part{part + 1, parts}, into, "plan").work
+				work[parts] += n.step(b, "shard", ci.Part{part + 1, parts}, into, "plan").work
 			}
 		}
-		last := n.step(b, "assemble", Part{}, "last night", "plan", "parts of 8")
+		last := n.step(b, "assemble", ci.Part{}, "last night", "plan", "parts of 8")
 		for parts, shards := range work {
 			all := first.work + shards + last.work
 			b.ReportMetric(all.Seconds(), fmt.Sprintf("cpu-s-of-%d", parts))
@@ -45,18 +48,18 @@ func BenchmarkMachines(b *testing.B) {
 		}
 
 		n.version = nextNight
-		took = n.step(b, "prepare", Part{}, "next plan", "plan", "last night").took
+		took = n.step(b, "prepare", ci.Part{}, "next plan", "plan", "last night").took
 		var longest time.Duration
 		for part := range 4 {
-			longest = max(longest, n.step(b, "shard", Part{part + 1, 4}, "next parts", "next plan", "plan", "parts of 4", "last night").took)
+			longest = max(longest, n.step(b, "shard", ci.Part{part + 1, 4}, "next parts", "next plan", "plan", "parts of 4", "last night").took)
 		}
-		took += longest + n.step(b, "assemble", Part{}, "next night", "next plan", "plan", "next parts", "parts of 4", "last night").took
+		took += longest + n.step(b, "assemble", ci.Part{}, "next night", "next plan", "plan", "next parts", "parts of 4", "last night").took
 		b.ReportMetric(took.Seconds(), "s-next-night-clean-machines")
 	}
 }
 
 // nextNight has the same version as far as images go.
-const nextNight = DefaultVersion + "+nightly-20260102-0304"
+const nextNight = setup.DefaultVersion + "+nightly-20260102-0304"
 
 // night is a release that several machines make.
 type night struct{ shared, version string }
@@ -64,7 +67,7 @@ type night struct{ shared, version string }
 type spent struct{ work, took time.Duration }
 
 // step does what one machine does, which is new. Remote caches are named: one to write to, and those to read.
-func (n *night) step(b *testing.B, what string, part Part, write string, read ...string) spent {
+func (n *night) step(b *testing.B, what string, part ci.Part, write string, read ...string) spent {
 	b.Helper()
 	o := cleanMachine(b, "downloads")
 	o.Version, o.RemoteCacheWrite = n.version, filepath.Join(n.shared, write)
@@ -76,7 +79,7 @@ func (n *night) step(b *testing.B, what string, part Part, write string, read ..
 }
 
 // does runs a child process as a machine, and returns the processor time of it and all its children, and how long it took.
-func does(b *testing.B, o Options, what string, part Part) (work, took time.Duration) {
+func does(b *testing.B, o setup.Options, what string, part ci.Part) (work, took time.Duration) {
 	b.Helper()
 	child := childOf(o, what, part).command(b.Context(), b.Output())
 	child.Env = append(child.Env, "GOCACHE="+filepath.Join(o.Cache, "go-build"))

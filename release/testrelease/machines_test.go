@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // TestSeveralMachinesGiveTheSameBytes makes the release again as several machines do. Each has a checkout, a cache and an output
@@ -21,7 +24,7 @@ import (
 // they put into remote caches. All files must come out the same, also the signatures: those of RSA (PKCS #1 v1.5) have no chance
 // in them, and the key is the same.
 func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
-	theRelease(t)
+	made := Made(t)
 	t.Setenv("TZ", "Pacific/Auckland")
 	t.Setenv("LANG", "tr_TR.UTF-8")
 	t.Setenv("LC_ALL", "tr_TR.UTF-8")
@@ -31,25 +34,25 @@ func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
 
 	first := cleanMachine(t, "downloads", "tools-*", "base-*") // assembling those takes a minute, and is another test's
 	first.RemoteCacheWrite = planned
-	if err := Prepare(t.Context(), first); err != nil {
+	if err := ci.Prepare(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	throwAway(t, first)
 	for n := range 2 {
 		o := cleanMachine(t, "downloads")
 		o.RemoteCache, o.RemoteCacheWrite = []string{planned}, parts
-		if err := Shard(t.Context(), o, Part{n + 1, 2}, io.Discard); err != nil {
+		if err := ci.Shard(t.Context(), o, ci.Part{n + 1, 2}, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		throwAway(t, o)
 	}
 	last := cleanMachine(t, "downloads/latest")
 	last.RemoteCache = []string{planned, parts}
-	if _, err := Assemble(t.Context(), last); err != nil {
+	if _, err := release.Assemble(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
 	noPackages(t, filepath.Join(last.Cache, "downloads/sha256"))
-	one, several := listing(t, made.workshop.Dir()), listing(t, last.Dir())
+	one, several := listing(t, made.Options.Dir()), listing(t, last.Dir())
 	for _, name := range slices.Sorted(maps.Keys(one)) {
 		if one[name] != several[name] {
 			t.Errorf("%s is %q from one machine, and %q from several", name, one[name], several[name])
@@ -62,21 +65,22 @@ func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
 
 // cleanMachine returns options for what could be a machine of its own, but for the key of the first release and those files of its
 // cache that patterns name.
-func cleanMachine(t testing.TB, has ...string) Options {
+func cleanMachine(t testing.TB, has ...string) setup.Options {
 	t.Helper()
+	made := Made(t)
 	checkout, cache := t.TempDir(), filepath.Join(t.TempDir(), "other cache")
 	for _, dir := range []string{"recipes", "platforms", "release/profiles"} {
-		if err := os.CopyFS(filepath.Join(checkout, dir), os.DirFS(filepath.Join("..", dir))); err != nil {
+		if err := os.CopyFS(filepath.Join(checkout, dir), os.DirFS(filepath.Join("../..", dir))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, pattern := range append(has, "development-key") {
-		paths, err := filepath.Glob(filepath.Join(made.workshop.Cache, pattern))
+		paths, err := filepath.Glob(filepath.Join(made.Options.Cache, pattern))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("the cache has no %s: %v", pattern, err)
 		}
 		for _, path := range paths {
-			to := filepath.Join(cache, strings.TrimPrefix(path, made.workshop.Cache))
+			to := filepath.Join(cache, strings.TrimPrefix(path, made.Options.Cache))
 			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -85,13 +89,20 @@ func cleanMachine(t testing.TB, has ...string) Options {
 			}
 		}
 	}
-	o := options(t, cache, t.TempDir())
+	layouts, err := os.ReadFile(filepath.Join("../..", setup.LayoutsFile))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(checkout, setup.LayoutsFile), layouts, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options(t, cache, t.TempDir())
 	o.Checkout = checkout
 	return o
 }
 
 // throwAway removes what a machine has on its disk, of which the others get nothing, and which takes GBs of the disk of all.
-func throwAway(t testing.TB, o Options) {
+func throwAway(t testing.TB, o setup.Options) {
 	t.Helper()
 	if err := errors.Join(os.RemoveAll(o.Cache), os.RemoveAll(o.Output)); err != nil {
 		t.Fatal(err)

@@ -1,25 +1,18 @@
 package testrelease
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
@@ -27,66 +20,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sums"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
-
-// made is the project's own release, built once for all tests of this package.
-var made struct {
-	once     sync.Once
-	err      error
-	workshop *workshop
-	staged   []oem.Staged
-	images   []image
-	manifest *manifest.Manifest
-}
-
-func options(t testing.TB, cache, output string) Options {
-	t.Helper()
-	checkout, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := optionsIn(cache, output, t.Output())
-	o.Checkout = checkout
-	return o
-}
-
-func optionsIn(cache, output string, log io.Writer) Options {
-	return Options{
-		Output: output, Cache: cache,
-		Version: DefaultVersion, Arch: arch.AMD64, Jobs: 2,
-		Progress: progress.New(log), Log: slog.New(slog.DiscardHandler),
-	}
-}
-
-func theRelease(t testing.TB) {
-	t.Helper()
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	made.once.Do(func() {
-		var output string
-		if output, made.err = os.MkdirTemp("", "release."); made.err != nil {
-			return
-		}
-		o := options(t, toolroottest.Cache(t), output)
-		ctx := context.Background() // not the first test's
-		if made.manifest, made.err = Assemble(ctx, o); made.err != nil {
-			return
-		}
-		if made.workshop, made.err = open(ctx, o); made.err != nil {
-			return
-		}
-		var plan fitted
-		made.staged, _, plan, made.err = made.workshop.plan(ctx)
-		made.images = plan.images
-	})
-	if made.err != nil {
-		t.Fatal(made.err)
-	}
-}
 
 func TestMain(m *testing.M) {
 	if child := os.Getenv(envChild); child != "" {
@@ -96,35 +38,28 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	code := m.Run()
-	if made.workshop != nil {
-		made.workshop.close()
-		os.RemoveAll(made.workshop.Output)
-	}
-	os.Exit(code)
+	Main(m)
 }
 
-func file(name string) string { return filepath.Join(made.workshop.Dir(), name) }
-
 func TestSumsCoverEverything(t *testing.T) {
-	theRelease(t)
+	made := Made(t)
 	err := run.Run(t.Context(), run.Cmd{
-		Program: "sha256sum", Args: []string{"--quiet", "--strict", "--check", sumsFile},
-		Dir: made.workshop.Dir(), Env: run.HostEnv("PATH"),
+		Program: "sha256sum", Args: []string{"--quiet", "--strict", "--check", sums.FileName},
+		Dir: made.Options.Dir(), Env: run.HostEnv("PATH"),
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	sums, err := os.ReadFile(file(sumsFile))
+	list, err := os.ReadFile(made.File(sums.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := os.ReadDir(made.workshop.Dir())
+	entries, err := os.ReadDir(made.Options.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if entry.Name() != sumsFile && !strings.Contains(string(sums), "  "+entry.Name()+"\n") {
+		if entry.Name() != sums.FileName && !strings.Contains(string(list), "  "+entry.Name()+"\n") {
 			t.Errorf("%s is in no sum", entry.Name())
 		}
 	}
@@ -132,9 +67,9 @@ func TestSumsCoverEverything(t *testing.T) {
 
 // TestKernelReadsTheLayers mounts each image and compares it with the layer that was packed.
 func TestKernelReadsTheLayers(t *testing.T) {
-	theRelease(t)
-	for _, image := range made.images {
-		if diff := cmp.Diff(image.Tree.Listing(), packtest.Mounted(t, file(image.file())).Listing()); diff != "" {
+	made := Made(t)
+	for _, image := range made.Planned.Images {
+		if diff := cmp.Diff(image.Tree.Listing(), packtest.Mounted(t, made.File(image.File())).Listing()); diff != "" {
 			t.Errorf("%s: %s", image.Name, diff)
 		}
 	}
@@ -143,24 +78,24 @@ func TestKernelReadsTheLayers(t *testing.T) {
 // TestBaseMergesEachPlatform lets the base's own systemd-sysext merge what each platform activates. Its exit status says
 // nothing about an image that does not match, so what counts is the merged tree: all that was staged for the platform.
 func TestBaseMergesEachPlatform(t *testing.T) {
-	theRelease(t)
+	made := Made(t)
 	work := t.TempDir()
 	want := ""
-	for i, p := range made.manifest.Platforms {
-		if diff := cmp.Diff(p.ID, made.staged[i].Platform.ID.Value); diff != "" {
+	for i, p := range made.Manifest.Platforms {
+		if diff := cmp.Diff(p.ID, made.Planned.Staged[i].Platform.ID.Value); diff != "" {
 			t.Fatal(diff)
 		}
 		var images []string
 		for _, name := range p.Activates {
-			images = append(images, file(name+".raw"))
+			images = append(images, made.File(name+".raw"))
 		}
-		addSet(t, work, p.ID, made.staged[i].Tree, images...)
+		addSet(t, work, p.ID, made.Planned.Staged[i].Tree, images...)
 		want += p.ID + ": " + strings.Join(slices.Sorted(slices.Values(p.Activates)), " ") + "\n"
 	}
 	addWrong(t, work)
 	want += "wrong: \n"
 	out, err := run.Output(t.Context(), run.Cmd{
-		Program: "unshare", Args: []string{"--mount", "sh", "testdata/merge.sh", work, made.workshop.base.Usr},
+		Program: "unshare", Args: []string{"--mount", "sh", "testdata/merge.sh", work, made.Base.Usr},
 		Env: run.HostEnv("PATH"),
 	})
 	if err != nil {
@@ -185,15 +120,15 @@ func inOrder(lines string) string {
 // TestLayersAreShared says what layers promise: less in all than the platforms have, at most so many images for each,
 // and nothing in a platform's images that its tree does not have.
 func TestLayersAreShared(t *testing.T) {
-	theRelease(t)
+	made := Made(t)
 	var shared int
 	var unpacked, apart size.Bytes
-	for _, image := range made.images {
+	for _, image := range made.Planned.Images {
 		unpacked += image.Tree.Size()
 		if len(image.Platforms) > 1 {
 			shared++
 		}
-		for _, s := range made.staged {
+		for _, s := range made.Planned.Staged {
 			if !slices.Contains(image.Platforms, s.Platform.ID.Value) {
 				continue
 			}
@@ -205,14 +140,14 @@ func TestLayersAreShared(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range made.staged {
+	for _, s := range made.Planned.Staged {
 		apart += s.Tree.Size()
 	}
 	if shared == 0 || unpacked >= apart {
 		t.Errorf("%d shared layers; %v in all layers, %v in the platforms' trees", shared, unpacked, apart)
 	}
-	for _, p := range made.manifest.Platforms {
-		if len(p.Activates) > int(made.workshop.profile.MaxImages) {
+	for _, p := range made.Manifest.Platforms {
+		if len(p.Activates) > int(made.Choice.Profile.MaxImages) {
 			t.Errorf("%s activates %v", p.ID, p.Activates)
 		}
 	}
@@ -220,16 +155,16 @@ func TestLayersAreShared(t *testing.T) {
 
 // TestCostsAreWhatTheyTake compares what was measured one by one with what embedding all of them took.
 func TestCostsAreWhatTheyTake(t *testing.T) {
-	theRelease(t)
+	made := Made(t)
 	var costs size.Bytes
-	for _, image := range made.manifest.Images {
+	for _, image := range made.Manifest.Images {
 		costs += image.Cost
 	}
-	took := made.manifest.Partition.FreeBefore - made.manifest.Partition.FreeAfter
-	if off := took - costs; max(off, -off) > size.Bytes(len(made.images)+4)*4*size.KiB { // ends of tree blocks
+	took := made.Manifest.Partition.FreeBefore - made.Manifest.Partition.FreeAfter
+	if off := took - costs; max(off, -off) > size.Bytes(len(made.Planned.Images)+4)*4*size.KiB { // ends of tree blocks
 		t.Errorf("all images took %d B; measured were %d B", took, costs)
 	}
-	for _, b := range made.manifest.Plan.Budgets {
+	for _, b := range made.Manifest.Plan.Budgets {
 		if b.Left() < 0 {
 			t.Errorf("%s: %v of %v is used", b.Name, b.Used, b.Limit)
 		}
@@ -262,13 +197,13 @@ func addSet(t *testing.T, work, set string, content tree.Tree, images ...string)
 // addWrong makes an image that is right but for its VERSION_ID.
 func addWrong(t *testing.T, work string) {
 	t.Helper()
-	w := made.workshop
-	release := "ID=flatcar\nVERSION_ID=1.2.3\nARCHITECTURE=x86-64\n"
-	d, n, err := w.blobs.Add(strings.NewReader(release))
+	w := Made(t)
+	said := "ID=flatcar\nVERSION_ID=1.2.3\nARCHITECTURE=x86-64\n"
+	d, n, err := w.Bench.Blobs.Add(strings.NewReader(said))
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory, err := w.factory(t.Context())
+	factory, err := w.Factory(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +214,7 @@ func addWrong(t *testing.T, work string) {
 		t.Fatal(err)
 	}
 	wrong := filepath.Join(t.TempDir(), "oem-wrong.raw")
-	if err := os.Symlink(w.blobs.Path(image.SHA256), wrong); err != nil {
+	if err := os.Symlink(w.Bench.Blobs.Path(image.SHA256), wrong); err != nil {
 		t.Fatal(err)
 	}
 	addSet(t, work, "wrong", content, wrong)
@@ -287,16 +222,16 @@ func addWrong(t *testing.T, work string) {
 
 // TestPartitionHoldsTheImages reads the partition as the kernel does.
 func TestPartitionHoldsTheImages(t *testing.T) {
-	theRelease(t)
-	err := btrfs.View(t.Context(), file(partitionFile), func(root string) error {
+	made := Made(t)
+	err := btrfs.View(t.Context(), made.File(manifest.PartitionFile), func(root string) error {
 		entries, err := os.ReadDir(filepath.Join(root, embed.Dir))
 		if err != nil {
 			return err
 		}
-		if len(entries) != len(made.manifest.Images) {
-			t.Errorf("%d files are embedded; want %d", len(entries), len(made.manifest.Images))
+		if len(entries) != len(made.Manifest.Images) {
+			t.Errorf("%d files are embedded; want %d", len(entries), len(made.Manifest.Images))
 		}
-		for _, image := range made.manifest.Images {
+		for _, image := range made.Manifest.Images {
 			d, _, err := digest.OfFile(filepath.Join(root, image.Embedded))
 			if err != nil || d != image.SHA256 {
 				t.Errorf("%s: embedded %v, %v; want %v", image.Name, d, err, image.SHA256)
@@ -307,13 +242,13 @@ func TestPartitionHoldsTheImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(file(partitionFile))
+	info, err := os.Stat(made.File(manifest.PartitionFile))
 	if err != nil || info.Size() != int64(btrfs.FlatcarPartition) {
 		t.Errorf("partition has %d B, %v", info.Size(), err)
 	}
-	err = made.workshop.tools.Run(t.Context(), toolroot.Cmd{
-		Program: "btrfs", Args: []string{"check", "--readonly", "--check-data-csum", file(partitionFile)},
-		Read: []string{file(partitionFile)},
+	err = made.Bench.Tools.Run(t.Context(), toolroot.Cmd{
+		Program: "btrfs", Args: []string{"check", "--readonly", "--check-data-csum", made.File(manifest.PartitionFile)},
+		Read: []string{made.File(manifest.PartitionFile)},
 	})
 	if err != nil {
 		t.Error(err)
@@ -322,23 +257,23 @@ func TestPartitionHoldsTheImages(t *testing.T) {
 
 // TestVeritysetupAgrees lets the real tool verify the partition, and refuse it after one changed byte.
 func TestVeritysetupAgrees(t *testing.T) {
-	theRelease(t)
-	rootHash, err := os.ReadFile(file(rootHashFile))
-	if err != nil || string(rootHash) != made.manifest.Partition.RootHash.String() {
-		t.Fatalf("%s has %q, %v", rootHashFile, rootHash, err)
+	made := Made(t)
+	rootHash, err := os.ReadFile(made.File(manifest.RootHashFile))
+	if err != nil || string(rootHash) != made.Manifest.Partition.RootHash.String() {
+		t.Fatalf("%s has %q, %v", manifest.RootHashFile, rootHash, err)
 	}
 	verify := func(partition string) error {
-		return made.workshop.tools.Run(t.Context(), toolroot.Cmd{
+		return made.Bench.Tools.Run(t.Context(), toolroot.Cmd{
 			Program: "veritysetup",
 			Args:    []string{"verify", partition, partition, string(rootHash), fmt.Sprintf("--hash-offset=%d", btrfs.FlatcarFilesystem)},
 			Read:    []string{partition},
 		})
 	}
-	if err := verify(file(partitionFile)); err != nil {
+	if err := verify(made.File(manifest.PartitionFile)); err != nil {
 		t.Fatal(err)
 	}
 	changed := filepath.Join(t.TempDir(), "usr.bin")
-	if err := copyFile(changed, file(partitionFile)); err != nil {
+	if err := copyFile(changed, made.File(manifest.PartitionFile)); err != nil {
 		t.Fatal(err)
 	}
 	superblock := int64(btrfs.FlatcarFilesystem)
@@ -386,19 +321,18 @@ func flip(t *testing.T, path string, offset int64) {
 }
 
 func TestNothingIsMadeOfWrongOptions(t *testing.T) {
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	for want, spoil := range map[string]func(*Options){
-		`no base "nope"`:          func(o *Options) { o.BaseID = "nope" },
-		`no platform "azrue"`:     func(o *Options) { o.Platforms = []string{"azrue"} },
-		`no profile "tiny"`:       func(o *Options) { o.Profile = "tiny" },
-		"PREVIOUS: open /nowhere": func(o *Options) { o.Previous = []string{"/nowhere"} },
-		"../../evil":              func(o *Options) { o.Version = "../../evil" },
-		"UPDATE_KEY":              func(o *Options) { o.Update.Key = "/nowhere" },
+	Needs(t)
+	for want, spoil := range map[string]func(*setup.Options){
+		`no base "nope"`:          func(o *setup.Options) { o.BaseID = "nope" },
+		`no platform "azrue"`:     func(o *setup.Options) { o.Platforms = []string{"azrue"} },
+		`no profile "tiny"`:       func(o *setup.Options) { o.Profile = "tiny" },
+		"PREVIOUS: open /nowhere": func(o *setup.Options) { o.Previous = []string{"/nowhere"} },
+		"../../evil":              func(o *setup.Options) { o.Version = "../../evil" },
+		"UPDATE_KEY":              func(o *setup.Options) { o.UpdateKey = "/nowhere" },
 	} {
-		o := options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
+		o := Options(t, toolroottest.Cache(t), filepath.Join(t.TempDir(), "output"))
 		spoil(&o)
-		if _, err := Assemble(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := release.Assemble(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
 		}
 		if _, err := os.Stat(o.Output); !errors.Is(err, os.ErrNotExist) {
@@ -408,22 +342,22 @@ func TestNothingIsMadeOfWrongOptions(t *testing.T) {
 }
 
 func TestEmbeddingChecksTheRoomAgain(t *testing.T) {
-	theRelease(t)
-	w := made.workshop
-	huge := made.images[0]
-	huge.Size = 900 * size.MiB // never read: the sum is looked at first
-	empty, err := w.format(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = w.embed(t.Context(), empty, []image{huge, made.images[1]})
+	made := Made(t)
+	content := made.Planned.Content
+	content.Images = slices.Clone(content.Images[:2])
+	content.Images[0].Size = 900 * size.MiB // never read: the sum is looked at first
+	_, err := partition.Embed(t.Context(), made.Bench, made.Base, made.Planned.Empty, content)
 	var over *embed.OverBudgetError
 	if !errors.As(err, &over) {
 		t.Fatalf("error is %v", err)
 	}
-	for _, want := range []string{huge.file(), made.images[1].file(), "short", "nothing was embedded"} {
+	err = made.Planned.Refused(err)
+	for _, want := range []string{content.Images[0].Name, content.Images[1].Name, "short", "nothing was embedded", "The largest files:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
+	}
+	if refused := (*plan.OverBudgetError)(nil); !errors.As(err, &refused) || refused.ExitStatus() != 3 {
+		t.Errorf("the exit code of %T is not 3", err)
 	}
 }

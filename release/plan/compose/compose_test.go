@@ -1,9 +1,11 @@
-package compose
+package compose_test
 
 import (
 	"archive/tar"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,33 +16,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/plan/compose/extension/extensiontest"
 	"github.com/flatcar/oem-sysext/release/profiles"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
 
-const profileHead = "summary: s\nheadroom: 64 MiB\nimages: 36 MiB\nmax_images: 5\nextensions:\n"
-
-// composing returns options for a profile that lies in a directory of its own.
-func composing(t testing.TB, dir, extensions string) Options {
-	t.Helper()
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	path := filepath.Join(dir, "mine.yaml")
-	if err := os.WriteFile(path, []byte(profileHead+extensions), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o := options(t, toolroottest.Cache(t), t.TempDir())
-	o.Checkout, o.Profile = smallCheckout(t), path
-	return o
-}
+func TestMain(m *testing.M) { testrelease.Main(m) }
 
 // program is an extension with a script of a name.
 func program(name, says string) []extensiontest.Entry {
@@ -57,7 +50,7 @@ func TestHostileExtensions(t *testing.T) {
 	dir := t.TempDir()
 	good := program("good", "good")
 	with := func(e ...extensiontest.Entry) []extensiontest.Entry { return slices.Concat(good, e) }
-	release := func(content string) []extensiontest.Entry {
+	releaseOf := func(content string) []extensiontest.Entry {
 		changed := slices.Clone(good)
 		changed[4].Content = content
 		return changed
@@ -73,32 +66,32 @@ func TestHostileExtensions(t *testing.T) {
 		"/usr/bin/env is in the base, and not alike":                                             with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
 		"/etc/passwd is outside /usr and /opt":                                                   with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
 		"/usr/bin/lost wants the interpreter /usr/bin/nope":                                      with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
-		"is for ID=fedora":                                                                       release("ID=fedora\nVERSION_ID=1\n"),
+		"is for ID=fedora":                                                                       releaseOf("ID=fedora\nVERSION_ID=1\n"),
 		`"/usr/bin/oem-sysext" is in the way of /usr/bin/oem-sysext, which is the release's own`: with(extensiontest.Entry{Path: "usr/bin/oem-sysext", Mode: 0o755}),
-		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":                           release("ID=flatcar\nVERSION_ID=1.2.3\n"),
+		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":                           releaseOf("ID=flatcar\nVERSION_ID=1.2.3\n"),
 		"wanted the one file /usr/lib/extension-release.d/extension-release.good":                program("bad", "bad"),
 	}
-	o := composing(t, dir, "- {name: good, file: mine.yaml, enable: always}\n")
-	w, err := open(t.Context(), o)
+	o := testrelease.Composing(t, dir, "- {name: good, file: mine.yaml, enable: always}\n")
+	w, err := release.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	factory, err := w.factory(t.Context())
+	defer w.Bench.Close()
+	factory, err := w.Factory(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := w.newJudge(factory)
+	base := *w.Base
+	c, err := compose.New(w.Bench, w.Choice, &base, factory, []string{"/usr/bin/oem-sysext"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := w.profile.Extensions[0]
+	x := w.Choice.Profile.Extensions[0]
 	x.File.Value = "image.raw"
 	judge := func(filesystem string, entries []extensiontest.Entry) error {
 		os.Remove(filepath.Join(dir, "image.raw"))
-		extensiontest.Image(t, w.tools, filesystem, filepath.Join(dir, "image.raw"), entries...)
-		_, err := j.one(t.Context(), &x)
-		return err
+		extensiontest.Image(t, w.Bench.Tools, filesystem, filepath.Join(dir, "image.raw"), entries...)
+		return c.One(t.Context(), &x)
 	}
 	for _, filesystem := range []string{extensiontest.SquashFS, extensiontest.EROFS, extensiontest.Compressed} {
 		if err := judge(filesystem, good); err != nil {
@@ -110,11 +103,11 @@ func TestHostileExtensions(t *testing.T) {
 			}
 		}
 	}
-	mine := *w.target
+	mine := *w.Base.Target
 	mine.Usr = tree.Sorted(append(slices.Clone(mine.Usr), tree.Entry{Path: "/usr/share/flatcar/sysext/docker-flatcar.raw", Type: tree.File}))
-	j.target = &mine
+	base.Target = &mine
 	for name, want := range map[string]string{"docker": "its name is taken", "docker-flatcar": "its name is taken", "good": ""} {
-		if got := j.clash(name); !strings.Contains(got, want) || want == "" && got != "" {
+		if got := c.Clash(name); !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
@@ -126,14 +119,14 @@ func TestHostileExtensions(t *testing.T) {
 			t.Errorf("repack: %v: error is %v; wanted %q", repack, err, want)
 		}
 	}
-	j.target, x.Repack = w.target, false
+	base.Target, x.Repack = w.Base.Target, false
 	x.Rebuild = &profiles.Rebuild{Command: "make good.raw"}
-	if err := judge(extensiontest.SquashFS, release("ID=flatcar\nVERSION_ID=1.2.3\n")); err == nil || !strings.Contains(err.Error(), "to rebuild it: make good.raw") {
+	if err := judge(extensiontest.SquashFS, releaseOf("ID=flatcar\nVERSION_ID=1.2.3\n")); err == nil || !strings.Contains(err.Error(), "to rebuild it: make good.raw") {
 		t.Errorf("error is %v", err)
 	}
 	x.Rebuild = &profiles.Rebuild{}
 	x.Rebuild.Recipe.Value = "tool"
-	if err := judge(extensiontest.SquashFS, release("ID=flatcar\nVERSION_ID=1.2.3\n")); err != nil {
+	if err := judge(extensiontest.SquashFS, releaseOf("ID=flatcar\nVERSION_ID=1.2.3\n")); err != nil {
 		t.Errorf("the recipe is not taken: %v", err)
 	}
 }
@@ -141,7 +134,7 @@ func TestHostileExtensions(t *testing.T) {
 // TestCompose makes a release with extensions of every kind and looks into its /usr.
 func TestCompose(t *testing.T) {
 	dir := t.TempDir()
-	o := composing(t, dir, `
+	o := testrelease.Composing(t, dir, `
 - {name: by-name, file: by-name.raw, enable: by-name}
 - {name: two, version: "1", file: two-1.raw, enable: by-name}
 - {name: two, version: "2", file: two-2.raw, enable: by-name, default: true}
@@ -150,7 +143,7 @@ func TestCompose(t *testing.T) {
 - {name: plain, directory: plain, enable: always}
 update: {key: update.pem, server: "https://updates.example.org/v1/update/", group: edge}
 `)
-	o.Update.Key = updateKeys(t, dir)
+	o.UpdateKey = testrelease.UpdateKeys(t, dir)
 	tools := toolroottest.Open(t)
 	flat := append(program("flat", "flat"), extensiontest.Entry{Path: "usr/share/flat/", Type: tar.TypeDir, Mode: 0o700}, extensiontest.Entry{Path: "usr/share/flat/data", Mode: 0o600, Content: strings.Repeat("x", 100_000)})
 	for file, entries := range map[string][]extensiontest.Entry{
@@ -166,22 +159,20 @@ update: {key: update.pem, server: "https://updates.example.org/v1/update/", grou
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "plain/usr/bin"), 0o755), os.WriteFile(filepath.Join(dir, "plain/usr/bin/plain"), []byte("#!/bin/sh\n"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	w, err := open(t.Context(), o)
+	r, err := release.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
-	_, empty, plan, err := w.plan(t.Context())
-	if err != nil {
+	defer r.Bench.Close()
+	w := &composedRelease{Run: r}
+	if w.planned, err = r.Planner().Plan(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	made, err := w.embed(t.Context(), plan.flat, plan.images)
-	if err != nil {
+	if w.made, err = partition.Embed(t.Context(), r.Bench, r.Base, w.planned.Flat, w.planned.Content); err != nil {
 		t.Fatal(err)
 	}
 	var told []string
-	for _, x := range w.extensions {
-		m := describeExtension(x)
+	for _, m := range ship.DescribePlan("mine", w.planned).Extensions {
 		told = append(told, strings.Join(append([]string{m.Name, m.Version, m.Enable, m.Embedded, fmt.Sprint(m.AsIs)}, m.Platforms...), " "))
 	}
 	const images = embed.Dir + "/"
@@ -196,17 +187,24 @@ update: {key: update.pem, server: "https://updates.example.org/v1/update/", grou
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Error(diff)
 	}
-	if plan.budgets[0].Fixed < 4*size.KiB || plan.budgets[0].Fixed != empty.Free-plan.flat.Free {
-		t.Errorf("what is flattened counts with %v; /usr had %v free, and has %v", plan.budgets[0].Fixed, empty.Free, plan.flat.Free)
+	if fixed := w.planned.Budgets[0].Fixed; fixed < 4*size.KiB || fixed != w.planned.Empty.Free-w.planned.Flat.Free {
+		t.Errorf("what is flattened counts with %v; /usr had %v free, and has %v", fixed, w.planned.Empty.Free, w.planned.Flat.Free)
 	}
-	w.lookInto(t, made, dir)
-	w.verifiesItsUpdates(t, made, dir, plan.whole[0])
+	w.lookInto(t, dir)
+	w.verifiesItsUpdates(t, dir)
+}
+
+// composedRelease is a release of extensions.
+type composedRelease struct {
+	*release.Run
+	planned *plan.Planned
+	made    partition.Partition
 }
 
 // lookInto compares a release's /usr with what should be in it.
-func (w *workshop) lookInto(t *testing.T, made partition, dir string) {
+func (w *composedRelease) lookInto(t *testing.T, dir string) {
 	t.Helper()
-	err := btrfs.View(t.Context(), w.blobs.Path(made.SHA256), func(mounted string) error {
+	err := btrfs.View(t.Context(), w.Bench.Blobs.Path(w.made.SHA256), func(mounted string) error {
 		for file, original := range map[string]string{"by-name.raw": "by-name.raw", "two.raw.v/two_1.raw": "two-1.raw", "two.raw.v/two_2.raw": "two-2.raw"} {
 			want, _, err := digest.OfFile(filepath.Join(dir, original))
 			if err != nil {
@@ -216,7 +214,7 @@ func (w *workshop) lookInto(t *testing.T, made partition, dir string) {
 				t.Errorf("%s is not byte for byte what it came as: %v", file, err)
 			}
 		}
-		content, err := os.ReadFile(filepath.Join(mounted, osReleaseFile))
+		content, err := os.ReadFile(filepath.Join(mounted, "lib/os-release"))
 		if err != nil || !strings.Contains(string(content), "\nSYSEXT_FLATTENED=\"flat_7\"\n") {
 			t.Errorf("os-release is %s, %v", content, err)
 		}
@@ -241,10 +239,10 @@ func (w *workshop) lookInto(t *testing.T, made partition, dir string) {
 
 // mergedView compares what is in /usr with the base's under the files of flattened extensions: each of these is there as a merge
 // of the extension would show it, and nothing else is but what makes images be found.
-func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
+func (w *composedRelease) mergedView(t *testing.T, usr tree.Tree) {
 	t.Helper()
-	want := w.target.Usr
-	for _, x := range w.extensions {
+	want := w.Base.Target.Usr
+	for _, x := range w.planned.Extensions {
 		if x.Flatten {
 			var differ []tree.Conflict
 			if want, differ = tree.Merge(want, x.Tree); len(differ) > 0 {
@@ -252,14 +250,14 @@ func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
 			}
 		}
 	}
-	own := map[string]bool{"/usr/" + osReleaseFile: true}
-	for _, f := range w.certificates("") {
+	own := map[string]bool{"/usr/" + "lib/os-release": true}
+	for _, f := range w.planned.Content.Trust.Files("") {
 		own["/usr/"+f.Path] = true
 	}
 	for _, path := range activate.Paths() {
 		own["/usr/"+path] = true
 	}
-	for _, path := range w.updatePaths() {
+	for _, path := range w.planned.Content.Updates.Paths() {
 		own["/usr/"+path], own["/usr/"+filepath.Dir(path)] = true, true
 	}
 	ours := func(e tree.Entry) bool {
@@ -268,5 +266,54 @@ func (w *workshop) mergedView(t *testing.T, usr tree.Tree) {
 	}
 	if diff := cmp.Diff(want.Filter(ours).Listing(), usr.Filter(ours).Listing()); diff != "" {
 		t.Errorf("the merged view (-) and what was flattened (+):\n%s", diff)
+	}
+}
+
+// verifiesItsUpdates takes a release's key and configuration out of its /usr, as update_engine reads them, and verifies with that key a
+// payload that the release comes with.
+func (w *composedRelease) verifiesItsUpdates(t *testing.T, dir string) {
+	t.Helper()
+	key := filepath.Join(dir, "from-usr.pem")
+	err := btrfs.View(t.Context(), w.Bench.Blobs.Path(w.made.SHA256), func(mounted string) error {
+		conf, err := os.ReadFile(filepath.Join(mounted, "share/flatcar/update.conf"))
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff("SERVER=https://updates.example.org/v1/update/\nGROUP=edge\n", string(conf)); diff != "" {
+			t.Errorf("update.conf: %s", diff)
+		}
+		content, err := os.ReadFile(filepath.Join(mounted, "share/update_engine/update-payload-key.pub.pem"))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(key, content, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipper := w.Shipper(setup.Options{})
+	kernel, err := shipper.Kernel(t.Context(), w.made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := shipper.Describe(t.Context(), w.planned, w.made, kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := w.Bench.Blobs.Path(m.File("oem-vagrant.gz").SHA256)
+	if err := ship.VerifyPayload(t.Context(), payload, key, "", io.Discard); err != nil {
+		t.Error(err)
+	}
+	other := testrelease.UpdateKeys(t, t.TempDir())
+	if err := ship.VerifyPayload(t.Context(), payload, testrelease.PublicHalf(other), "", io.Discard); err == nil {
+		t.Error("a payload verifies with another key")
+	}
+	content, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := pem.Decode(content)
+	if got := m.Update; got.Key != digest.Of(want.Bytes) || got.Server != w.Choice.Profile.Update.Server.Value || got.Group != "edge" {
+		t.Errorf("the manifest says %+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package trial
+package trial_test
 
 import (
 	"testing"
@@ -6,16 +6,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
-	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/prove/trial"
+	"github.com/flatcar/oem-sysext/release/testrelease"
 )
 
 // TestTrial boots a platform's image as platform:boot does.
 func TestTrial(t *testing.T) {
-	needs.Root(t)
-	needs.Programs(t, append(base.Programs(), "go")...)
-	trial, err := Try(t.Context(), options(t, toolroottest.Cache(t), t.TempDir()), "akamai")
+	testrelease.Needs(t)
+	trial, err := trial.Try(t.Context(), testrelease.Fresh(t), "akamai")
 	if err != nil {
 		t.Fatal(err)
 	}
