@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
@@ -187,7 +188,7 @@ func (p *Prover) platform(ctx context.Context, r Release, platform *platform.Pla
 	if err != nil {
 		return Machine{}, err
 	}
-	m := p.machine(r, platform, dir, vm.UsrBUUID)
+	m := p.machine(r, platform, dir, disks.UsrBUUID)
 	if err := vm.MakeDisk(ctx, p.Tools, m.Disk, []vm.Partition{vm.UsrB(r.path(r.Manifest.Partition.File)), oem}); err != nil {
 		return Machine{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
@@ -122,11 +123,6 @@ type story struct {
 
 func (s *story) disk() string { return filepath.Join(s.dir, "disk.img") }
 
-const (
-	efiType = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-	efiSize = 128 * size.MiB // of Flatcar's disks before release 4487
-)
-
 // makeDisk makes the disk of a machine that has run one release only.
 func (s *story) makeDisk(ctx context.Context, r Installable) error {
 	oem, err := vm.OEM(ctx, s.Tools, filepath.Join(s.dir, "oem.img"), OEMFiles(s.platform))
@@ -134,7 +130,7 @@ func (s *story) makeDisk(ctx context.Context, r Installable) error {
 		return err
 	}
 	efi := filepath.Join(s.dir, "efi.img")
-	if err := errors.Join(os.WriteFile(efi, nil, 0o600), os.Truncate(efi, int64(efiSize))); err != nil {
+	if err := errors.Join(os.WriteFile(efi, nil, 0o600), os.Truncate(efi, int64(disks.ESPSize))); err != nil {
 		return err
 	}
 	if err := s.Tools.Run(ctx, toolroot.Cmd{Program: "mkfs.fat", Args: []string{"-n", "EFI-SYSTEM", efi}, Write: []string{efi}}); err != nil {
@@ -147,7 +143,7 @@ func (s *story) makeDisk(ctx context.Context, r Installable) error {
 	empty := vm.UsrB("")
 	empty.Attributes, empty.Size = nil, size.GiB
 	return vm.MakeDisk(ctx, s.Tools, s.disk(), []vm.Partition{
-		{Number: 1, Name: "EFI-SYSTEM", Type: efiType, Content: efi}, vm.UsrA(r.Slot.Usr.Path), empty, oem,
+		{Number: 1, Name: "EFI-SYSTEM", Type: disks.ESPType, Content: efi}, vm.UsrA(r.Slot.Usr.Path), empty, oem,
 	})
 }
 
@@ -178,7 +174,7 @@ func (c cutAfter) Err() error {
 // cutOff begins an installation and ends it while the partition is written.
 func (s *story) cutOff(ctx context.Context, r Installable) error {
 	left := &atomic.Int64{}
-	left.Store(int64((efiSize + r.Slot.Usr.Size/2) / slot.Chunk))
+	left.Store(int64((disks.ESPSize + r.Slot.Usr.Size/2) / slot.Chunk))
 	err := s.install(cutAfter{ctx, left}, r)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
@@ -47,7 +48,7 @@ func TestInstall(t *testing.T) {
 	err = vm.MakeDisk(t.Context(), tools, disk, []vm.Partition{
 		{Number: 1, Name: "EFI-SYSTEM", Type: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", Content: boot},
 		vm.UsrA(filepath.Join(o.Dir(), "usr.bin")),
-		{Number: 4, Name: "USR-B", Type: vm.UsrType, UUID: vm.UsrBUUID, Size: size.MiB},
+		{Number: 4, Name: "USR-B", Type: disks.UsrType, UUID: disks.UsrBUUID, Size: size.MiB},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func TestBytesOfASmallRelease(t *testing.T) {
 		t.Logf("other programs than the list is of; run with -update after a look at the difference: %s", cmp.Diff(tools, now))
 		return
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
 		t.Errorf("the release has other bytes than %s (-want +got); if that is on purpose, run with -update:\n%s", goldenFile, diff)
 	}
 }
@@ -103,7 +103,7 @@ func goldenBase(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"lib/systemd/systemd": program.Bytes(),
+		"lib/systemd/systemd":                       program.Bytes(),
 		"lib/modules/6.12.90-flatcar/build/.config": []byte("CONFIG_EROFS_FS=m\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_XZ=y\nCONFIG_SQUASHFS_ZSTD=y\n"),
 	} {
 		file := filepath.Join(usr, name)

@@ -6,16 +6,16 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
-// Partitions of Flatcar's disks (flatcar/scripts, build_library/disk_layout.json).
 var (
-	usrType = gpt.MustGUID("5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6")
-	usrA    = gpt.MustGUID("7130c94a-213a-4e5a-8e26-6cce9662f132")
-	espType = gpt.MustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+	usrType = gpt.MustGUID(disks.UsrType)
+	usrA    = gpt.MustGUID(disks.UsrAUUID)
+	espType = gpt.MustGUID(disks.ESPType)
 )
 
 // Places are where a disk has what a release replaces, in bytes.

@@ -15,8 +15,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/osrelease"
-	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
 // defaultConfig is what of Flatcar's kernel configuration is known for sure.
@@ -52,7 +52,7 @@ func (i *importer) look() error {
 	if err != nil {
 		return err
 	}
-	entries, err := fs.ReadDir(root.FS(), embed.Dir)
+	entries, err := fs.ReadDir(root.FS(), disks.ImagesDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -14,11 +14,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
 )
 
-var espType = gpt.MustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+var espType = gpt.MustGUID(disks.ESPType)
 
 // kernelDir is where Flatcar's boot loader looks for kernels.
 const kernelDir = "/flatcar"

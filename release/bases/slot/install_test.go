@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
@@ -57,8 +58,8 @@ func newMachine(t *testing.T, fat ...string) machine {
 	check(t, vm.MakeDisk(t.Context(), m.tools, m.disk, []vm.Partition{
 		{Number: 1, Name: "EFI-SYSTEM", Type: espType.String(), Content: boot},
 		vm.UsrA(usr),
-		{Number: 4, Name: "USR-B", Type: vm.UsrType, UUID: vm.UsrBUUID, Size: usrSize + size.MiB},
-		{Number: 9, Name: "ROOT", Type: vm.DataType, Size: size.MiB},
+		{Number: 4, Name: "USR-B", Type: disks.UsrType, UUID: disks.UsrBUUID, Size: usrSize + size.MiB},
+		{Number: 9, Name: "ROOT", Type: disks.DataType, Size: size.MiB},
 	}))
 	return m
 }

@@ -17,13 +17,13 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
-	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 var (
-	usrType = gpt.MustGUID(vm.UsrType)
-	ids     = map[string]gpt.GUID{"A": gpt.MustGUID(vm.UsrAUUID), "B": gpt.MustGUID(vm.UsrBUUID)}
+	usrType = gpt.MustGUID(disks.UsrType)
+	ids     = map[string]gpt.GUID{"A": gpt.MustGUID(disks.UsrAUUID), "B": gpt.MustGUID(disks.UsrBUUID)}
 )
 
 // Slot is one partition that may hold /usr.

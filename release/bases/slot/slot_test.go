@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
-	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // state is priority, tries and success of a slot.
@@ -33,7 +33,7 @@ func newDisk(t *testing.T, states ...state) *Disk {
 		p.Attributes = Slot{Partition: p, Priority: s.priority, Tries: s.tries, Successful: s.successful}.attributes() | 1<<60 | 1
 		partitions = append(partitions, p)
 	}
-	partitions = append(partitions, gpt.Partition{Number: 9, Type: gpt.MustGUID(vm.DataType), ID: gpt.GUID{99}, First: 60, Last: 60, Attributes: 0xffff << 48})
+	partitions = append(partitions, gpt.Partition{Number: 9, Type: gpt.MustGUID(disks.DataType), ID: gpt.GUID{99}, First: 60, Last: 60, Attributes: 0xffff << 48})
 	table, err := gpt.New(gpt.GUID{1}, 128, partitions)
 	check(t, err)
 	path := filepath.Join(t.TempDir(), "disk")

@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
@@ -25,9 +26,9 @@ import (
 func flatcar(first, length uint64) []gpt.Partition {
 	all := []gpt.Partition{
 		{Number: 1, Type: gpt.MustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"), ID: gpt.MustGUID("11111111-2222-3333-4444-555555555501"), Name: "EFI-SYSTEM"},
-		{Number: 3, Type: gpt.MustGUID(vm.UsrType), ID: gpt.MustGUID(vm.UsrAUUID), Attributes: 0x0101000000000000, Name: "USR-A"},
-		{Number: 4, Type: gpt.MustGUID(vm.UsrType), ID: gpt.MustGUID(vm.UsrBUUID), Name: "USR-B"},
-		{Number: 9, Type: gpt.MustGUID(vm.DataType), ID: gpt.MustGUID("11111111-2222-3333-4444-555555555509"), Name: "ROOT"},
+		{Number: 3, Type: gpt.MustGUID(disks.UsrType), ID: gpt.MustGUID(disks.UsrAUUID), Attributes: 0x0101000000000000, Name: "USR-A"},
+		{Number: 4, Type: gpt.MustGUID(disks.UsrType), ID: gpt.MustGUID(disks.UsrBUUID), Name: "USR-B"},
+		{Number: 9, Type: gpt.MustGUID(disks.DataType), ID: gpt.MustGUID("11111111-2222-3333-4444-555555555509"), Name: "ROOT"},
 	}
 	for i := range all {
 		all[i].First = first + uint64(i)*length

@@ -18,13 +18,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tree"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
-// Dir is where images lie, relative to /usr. The path is the same in both slots,
-// so a link to it always leads into the slot that runs.
-const Dir = "share/flatcar/oem-sysext"
+// Dir is where images lie, relative to /usr.
+const Dir = disks.ImagesDir
 
 // Image is what goes into the partition.
 type Image struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
@@ -244,9 +245,9 @@ func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeSt
 	if err != nil {
 		return machine, err
 	}
-	from, uuid := slots[0], vm.UsrBUUID
+	from, uuid := slots[0], disks.UsrBUUID
 	if step.old {
-		from, uuid = slots[1], vm.UsrAUUID
+		from, uuid = slots[1], disks.UsrAUUID
 	}
 	m := vm.Machine{
 		Accel: accel, Kernel: w.Base.Kernel, Initrd: w.Base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: prove.BootTimeout,

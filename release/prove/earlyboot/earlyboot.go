@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/cpio"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/partition"
@@ -168,7 +169,7 @@ func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
 	}
 	m := vm.Machine{
 		Accel: accel, Kernel: w.Base.Kernel, Initrd: filepath.Join(w.Bench.Scratch, "initrd"), Disk: filepath.Join(w.Bench.Scratch, "bare.img"),
-		Script: earlyScript, Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: prove.BootTimeout,
+		Script: earlyScript, Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: prove.BootTimeout,
 	}
 	for _, p := range w.Choice.Catalogue {
 		if p.ID.Value == b.platform {

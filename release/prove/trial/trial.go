@@ -11,6 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/plan/signed"
@@ -68,7 +69,7 @@ func machine(ctx context.Context, r *release.Run, p *platform.Platform) (vm.Mach
 	}
 	m := vm.Machine{
 		Kernel: r.Base.Kernel, Initrd: r.Base.Initrd, Disk: filepath.Join(scratch, "trial.img"),
-		Arguments: base.KernelArguments(vm.UsrAUUID, usr.Verity.RootHash), SMBIOS: prove.Markers(p),
+		Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), SMBIOS: prove.Markers(p),
 		Dir: scratch, Timeout: prove.BootTimeout,
 	}
 	if m.Accel, err = prove.Accelerator(ctx, r.Bench, r.Base.Arch, r.Base.Kernel); err != nil {

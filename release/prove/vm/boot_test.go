@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/base"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/verity"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
@@ -49,7 +50,7 @@ func TestBoot(t *testing.T) {
 	machine := func(t *testing.T, hash digest.SHA256) vm.Machine {
 		return vm.Machine{
 			Accel: accel, Kernel: b.Kernel, Initrd: b.Initrd, Disk: disk,
-			Arguments: base.KernelArguments(vm.UsrAUUID, hash),
+			Arguments: base.KernelArguments(disks.UsrAUUID, hash),
 			Dir:       t.TempDir(), Timeout: 10 * time.Minute,
 		}
 	}

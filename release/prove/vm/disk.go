@@ -12,18 +12,11 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 )
 
-// What Flatcar's disks have (build_library/disk_layout.json).
-const (
-	UsrType  = "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6" // flatcar-rootfs
-	UsrAUUID = "7130c94a-213a-4e5a-8e26-6cce9662f132"
-	UsrBUUID = "e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
-	DataType = "0fc63daf-8483-4772-8e79-3d69d8477de4"
-
-	// Until a machine's first boot, when it makes up its own.
-	diskUUID = "00000000-0000-0000-0000-000000000001"
-)
+// diskUUID is a disk's until the first boot of its machine, which makes up its own.
+const diskUUID = "00000000-0000-0000-0000-000000000001"
 
 // Partition is one partition of a disk.
 type Partition struct {
@@ -37,16 +30,13 @@ type Partition struct {
 
 // UsrA is the first slot, as a fresh disk has it: priority 1, known to boot.
 func UsrA(image string) Partition {
-	return Partition{Number: 3, Name: "USR-A", Type: UsrType, UUID: UsrAUUID, Attributes: []int{48, 56}, Content: image}
+	return Partition{Number: 3, Name: "USR-A", Type: disks.UsrType, UUID: disks.UsrAUUID, Attributes: []int{48, 56}, Content: image}
 }
 
 // UsrB is the second slot as it is after an update and a good boot: of a higher priority than the first.
 func UsrB(image string) Partition {
-	return Partition{Number: 4, Name: "USR-B", Type: UsrType, UUID: UsrBUUID, Attributes: []int{49, 56}, Content: image}
+	return Partition{Number: 4, Name: "USR-B", Type: disks.UsrType, UUID: disks.UsrBUUID, Attributes: []int{49, 56}, Content: image}
 }
-
-// oemSize is that of the OEM partition on Flatcar's disks before release 4487 (build_library/disk_layout.json).
-const oemSize = 128 * size.MiB
 
 // OEM makes at the path an image of the partition that says which cloud a machine is in: files by name, such as oem-release.
 func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
@@ -93,14 +83,14 @@ func data(ctx context.Context, tools *toolroot.Root, image, label string, number
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		return Partition{}, err
 	}
-	if err := os.Truncate(image, int64(oemSize)); err != nil {
+	if err := os.Truncate(image, int64(disks.OEMSize)); err != nil {
 		return Partition{}, err
 	}
 	err = tools.Run(ctx, toolroot.Cmd{
 		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", label, "--rootdir", dir, image},
 		Read: []string{dir}, Write: []string{image},
 	})
-	return Partition{Number: number, Name: label, Type: DataType, Content: image}, err
+	return Partition{Number: number, Name: label, Type: disks.DataType, Content: image}, err
 }
 
 // align is where partitions begin, and what is left free at both ends of a disk.
@@ -108,12 +98,12 @@ const align = size.MiB
 
 // MakeDisk writes a sparse disk image with a GPT.
 func MakeDisk(ctx context.Context, tools *toolroot.Root, path string, partitions []Partition) (err error) {
-	disk, err := os.Create(path)
+	out, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, disk.Close())
+		err = errors.Join(err, out.Close())
 		if err != nil {
 			os.Remove(path)
 			err = fmt.Errorf("make disk %s: %w", path, err)
@@ -127,12 +117,12 @@ func MakeDisk(ctx context.Context, tools *toolroot.Root, path string, partitions
 			return err
 		}
 		fmt.Fprintf(table, "%s\n", p.tableLine(end))
-		if err := copySparse(disk, end, p.Content); err != nil {
+		if err := copySparse(out, end, p.Content); err != nil {
 			return err
 		}
 		end += (p.Size + align - 1) / align * align
 	}
-	if err := disk.Truncate(int64(end + align)); err != nil {
+	if err := out.Truncate(int64(end + align)); err != nil {
 		return err
 	}
 	return tools.Run(ctx, toolroot.Cmd{
@@ -169,7 +159,7 @@ func (p Partition) tableLine(start size.Bytes) string {
 }
 
 // copySparse writes an image at an offset, leaving holes for what is all zero.
-func copySparse(disk io.WriterAt, at size.Bytes, image string) error {
+func copySparse(out io.WriterAt, at size.Bytes, image string) error {
 	if image == "" {
 		return nil
 	}
@@ -182,7 +172,7 @@ func copySparse(disk io.WriterAt, at size.Bytes, image string) error {
 	for {
 		n, err := io.ReadFull(f, buffer)
 		if !bytes.Equal(buffer[:n], zero[:n]) {
-			if _, err := disk.WriteAt(buffer[:n], int64(at)); err != nil {
+			if _, err := out.WriteAt(buffer[:n], int64(at)); err != nil {
 				return err
 			}
 		}

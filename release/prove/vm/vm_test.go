@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 )
 
 func sound() Report {
@@ -50,7 +51,7 @@ func TestCheck(t *testing.T) {
 func TestTableLine(t *testing.T) {
 	p := UsrA("usr.bin")
 	p.Size = size.GiB
-	want := `3: start=2048, size=2097152, type=` + UsrType + `, name="USR-A", uuid=` + UsrAUUID + `, attrs="GUID:48,56"`
+	want := `3: start=2048, size=2097152, type=` + disks.UsrType + `, name="USR-A", uuid=` + disks.UsrAUUID + `, attrs="GUID:48,56"`
 	if got := p.tableLine(size.MiB); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/kernel"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
@@ -142,7 +143,7 @@ func Disk(t testing.TB, judges *toolroot.Root, partition, kernel string) string 
 	err = vm.MakeDisk(t.Context(), judges, disk, []vm.Partition{
 		{Number: 1, Name: "EFI-SYSTEM", Type: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", Content: system},
 		vm.UsrA(partition),
-		{Number: 4, Name: "USR-B", Type: vm.UsrType, UUID: vm.UsrBUUID, Size: size.MiB}, // smaller than on real disks, for speed
+		{Number: 4, Name: "USR-B", Type: disks.UsrType, UUID: disks.UsrBUUID, Size: size.MiB}, // smaller than on real disks, for speed
 	})
 	if err != nil {
 		t.Fatal(err)
