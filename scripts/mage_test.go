@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/needs"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
 )
 
 // checkout is a small one that has the script, and targets of its own.
