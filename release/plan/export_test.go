@@ -1,8 +1,12 @@
 package plan
 
 import (
+	"context"
+
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
@@ -25,4 +29,40 @@ func Grown(staged []oem.Staged, last *manifest.Manifest) map[string]size.Bytes {
 		by[g.name] = g.by
 	}
 	return by
+}
+
+// Fit packs what another plan staged, anew.
+func (p *Planner) Fit(ctx context.Context, like *Planned) (*Planned, error) {
+	s, err := p.searchLike(ctx, like)
+	if err != nil {
+		return nil, err
+	}
+	return s.plan(ctx)
+}
+
+// FitInto is Fit with another budget than those of images.
+func (p *Planner) FitInto(ctx context.Context, like *Planned, b fit.Budget) (*Planned, error) {
+	s, err := p.searchLike(ctx, like)
+	if err != nil {
+		return nil, err
+	}
+	s.planner.Budgets = []fit.Budget{b}
+	return s.plan(ctx)
+}
+
+func (p *Planner) searchLike(ctx context.Context, like *Planned) (*search, error) {
+	factory, err := p.Bench.Factory(ctx, p.Base.Target, p.Base.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	return p.newSearch(ctx, factory, like.search.given)
+}
+
+// Cost returns what an image takes of /usr.
+func (p *Planner) Cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
+	s, err := p.newScale(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.cost(ctx, packed)
 }

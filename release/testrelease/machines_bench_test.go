@@ -37,7 +37,7 @@ func BenchmarkMachines(b *testing.B) {
 		for _, parts := range []int{1, 2, 4, 8} {
 			into := fmt.Sprintf("parts of %d", parts)
 			for part := range parts {
-				work[parts] += n.step(b, "shard", ci.Part{part + 1, parts}, into, "plan").work
+				work[parts] += n.step(b, "shard", ci.Part{Number: part + 1, Of: parts}, into, "plan").work
 			}
 		}
 		last := n.step(b, "assemble", ci.Part{}, "last night", "plan", "parts of 8")
@@ -51,7 +51,7 @@ func BenchmarkMachines(b *testing.B) {
 		took = n.step(b, "prepare", ci.Part{}, "next plan", "plan", "last night").took
 		var longest time.Duration
 		for part := range 4 {
-			longest = max(longest, n.step(b, "shard", ci.Part{part + 1, 4}, "next parts", "next plan", "plan", "parts of 4", "last night").took)
+			longest = max(longest, n.step(b, "shard", ci.Part{Number: part + 1, Of: 4}, "next parts", "next plan", "plan", "parts of 4", "last night").took)
 		}
 		took += longest + n.step(b, "assemble", ci.Part{}, "next night", "next plan", "plan", "next parts", "parts of 4", "last night").took
 		b.ReportMetric(took.Seconds(), "s-next-night-clean-machines")

@@ -41,7 +41,7 @@ func TestSeveralMachinesGiveTheSameBytes(t *testing.T) {
 	for n := range 2 {
 		o := cleanMachine(t, "downloads")
 		o.RemoteCache, o.RemoteCacheWrite = []string{planned}, parts
-		if err := ci.Shard(t.Context(), o, ci.Part{n + 1, 2}, io.Discard); err != nil {
+		if err := ci.Shard(t.Context(), o, ci.Part{Number: n + 1, Of: 2}, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		throwAway(t, o)

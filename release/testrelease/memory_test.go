@@ -8,31 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"testing"
 	"time"
 )
-
-// forgetPeak makes the kernel count from here what peak returns, in MiB (proc(5), clear_refs and VmHWM).
-func forgetPeak(b *testing.B) {
-	b.Helper()
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
-		b.Fatal(err)
-	}
-}
-
-func peak(b *testing.B) float64 {
-	b.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
-	kib, err := strconv.ParseFloat(strings.Fields(after)[0], 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return kib / 1024
-}
 
 // watchMemory notes the most memory that this process's children and theirs have at a time.
 func watchMemory(ctx context.Context, most *atomic.Int64) {
