@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/tools/bwrap"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -107,7 +108,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 		Program: "unshare",
 		Args: slices.Concat([]string{"--mount", "--", "sh", "-c", merge, "merge", dir},
 			sandbox(dir, c.base.Dir), []string{"sh", "-c", judges, "judges"}, units),
-		Env:    []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TZ=UTC", "SYSTEMD_LOG_LEVEL=warning"},
+		Env:    slices.Concat(bwrap.Env, []string{"SYSTEMD_LOG_LEVEL=warning"}),
 		Stdout: &limited{&out, maxText},
 	})
 	if err != nil {
@@ -123,11 +124,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 
 // sandbox is what the judges see: the merged /usr, the base's /etc with the accounts of base and image, and nothing else.
 func sandbox(dir, base string) []string {
-	args := []string{
-		"bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", filepath.Join(dir, "usr"), "/usr",
-		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-		"--dev", "/dev", "--proc", "/proc", "--remount-ro", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var", "--dir", "/root",
-	}
+	args := slices.Concat([]string{"bwrap"}, bwrap.Root(bwrap.Alone, filepath.Join(dir, "usr")), bwrap.ReadOnlyProc, []string{"--tmpfs", "/tmp", "--dir", "/root"})
 	etc, err := filepath.Glob(filepath.Join(base, "share/flatcar/etc/*"))
 	if err != nil {
 		etc = nil // the pattern is fixed

@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/archive"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/tools/bwrap"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
@@ -51,7 +52,7 @@ func (j *Job) Run(ctx context.Context, root *os.Root) error {
 	stream, output := io.Pipe()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := run.Run(running, run.Cmd{Program: "bwrap", Args: j.arguments(), Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Stdout: output})
+		err := run.Run(running, run.Cmd{Program: "bwrap", Args: j.arguments(), Env: bwrap.Env, Stdout: output})
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -69,14 +70,8 @@ func (j *Job) Run(ctx context.Context, root *os.Root) error {
 // arguments are those of bwrap. The kernel takes mounts in their order, so what is read-only as a whole comes last.
 func (j *Job) arguments() []string {
 	limit := strconv.FormatInt(int64(j.Size), 10)
-	args := []string{
-		"--unshare-all", "--die-with-parent", "--new-session", "--hostname", "build",
-		"--uid", user, "--gid", user, "--cap-drop", "ALL", "--clearenv",
-		"--ro-bind", j.Tools.Path("usr"), "/usr", "--ro-bind", j.Tools.Path("etc"), "/etc",
-		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
-		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-		"--dev", "/dev", "--proc", "/proc", "--dir", "/run", "--dir", "/var",
-	}
+	args := append(bwrap.Root(bwrap.Alone, j.Tools.Path("usr")), "--ro-bind", j.Tools.Path("etc"), "/etc",
+		"--hostname", "build", "--uid", user, "--gid", user, "--cap-drop", "ALL", "--clearenv")
 	for _, dir := range []string{"/tmp", home, out} {
 		args = append(args, "--size", limit, "--tmpfs", dir)
 	}

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/bwrap"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
@@ -61,20 +63,11 @@ type Cmd struct {
 
 // Run runs a program of the tool root. A failure is a *run.Error with the end of standard error.
 func (r *Root) Run(ctx context.Context, c Cmd) error {
-	alone := []string{"--unshare-all"}
+	alone := bwrap.Alone
 	if c.Owners {
-		alone = []string{"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"}
-		for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP"} {
-			alone = append(alone, "--cap-add", "CAP_"+capability)
-		}
+		alone = bwrap.AloneWithOwners
 	}
-	args := append(alone,
-		"--die-with-parent", "--new-session",
-		"--ro-bind", r.Path("usr"), "/usr", "--ro-bind", r.Path("etc"), "/etc",
-		"--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
-		"--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var",
-	)
+	args := append(bwrap.Root(alone, r.Path("usr")), "--ro-bind", r.Path("etc"), "/etc", "--tmpfs", "/tmp")
 	for _, path := range c.Read {
 		args = append(args, "--ro-bind", path, path)
 	}
@@ -84,12 +77,11 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	for _, device := range c.Devices {
 		args = append(args, "--dev-bind-try", device, device)
 	}
-	// Outside, the user is root, who owns /proc/sys.
-	args = append(append(args, "--remount-ro", "/proc", c.Program), c.Args...)
+	args = slices.Concat(args, bwrap.ReadOnlyProc, []string{c.Program}, c.Args)
 	return run.Run(ctx, run.Cmd{
 		Program: "bwrap",
 		Args:    args,
-		Env:     append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TZ=UTC"}, c.Env...),
+		Env:     slices.Concat(bwrap.Env, c.Env),
 		Stdin:   c.Stdin,
 		Stdout:  c.Stdout,
 	})

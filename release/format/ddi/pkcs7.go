@@ -8,27 +8,14 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/format/pkcs7"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
 // The one shape of PKCS #7 (RFC 2315) that the kernel takes for root hashes: signed data, detached, with one signer
-// and no attributes. It is little enough to be written down; libraries for all of PKCS #7 want the private key itself.
-
-var (
-	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-	noParameters  = asn1.RawValue{FullBytes: asn1.NullBytes}
-	sha256        = algorithm{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, noParameters}
-	rsaEncryption = algorithm{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, noParameters}
-)
-
-type algorithm struct {
-	Algorithm  asn1.ObjectIdentifier
-	Parameters asn1.RawValue
-}
+// and no attributes.
 
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
@@ -37,34 +24,30 @@ type contentInfo struct {
 
 type signedData struct {
 	Version      int
-	Digests      []algorithm   `asn1:"set"`
-	Content      detached      //
-	Certificates asn1.RawValue `asn1:"optional,tag:0"` // not looked at
-	Signers      []signerInfo  `asn1:"set"`
+	Digests      []pkcs7.Algorithm `asn1:"set"`
+	Content      detached          //
+	Certificates asn1.RawValue     `asn1:"optional,tag:0"` // not looked at
+	Signers      []signerInfo      `asn1:"set"`
 }
 
 type detached struct{ Type asn1.ObjectIdentifier }
 
 type signerInfo struct {
 	Version     int
-	Certificate struct {
-		Issuer asn1.RawValue
-		Serial *big.Int
-	}
-	Digest    algorithm
-	Cipher    algorithm
-	Signature []byte
+	Certificate pkcs7.Signer
+	Digest      pkcs7.Algorithm
+	Cipher      pkcs7.Algorithm
+	Signature   []byte
 }
 
 // encodePKCS7 puts a signature into its envelope, with the certificate, as systemd-repart does.
 func encodePKCS7(certificate *x509.Certificate, signature []byte) ([]byte, error) {
-	s := signerInfo{Version: 1, Digest: sha256, Cipher: rsaEncryption, Signature: signature}
-	s.Certificate.Issuer, s.Certificate.Serial = asn1.RawValue{FullBytes: certificate.RawIssuer}, certificate.SerialNumber
-	return asn1.Marshal(contentInfo{oidSignedData, signedData{
+	s := signerInfo{1, pkcs7.SignerOf(certificate), pkcs7.SHA256, pkcs7.RSA, signature}
+	return asn1.Marshal(contentInfo{pkcs7.SignedData, signedData{
 		Version:      1,
-		Digests:      []algorithm{sha256},
-		Content:      detached{oidData},
-		Certificates: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: certificate.Raw},
+		Digests:      []pkcs7.Algorithm{pkcs7.SHA256},
+		Content:      detached{pkcs7.Data},
+		Certificates: pkcs7.Context0(certificate.Raw),
 		Signers:      []signerInfo{s},
 	}})
 }
@@ -94,13 +77,13 @@ func parsePKCS7(der []byte) (envelope, error) {
 		ok   bool
 		got  any
 	}{
-		{"content type", info.Type.Equal(oidSignedData), info.Type},
+		{"content type", info.Type.Equal(pkcs7.SignedData), info.Type},
 		{"version", data.Version == 1, data.Version},
-		{"digest", data.Digests[0].is(sha256), data.Digests[0].Algorithm},
-		{"type of what is signed", data.Content.Type.Equal(oidData), data.Content.Type},
+		{"digest", data.Digests[0].Is(pkcs7.SHA256), data.Digests[0].Algorithm},
+		{"type of what is signed", data.Content.Type.Equal(pkcs7.Data), data.Content.Type},
 		{"version of the signer", s.Version == 1, s.Version},
-		{"digest of the signer", s.Digest.is(sha256), s.Digest.Algorithm},
-		{"algorithm", s.Cipher.is(rsaEncryption), s.Cipher.Algorithm},
+		{"digest of the signer", s.Digest.Is(pkcs7.SHA256), s.Digest.Algorithm},
+		{"algorithm", s.Cipher.Is(pkcs7.RSA), s.Cipher.Algorithm},
 	} {
 		if !field.ok {
 			wrong = append(wrong, fmt.Errorf("%s is %v; wanted signed data (version 1, RSA, sha256)", field.name, field.got))
@@ -109,13 +92,7 @@ func parsePKCS7(der []byte) (envelope, error) {
 	return envelope{s}, errors.Join(wrong...)
 }
 
-func (a algorithm) is(b algorithm) bool {
-	return a.Algorithm.Equal(b.Algorithm) && bytes.Equal(a.Parameters.FullBytes, b.Parameters.FullBytes)
-}
-
-func (e envelope) isBy(certificate *x509.Certificate) bool {
-	return e.Certificate.Serial.Cmp(certificate.SerialNumber) == 0 && bytes.Equal(e.Certificate.Issuer.FullBytes, certificate.RawIssuer)
-}
+func (e envelope) isBy(certificate *x509.Certificate) bool { return e.Certificate.Is(certificate) }
 
 func (e envelope) verify(certificate *x509.Certificate, text digest.SHA256) error {
 	public, isRSA := certificate.PublicKey.(*rsa.PublicKey)

@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/pkcs7"
 )
 
 // Signer signs with the key of a certificate: RSA PKCS #1 v1.5.
@@ -133,20 +133,11 @@ func checkSections(f io.ReaderAt, optional, length int64) error {
 // The parts of an Authenticode signature (Microsoft, Windows Authenticode Portable Executable Signature Format),
 // which is PKCS #7 (RFC 2315) with signed attributes.
 var (
-	oidSignedData    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 	oidContentType   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
 	oidMessageDigest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
 	oidIndirectData  = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 2, 1, 4}
 	oidPEImage       = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 2, 1, 15}
-	noParameters     = asn1.RawValue{FullBytes: asn1.NullBytes}
-	algorithmSHA256  = algorithm{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, noParameters}
-	algorithmRSA     = algorithm{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, noParameters}
 )
-
-type algorithm struct {
-	Algorithm  asn1.ObjectIdentifier
-	Parameters asn1.RawValue
-}
 
 // indirectData says what was signed: the digest of a PE image.
 type indirectData struct {
@@ -155,7 +146,7 @@ type indirectData struct {
 		Value peImage
 	}
 	Digest struct {
-		Algorithm algorithm
+		Algorithm pkcs7.Algorithm
 		Digest    []byte
 	}
 }
@@ -171,20 +162,17 @@ type attribute struct {
 }
 
 type signerInfo struct {
-	Version int
-	Issuer  struct {
-		Name   asn1.RawValue
-		Serial *big.Int
-	}
-	Digest     algorithm
-	Attributes asn1.RawValue
-	Cipher     algorithm
-	Signature  []byte
+	Version     int
+	Certificate pkcs7.Signer
+	Digest      pkcs7.Algorithm
+	Attributes  asn1.RawValue
+	Cipher      pkcs7.Algorithm
+	Signature   []byte
 }
 
 type signedData struct {
 	Version int
-	Digests []algorithm `asn1:"set"`
+	Digests []pkcs7.Algorithm `asn1:"set"`
 	Content struct {
 		Type  asn1.ObjectIdentifier
 		Value indirectData `asn1:"explicit,tag:0"`
@@ -196,20 +184,19 @@ type signedData struct {
 // envelope signs a digest of a PE file.
 func envelope(ctx context.Context, name string, hashed digest.SHA256, signer Signer) ([]byte, error) {
 	certificate := signer.Certificate()
-	data := signedData{Version: 1, Digests: []algorithm{algorithmSHA256}, Certificates: context0(certificate.Raw)}
+	data := signedData{Version: 1, Digests: []pkcs7.Algorithm{pkcs7.SHA256}, Certificates: pkcs7.Context0(certificate.Raw)}
 	data.Content.Type, data.Content.Value = oidIndirectData, describe(hashed)
 	attributes, err := signedAttributes(data.Content.Value)
 	if err != nil {
 		return nil, err
 	}
-	s := signerInfo{Version: 1, Digest: algorithmSHA256, Cipher: algorithmRSA}
-	s.Issuer.Name, s.Issuer.Serial = asn1.RawValue{FullBytes: certificate.RawIssuer}, certificate.SerialNumber
+	s := signerInfo{Version: 1, Certificate: pkcs7.SignerOf(certificate), Digest: pkcs7.SHA256, Cipher: pkcs7.RSA}
 	// What is signed is the set as such; in the envelope it has another tag (RFC 2315, 9.3).
 	var set asn1.RawValue
 	if _, err := asn1.Unmarshal(attributes, &set); err != nil {
 		return nil, err
 	}
-	s.Attributes = context0(set.Bytes)
+	s.Attributes = pkcs7.Context0(set.Bytes)
 	if s.Signature, err = signer.Sign(ctx, name+": Secure Boot", digest.Of(attributes)); err != nil {
 		return nil, err
 	}
@@ -217,18 +204,13 @@ func envelope(ctx context.Context, name string, hashed digest.SHA256, signer Sig
 	return asn1.Marshal(struct {
 		Type    asn1.ObjectIdentifier
 		Content signedData `asn1:"explicit,tag:0"`
-	}{oidSignedData, data})
-}
-
-// context0 wraps content with the tag [0].
-func context0(content []byte) asn1.RawValue {
-	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: content}
+	}{pkcs7.SignedData, data})
 }
 
 func describe(hashed digest.SHA256) (d indirectData) {
 	obsolete := []byte{0xa2, 0x02, 0x80, 0x00} // [2] a file, [0] with an empty name
-	d.Data.Type, d.Data.Value = oidPEImage, peImage{File: context0(obsolete)}
-	d.Digest.Algorithm, d.Digest.Digest = algorithmSHA256, hashed[:]
+	d.Data.Type, d.Data.Value = oidPEImage, peImage{File: pkcs7.Context0(obsolete)}
+	d.Digest.Algorithm, d.Digest.Digest = pkcs7.SHA256, hashed[:]
 	return d
 }
 
