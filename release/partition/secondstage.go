@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/squashfs"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -56,7 +57,7 @@ func (c Content) Grown(ctx context.Context, bench *setup.Bench, b *bases.Base, o
 
 // makeSecondStage returns the initramfs in a partition with more files in it.
 func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, added []embed.File) (SecondStage, error) {
-	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(activate.Tools...)}
+	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(squashfs.Tools...)}
 	return store.Memo(ctx, bench.Results, "second-stage", inputs, SecondStage.blobs, func() (s SecondStage, err error) {
 		dir, err := os.MkdirTemp(bench.Scratch, "stage.")
 		if err != nil {
@@ -68,7 +69,8 @@ func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on 
 		if err != nil || !found {
 			return s, err
 		}
-		if err := activate.Add(ctx, bench.Tools, from, to, dir, added, bench.Blobs.Path, b.Epoch); err != nil {
+		editor := squashfs.Editor{Tools: bench.Tools, Dir: dir, Epoch: b.Epoch}
+		if err := editor.Add(ctx, from, to, squashFiles(added, bench.Blobs)); err != nil {
 			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
 		}
 		before, err := os.Stat(from)
@@ -79,6 +81,18 @@ func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on 
 		s.Grown = size.Bytes(s.Size - before.Size())
 		return s, err
 	})
+}
+
+// squashFiles are files as an image gets them.
+func squashFiles(added []embed.File, blobs *store.Blobs) []squashfs.File {
+	files := make([]squashfs.File, len(added))
+	for i, f := range added {
+		files[i] = squashfs.File{Path: f.Path, Mode: f.Mode, Content: f.Content, Target: f.Target}
+		if !f.Blob.IsZero() {
+			files[i].Blob = blobs.Path(f.Blob)
+		}
+	}
+	return files
 }
 
 // copyOut copies a file of a partition, if it has it.

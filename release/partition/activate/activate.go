@@ -25,6 +25,9 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
+// SecondStage is the initramfs that lies in /usr, as a squashfs image, since Flatcar's alpha 4487.
+const SecondStage = "lib/flatcar/bootengine.img"
+
 // Platform is one cloud, as far as choosing its images goes.
 type Platform struct {
 	detect.Candidate

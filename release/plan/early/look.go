@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/release/bases"
+	"github.com/flatcar/oem-sysext/release/format/squashfs"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/plan/early/initrd"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -50,7 +51,7 @@ func lookSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base) (*i
 	}
 	defer os.RemoveAll(dir)
 	files := filepath.Join(dir, "files")
-	if err := activate.Extract(ctx, bench.Tools, filepath.Join(b.Usr, activate.SecondStage), files); err != nil {
+	if err := squashfs.Extract(ctx, bench.Tools, filepath.Join(b.Usr, activate.SecondStage), files); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(files)

@@ -35,6 +35,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/ddi"
+	"github.com/flatcar/oem-sysext/release/format/squashfs"
 )
 
 // revision goes up whenever the same file gives something else than before.
@@ -159,10 +160,8 @@ func (r *Reader) unpack(ctx context.Context, file string, part *io.SectionReader
 	unpacked := filepath.Join(dir, "tree")
 	program := []string{"fsck.erofs", "-d3", "--extract=" + unpacked, "--xattrs", "--offset=" + strconv.FormatInt(offset, 10), file}
 	if strings.HasPrefix(head, squashfsMagic) {
-		program = []string{
-			"unsquashfs", "-quiet", "-no-progress", "-data-queue", "64", "-frag-queue", "64",
-			"-offset", strconv.FormatInt(offset, 10), "-dest", unpacked, file,
-		}
+		limits := []string{"-data-queue", "64", "-frag-queue", "64", "-offset", strconv.FormatInt(offset, 10)}
+		program = append([]string{"unsquashfs"}, squashfs.UnpackArgs(file, unpacked, limits...)...)
 	} else if err := checkErofs(part); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package activate
+package squashfs
 
 import (
 	"bytes"
@@ -10,12 +10,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
+
+var tools *toolroot.Root
+
+// added are a file and a link to it, as the activation has them.
+var added = []File{
+	{Path: "usr/lib/systemd/system/oem-sysext-link.service", Mode: 0o644, Content: []byte("[Unit]\n")},
+	{Path: "usr/lib/systemd/system/initrd.target.wants/oem-sysext-link.service", Target: "../oem-sysext-link.service"},
+}
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
@@ -60,6 +66,8 @@ usr/lib/systemd D 1000000000 750 0 7
 usr/lib/systemd/systemd F 1000000000 4755 0 0 head -c 300000 /dev/zero
 `
 
+func editor(dir string) Editor { return Editor{Tools: tools, Dir: dir, Epoch: epoch} }
+
 func TestAdd(t *testing.T) {
 	needs.Root(t)
 	tools = toolroottest.Open(t)
@@ -71,7 +79,7 @@ func TestAdd(t *testing.T) {
 			dir := t.TempDir()
 			from, to, again := filepath.Join(dir, "from.img"), filepath.Join(dir, "to.img"), filepath.Join(dir, "again.img")
 			squashfsOf(t, from, someInitrd, packing...)
-			if err := Add(t.Context(), tools, from, to, dir, Initrd(), nil, epoch); err != nil {
+			if err := editor(dir).Add(t.Context(), from, to, added); err != nil {
 				t.Fatal(err)
 			}
 			before, aboutBefore := listing(t, from)
@@ -96,7 +104,7 @@ func TestAdd(t *testing.T) {
 					t.Errorf("%q became %q", a, b)
 				}
 			}
-			if err := Add(t.Context(), tools, to, again, dir, Initrd(), nil, epoch); err != nil {
+			if err := editor(dir).Add(t.Context(), to, again, added); err != nil {
 				t.Fatal(err)
 			}
 			once, twice := read(t, to), read(t, again)
@@ -120,8 +128,8 @@ func TestAddReplaces(t *testing.T) {
 	if err := os.WriteFile(blob, []byte("of a blob\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	files := []embed.File{{Path: "a", Mode: 0o644, Content: []byte("new\n")}, {Path: "new/c", Mode: 0o644, Blob: digest.Of([]byte("of a blob\n"))}}
-	if err := Add(t.Context(), tools, from, to, dir, files, func(digest.SHA256) string { return blob }, epoch); err != nil {
+	files := []File{{Path: "a", Mode: 0o644, Content: []byte("new\n")}, {Path: "new/c", Mode: 0o644, Blob: blob}}
+	if err := editor(dir).Add(t.Context(), from, to, files); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
@@ -160,7 +168,7 @@ func TestAddRefusesGarbage(t *testing.T) {
 	if err := os.WriteFile(from, bytes.Repeat([]byte("hsqs"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(t.Context(), tools, from, filepath.Join(dir, "to.img"), dir, Initrd(), nil, epoch); err == nil {
+	if err := editor(dir).Add(t.Context(), from, filepath.Join(dir, "to.img"), added); err == nil {
 		t.Error("it is accepted")
 	}
 }

@@ -1,4 +1,5 @@
-package activate
+// Package squashfs changes and unpacks squashfs images with the programs of squashfs-tools.
+package squashfs
 
 import (
 	"bufio"
@@ -6,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,44 +15,54 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
-// SecondStage is the initramfs that lies in /usr, as a squashfs image, since Flatcar's alpha 4487.
-const SecondStage = "lib/flatcar/bootengine.img"
-
-// Tools are the packages of the tool root that Add runs.
+// Tools are the packages of the tool root that are run.
 var Tools = []string{"squashfs-tools"}
 
-// Add writes at the path to the squashfs image from with files in it, which replace what it has at their paths.
-// Everything else of it stays as it is, and so do its compressor and block size. Contents that are blobs are linked from where
-// blob says they are. The directory dir is for scratch, in the blobs' file system.
-func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files []embed.File, blob func(digest.SHA256) string, epoch time.Time) error {
+// File is what goes into an image.
+type File struct {
+	Path    string      // relative to the image's root
+	Mode    fs.FileMode // permissions
+	Content []byte
+	Blob    string // the path of a file with the content, which is linked, when there is one
+	Target  string // of a symbolic link, which has neither mode nor content
+}
+
+// Editor changes images.
+type Editor struct {
+	Tools *toolroot.Root
+	Dir   string // for scratch, in the file system of blobs
+	Epoch time.Time
+}
+
+// Add writes at the path to the image from with files in it, which replace what it has at their paths.
+// Everything else of it stays as it is, and so do its compressor and block size.
+func (e Editor) Add(ctx context.Context, from, to string, files []File) error {
 	// An image's description lists what is in it; the contents come behind that list (unsquashfs(1), -pf).
-	dump, changed := filepath.Join(dir, "dump"), filepath.Join(dir, "changed")
+	dump, changed := filepath.Join(e.Dir, "dump"), filepath.Join(e.Dir, "changed")
 	defer os.Remove(dump)
 	defer os.Remove(changed)
-	err := tools.Run(ctx, toolroot.Cmd{Program: "unsquashfs", Args: []string{"-pf", dump, from}, Read: []string{from}, Write: []string{dir}})
+	err := e.Tools.Run(ctx, toolroot.Cmd{Program: "unsquashfs", Args: []string{"-pf", dump, from}, Read: []string{from}, Write: []string{e.Dir}})
 	if err != nil {
 		return err
 	}
-	contents := filepath.Join(dir, "contents")
+	contents := filepath.Join(e.Dir, "contents")
 	if err := os.Mkdir(contents, 0o700); err != nil {
 		return err
 	}
 	defer os.RemoveAll(contents)
-	if err := addToDump(dump, changed, contents, files, blob, epoch); err != nil {
+	if err := e.addToDump(dump, changed, contents, files); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
-	packing, err := packingOf(ctx, tools, from)
+	packing, err := packingOf(ctx, e.Tools, from)
 	if err != nil {
 		return err
 	}
-	return tools.Run(ctx, toolroot.Cmd{
+	return e.Tools.Run(ctx, toolroot.Cmd{
 		Program: "mksquashfs",
-		Args:    append([]string{"-", to, "-pf", changed, "-quiet", "-no-progress", "-mkfs-time", fmt.Sprint(epoch.Unix())}, packing...),
+		Args:    append([]string{"-", to, "-pf", changed, "-quiet", "-no-progress", "-mkfs-time", fmt.Sprint(e.Epoch.Unix())}, packing...),
 		Read:    []string{changed, contents}, Write: []string{filepath.Dir(to)},
 	})
 }
@@ -59,16 +71,21 @@ func Add(ctx context.Context, tools *toolroot.Root, from, to, dir string, files 
 // which cannot be made here, are left out without an error.
 func Extract(ctx context.Context, tools *toolroot.Root, from, to string) error {
 	return tools.Run(ctx, toolroot.Cmd{
-		Program: "unsquashfs", Args: []string{"-quiet", "-no-progress", "-no-xattrs", "-no-exit-code", "-dest", to, from},
+		Program: "unsquashfs", Args: UnpackArgs(from, to, "-no-xattrs", "-no-exit-code"),
 		Read: []string{from}, Write: []string{filepath.Dir(to)},
 	})
+}
+
+// UnpackArgs are arguments of unsquashfs that unpack an image to a directory that is not there yet.
+func UnpackArgs(from, to string, options ...string) []string {
+	return slices.Concat([]string{"-quiet", "-no-progress"}, options, []string{"-dest", to, from})
 }
 
 // dataMark ends the list in a description.
 const dataMark = "# START OF DATA - DO NOT MODIFY\n"
 
 // addToDump copies a description with files added to its list. Their contents go to a directory.
-func addToDump(from, to, contents string, files []embed.File, blob func(digest.SHA256) string, epoch time.Time) (err error) {
+func (e Editor) addToDump(from, to, contents string, files []File) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -93,28 +110,28 @@ func addToDump(from, to, contents string, files []embed.File, blob func(digest.S
 		if strings.HasPrefix(rest, "D ") {
 			dirs[name] = true
 		}
-		if !slices.ContainsFunc(files, func(f embed.File) bool { return f.Path == name }) {
+		if !slices.ContainsFunc(files, func(f File) bool { return f.Path == name }) {
 			fmt.Fprint(writer, line)
 		}
 	}
 	for i, file := range files {
 		for _, dir := range missingDirs(file.Path, dirs) {
-			fmt.Fprintf(writer, "%s D %d 755 0 0\n", dir, epoch.Unix())
+			fmt.Fprintf(writer, "%s D %d 755 0 0\n", dir, e.Epoch.Unix())
 		}
 		if file.Target != "" {
-			fmt.Fprintf(writer, "%s S %d 777 0 0 %s\n", file.Path, epoch.Unix(), file.Target)
+			fmt.Fprintf(writer, "%s S %d 777 0 0 %s\n", file.Path, e.Epoch.Unix(), file.Target)
 			continue
 		}
 		content := filepath.Join(contents, fmt.Sprint(i))
-		if file.Blob != (digest.SHA256{}) {
-			err = os.Link(blob(file.Blob), content)
+		if file.Blob != "" {
+			err = os.Link(file.Blob, content)
 		} else {
 			err = os.WriteFile(content, file.Content, 0o600)
 		}
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(writer, "%s F %d %o 0 0 cat %s\n", file.Path, epoch.Unix(), file.Mode, content)
+		fmt.Fprintf(writer, "%s F %d %o 0 0 cat %s\n", file.Path, e.Epoch.Unix(), file.Mode, content)
 	}
 	fmt.Fprint(writer, "#\n"+dataMark)
 	if _, err := io.Copy(writer, reader); err != nil {
