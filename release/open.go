@@ -100,8 +100,8 @@ func openOn(ctx context.Context, bench *setup.Bench, o setup.Options, choice *se
 }
 
 // Factory returns what builds images for the base.
-func (r *Run) Factory(ctx context.Context) (*oem.Factory, error) {
-	return r.Bench.Factory(ctx, r.Base.Target, r.Base.Epoch)
+func (r *Run) Factory() (*oem.Factory, error) {
+	return r.Bench.Factory(r.Base.Target, r.Base.Epoch)
 }
 
 // Planner returns what plans the release.

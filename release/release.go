@@ -55,7 +55,7 @@ func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
 		return nil, err
 	}
 	defer r.Bench.Close()
-	factory, err := r.Factory(ctx)
+	factory, err := r.Factory()
 	if err != nil {
 		return nil, err
 	}

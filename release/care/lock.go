@@ -70,7 +70,7 @@ func (c *locker) builder(ctx context.Context, baseID string, a arch.Arch) (*buil
 	if err != nil {
 		return nil, err
 	}
-	c.builders[key], err = c.bench.Builder(ctx, &target.Base{Name: baseID, Arch: a, Status: status}, time.Time{})
+	c.builders[key], err = c.bench.Builder(&target.Base{Name: baseID, Arch: a, Status: status}, time.Time{})
 	return c.builders[key], err
 }
 

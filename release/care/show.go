@@ -20,7 +20,7 @@ func Show(ctx context.Context, o setup.Options, name string) (*oem.Explained, er
 		return nil, err
 	}
 	defer r.Bench.Close()
-	factory, err := r.Factory(ctx)
+	factory, err := r.Factory()
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (p *Planner) FitInto(ctx context.Context, like *Planned, b fit.Budget) (*Pl
 }
 
 func (p *Planner) searchLike(ctx context.Context, like *Planned) (*search, error) {
-	factory, err := p.Bench.Factory(ctx, p.Base.Target, p.Base.Epoch)
+	factory, err := p.Bench.Factory(p.Base.Target, p.Base.Epoch)
 	if err != nil {
 		return nil, err
 	}

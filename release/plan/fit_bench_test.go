@@ -85,7 +85,7 @@ func BenchmarkFit(b *testing.B) {
 // everyPlatform packs each platform's whole tree at one rung, and returns what all of them take in /usr.
 func everyPlatform(b *testing.B, p *plan.Planner, made *testrelease.Release, rung pack.Rung) (sum size.Bytes) {
 	b.Helper()
-	factory, err := p.Bench.Factory(b.Context(), made.Base.Target, made.Base.Epoch)
+	factory, err := p.Bench.Factory(made.Base.Target, made.Base.Epoch)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (p *Planner) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error)
 		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s, or name it in %s; scripts/mage build makes images without it",
 			flatcar.KernelName, flatcar.EnvKernel)
 	}
-	factory, err := p.Bench.Factory(ctx, p.Base.Target, p.Base.Epoch)
+	factory, err := p.Bench.Factory(p.Base.Target, p.Base.Epoch)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem"
@@ -40,6 +41,7 @@ type Bench struct {
 	Downloads *progress.Downloads
 	Jobs      int
 
+	golang  func() (*build.Go, error)
 	options Options
 	cache   *store.Cache
 	scratch *store.Scratch
@@ -69,6 +71,7 @@ func (b *Bench) WithTools(ctx context.Context) (*Bench, error) {
 // OpenCache is Open without tools: what looking things up takes.
 func OpenCache(o Options) (*Bench, error) {
 	b := &Bench{Log: o.Log, Progress: o.Progress, Downloads: progress.NewDownloads(o.Progress), Jobs: o.Parallel(), options: o}
+	b.golang = sync.OnceValues(func() (*build.Go, error) { return build.FindGo(context.Background()) })
 	err := b.openCache()
 	if err == nil {
 		err = b.openArchive()
@@ -152,8 +155,8 @@ func (b *Bench) ScriptTools(ctx context.Context, suite string, packages []string
 }
 
 // Factory returns what builds images for a base.
-func (b *Bench) Factory(ctx context.Context, base *target.Base, epoch time.Time) (*oem.Factory, error) {
-	builder, err := b.Builder(ctx, base, epoch)
+func (b *Bench) Factory(base *target.Base, epoch time.Time) (*oem.Factory, error) {
+	builder, err := b.Builder(base, epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -168,8 +171,8 @@ func (b *Bench) Factory(ctx context.Context, base *target.Base, epoch time.Time)
 }
 
 // Builder returns what makes trees from recipes for a base.
-func (b *Bench) Builder(ctx context.Context, base *target.Base, epoch time.Time) (*build.Builder, error) {
-	golang, err := build.FindGo(ctx)
+func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, error) {
+	golang, err := b.Go()
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +186,9 @@ func (b *Bench) Builder(ctx context.Context, base *target.Base, epoch time.Time)
 		Blobs: b.Blobs, Results: b.Results, Scratch: b.Scratch, Tools: b.ScriptTools, Epoch: epoch,
 	}, nil
 }
+
+// Go returns the host's go command, which is asked once.
+func (b *Bench) Go() (*build.Go, error) { return b.golang() }
 
 // Timed says how long a part took that has no steps to count.
 func (b *Bench) Timed(name string, work func() error) error {

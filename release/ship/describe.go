@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
@@ -27,7 +26,7 @@ import (
 
 // Describe keeps all files of the release as blobs and writes down what they are.
 func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full partition.Partition, kernel Kernel) (*manifest.Manifest, error) {
-	golang, err := build.FindGo(ctx)
+	golang, err := s.Bench.Go()
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/sparse"
+	"github.com/flatcar/oem-sysext/oem/host/stamp"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
@@ -43,7 +44,9 @@ func (s *Shipper) Write(ctx context.Context, m *manifest.Manifest, dir string) (
 	if err != nil {
 		return err
 	}
-	if isComplete(dir, m, extra) {
+	stamps := stamp.Open(filepath.Join(s.Bench.CacheDir, "stamps.json"))
+	defer func() { err = errors.Join(err, stamps.Save()) }()
+	if isComplete(dir, m, extra, stamps) {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -61,7 +64,20 @@ func (s *Shipper) Write(ctx context.Context, m *manifest.Manifest, dir string) (
 	if err := s.fill(ctx, temp, m, extra); err != nil {
 		return err
 	}
-	return swap(temp, dir)
+	if err := swap(temp, dir); err != nil {
+		return err
+	}
+	return remember(dir, m, stamps)
+}
+
+// remember notes what was just written, so that the next run need not read it.
+func remember(dir string, m *manifest.Manifest, stamps *stamp.Stamps) error {
+	for _, f := range m.Files {
+		if err := stamps.Set(filepath.Join(dir, f.Name), f.SHA256); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ownFiles returns what is written from the manifest itself: the manifest, the reports, and the sums of everything.
@@ -91,7 +107,7 @@ func (s *Shipper) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 }
 
 // isComplete tells whether a directory holds the release, byte for byte, and nothing else.
-func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool {
+func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte, stamps *stamp.Stamps) bool {
 	entries, err := os.ReadDir(dir)
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return verify.IsLater(e.Name()) })
 	if err != nil || len(entries) != len(m.Files)+len(extra) {
@@ -113,7 +129,7 @@ func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte) bool 
 		}
 	}
 	for _, f := range m.Files {
-		if d, _, err := digest.OfFile(filepath.Join(dir, f.Name)); err != nil || d != f.SHA256 {
+		if d, err := stamps.Digest(filepath.Join(dir, f.Name)); err != nil || d != f.SHA256 {
 			return false
 		}
 	}

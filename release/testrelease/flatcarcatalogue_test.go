@@ -66,7 +66,7 @@ func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Bench.Close()
-	factory, err := w.Factory(t.Context())
+	factory, err := w.Factory()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestCatalogueOnFlatcarsLayoutForARM64(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Base.Target = &target.Base{Name: flatcar.ID, ID: "flatcar", VersionID: w.Base.VersionID, Arch: w.Base.Arch, Usr: scanned.Below("/usr"), Dir: usr}
-	factory, err := w.Factory(t.Context())
+	factory, err := w.Factory()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,7 +203,7 @@ func addWrong(t *testing.T, work string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory, err := w.Factory(t.Context())
+	factory, err := w.Factory()
 	if err != nil {
 		t.Fatal(err)
 	}

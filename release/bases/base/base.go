@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -115,9 +116,25 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 	}, nil
 }
 
+// mmdebstrapVersion asks the program, which takes half a second, once for each content of it.
+func mmdebstrapVersion(ctx context.Context, results *store.Results) (string, error) {
+	program, err := exec.LookPath("mmdebstrap")
+	if err != nil {
+		return "", err
+	}
+	d, _, err := digest.OfFile(program)
+	if err != nil {
+		return "", err
+	}
+	return store.Memo(ctx, results, "mmdebstrap", d, store.Nothing, func() (string, error) {
+		version, err := run.Output(ctx, run.Cmd{Program: program, Args: []string{"--version"}, Env: run.HostEnv("PATH")})
+		return string(version), err
+	})
+}
+
 // key is the digest of all that decides a base's bytes, its version apart.
 func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, error) {
-	mmdebstrap, err := run.Output(ctx, run.Cmd{Program: "mmdebstrap", Args: []string{"--version"}, Env: run.HostEnv("PATH")})
+	mmdebstrap, err := mmdebstrapVersion(ctx, opts.Results)
 	if err != nil {
 		return digest.SHA256{}, err
 	}
@@ -147,7 +164,7 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 		Fingerprint string
 		Epoch       int64
 		Mmdebstrap  string
-	}{2, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), string(mmdebstrap)})
+	}{2, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), mmdebstrap})
 }
 
 // assemble makes all of a base but its version: usr, vmlinuz, kernel.config, initrd and status in dir.

@@ -52,7 +52,7 @@ func BenchmarkCompose(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		factory, err := bench.Factory(b.Context(), w.Base.Target, w.Base.Epoch)
+		factory, err := bench.Factory(w.Base.Target, w.Base.Epoch)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -77,7 +77,7 @@ func TestHostileExtensions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Bench.Close()
-	factory, err := w.Factory(t.Context())
+	factory, err := w.Factory()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func (m *Maker) Images(ctx context.Context) ([]manifest.Initrd, error) {
 
 // ImagesOf makes the images of platforms.
 func (m *Maker) ImagesOf(ctx context.Context, asking []*platform.Platform) ([]manifest.Initrd, error) {
-	factory, err := m.Bench.Factory(ctx, m.Base.Target, m.Base.Epoch)
+	factory, err := m.Bench.Factory(m.Base.Target, m.Base.Epoch)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/format/squashfs"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
@@ -21,19 +22,19 @@ func TwoStages(b *bases.Base) bool {
 
 // Look reads the base's initramfs that merges images: its second stage where it has one. It is nil where the kernel holds it.
 func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.Host, err error) {
-	switch {
-	case TwoStages(b):
-		host, err = lookSecondStage(ctx, bench, b)
-	case b.Initrd != "":
-		var f *os.File
-		if f, err = os.Open(b.Initrd); err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		host, err = initrd.Look(f)
-	default:
+	file := b.Initrd
+	if TwoStages(b) {
+		file = filepath.Join(b.Usr, activate.SecondStage)
+	} else if file == "" {
 		return nil, nil
 	}
+	// The directory's name has the digest of all that the base was made from.
+	host, err = store.Memo(ctx, bench.Results, "initrd-host", bench.CacheName(file), store.Nothing, func() (*initrd.Host, error) {
+		if TwoStages(b) {
+			return lookSecondStage(ctx, bench, file)
+		}
+		return lookFile(file)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("initramfs of the base: %w", err)
 	}
@@ -44,14 +45,23 @@ func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.
 	return host, nil
 }
 
-func lookSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base) (*initrd.Host, error) {
+func lookFile(file string) (*initrd.Host, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return initrd.Look(f)
+}
+
+func lookSecondStage(ctx context.Context, bench *setup.Bench, file string) (*initrd.Host, error) {
 	dir, err := os.MkdirTemp(bench.Scratch, "stage.")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	files := filepath.Join(dir, "files")
-	if err := squashfs.Extract(ctx, bench.Tools, filepath.Join(b.Usr, activate.SecondStage), files); err != nil {
+	if err := squashfs.Extract(ctx, bench.Tools, file, files); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(files)

@@ -160,7 +160,7 @@ func (w *prover) proofImages(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	factory, err := w.Factory(ctx)
+	factory, err := w.Factory()
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func machine(ctx context.Context, r *release.Run, p *platform.Platform) (vm.Mach
 
 // usrWith embeds the images of the chosen platforms, each of which has all of its platform, so that there is nothing to plan.
 func usrWith(ctx context.Context, r *release.Run) (partition.Partition, error) {
-	factory, err := r.Factory(ctx)
+	factory, err := r.Factory()
 	if err != nil {
 		return partition.Partition{}, err
 	}

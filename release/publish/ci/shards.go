@@ -99,7 +99,7 @@ func Shard(ctx context.Context, o setup.Options, part Part, out io.Writer) error
 		return err
 	}
 	defer r.Bench.Close()
-	factory, err := r.Factory(ctx)
+	factory, err := r.Factory()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // Host is an initramfs that images are for.
 type Host struct {
 	VersionID string          // of its os-release, which images are compared with; it may have none
-	paths     map[string]bool // what is in it
+	Paths     map[string]bool // what is in it
 }
 
 // contents are what matters of an initramfs.
@@ -109,16 +109,16 @@ func (c contents) host() (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Host{VersionID: release["VERSION_ID"], paths: c.paths}, nil
+	return &Host{VersionID: release["VERSION_ID"], Paths: c.paths}, nil
 }
 
 // Has tells whether there is something at a path, which is relative to the root. What is not known has nothing.
-func (h *Host) Has(name string) bool { return h != nil && h.paths[name] }
+func (h *Host) Has(name string) bool { return h != nil && h.Paths[name] }
 
 // Without returns the initramfs as if something was not in it.
 func (h *Host) Without(name string) *Host {
-	other := &Host{VersionID: h.VersionID, paths: maps.Clone(h.paths)}
-	delete(other.paths, name)
+	other := &Host{VersionID: h.VersionID, Paths: maps.Clone(h.Paths)}
+	delete(other.Paths, name)
 	return other
 }
 
