@@ -9,18 +9,23 @@ import (
 )
 
 // Table is rows of cells, aligned when it is flushed.
-type Table struct{ out *tabwriter.Writer }
+type Table struct {
+	out *tabwriter.Writer
+	end string // of a row
+}
 
 // New returns a table with a header, unless there are no columns.
-func New(out io.Writer, columns ...string) *Table { return start(out, 0, columns) }
+func New(out io.Writer, columns ...string) *Table { return start(out, 0, "\n", columns) }
 
-// Right is New with all cells aligned to the right, for numbers.
-func Right(out io.Writer, columns ...string) *Table { return start(out, tabwriter.AlignRight, columns) }
+// Right is New with all cells aligned to the right, for numbers. What no tab ends is in no column, so the last one has one, too.
+func Right(out io.Writer, columns ...string) *Table {
+	return start(out, tabwriter.AlignRight, "\t\n", columns)
+}
 
-func start(out io.Writer, flags uint, columns []string) *Table {
-	t := &Table{tabwriter.NewWriter(out, 0, 0, 2, ' ', flags)}
+func start(out io.Writer, flags uint, end string, columns []string) *Table {
+	t := &Table{tabwriter.NewWriter(out, 0, 0, 2, ' ', flags), end}
 	if len(columns) > 0 {
-		fmt.Fprintln(t.out, strings.Join(columns, "\t"))
+		fmt.Fprint(t.out, strings.Join(columns, "\t"), end)
 	}
 	return t
 }
@@ -33,7 +38,7 @@ func (t *Table) Row(cells ...any) {
 		}
 		fmt.Fprint(t.out, cell)
 	}
-	fmt.Fprintln(t.out)
+	fmt.Fprint(t.out, t.end)
 }
 
 // Flush writes the rows. Errors of writing come from here.
