@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sums"
 )
 
 // keys are made once: an OpenPGP key and one of minisign.
@@ -53,10 +54,10 @@ func signedRelease(t *testing.T, keys keyPair) string {
 		}
 	}
 	m := &manifest.Manifest{Schema: manifest.Schema, Version: "1.2.3", Arch: "amd64"}
-	var sums strings.Builder
+	var list strings.Builder
 	add := func(name string, content []byte) {
 		put(name, content)
-		fmt.Fprintf(&sums, "%v  %s\n", digest.Of(content), name)
+		fmt.Fprintf(&list, "%v  %s\n", digest.Of(content), name)
 	}
 	for _, name := range []string{"oem-a.raw", "usr.bin", "vmlinuz"} {
 		content := bytes.Repeat([]byte(name), 1000)
@@ -70,14 +71,14 @@ func signedRelease(t *testing.T, keys keyPair) string {
 	add(manifest.FileName, encoded)
 	add("report.md", []byte("report"))
 	add(ProofName, proofOf(m, "usr.bin", "vmlinuz"))
-	put(SumsName, []byte(sums.String()))
+	put(sums.FileName, []byte(list.String()))
 	var armored bytes.Buffer
-	if err := openpgp.ArmoredDetachSign(&armored, keys.openpgp, strings.NewReader(sums.String()), nil); err != nil {
+	if err := openpgp.ArmoredDetachSign(&armored, keys.openpgp, strings.NewReader(list.String()), nil); err != nil {
 		t.Fatal(err)
 	}
 	put(OpenPGPName, armored.Bytes())
 	put(SysupdateName, armored.Bytes())
-	reader := minisign.NewReader(strings.NewReader(sums.String()))
+	reader := minisign.NewReader(strings.NewReader(list.String()))
 	if _, err := io.Copy(io.Discard, reader); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestOneBadByte(t *testing.T) {
 			}
 			// What is wrong with the sums shows in all that depends on them. Armor has bytes that say nothing, such as its last one.
 			named := strings.Contains(strings.Join(result.Faults, "\n"), name)
-			alone := len(result.Faults) == 1 || name == SumsName || name == manifest.FileName
+			alone := len(result.Faults) == 1 || name == sums.FileName || name == manifest.FileName
 			harmless := (name == OpenPGPName || name == SysupdateName) && at == len(good)-1 || name == MinisignName && at == len(good)-1 || name == MinisignName && at == 0
 			if !harmless && (!named || !alone) {
 				t.Errorf("byte %d of %s: %q", at, name, result.Faults)
@@ -178,12 +179,12 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+			list, err := os.ReadFile(filepath.Join(dir, sums.FileName))
 			if err != nil {
 				return err
 			}
-			sums = bytes.Replace(sums, []byte(digest.Of(old).String()), []byte(digest.Of([]byte(text)).String()), 1)
-			return errors.Join(put(SumsName, string(sums))(dir), put(ProofName, text)(dir))
+			list = bytes.Replace(list, []byte(digest.Of(old).String()), []byte(digest.Of([]byte(text)).String()), 1)
+			return errors.Join(put(sums.FileName, string(list))(dir), put(ProofName, text)(dir))
 		}
 	}
 	for name, test := range map[string]struct {
@@ -193,25 +194,25 @@ func TestFaults(t *testing.T) {
 	}{
 		"file is missing":      {remove("usr.bin"), keys.public, []string{"usr.bin is missing"}},
 		"file too much":        {put("evil.sh", "x"), keys.public, []string{"evil.sh is not in SHA256SUMS"}},
-		"no sums":              {remove(SumsName), keys.public, []string{"SHA256SUMS is missing"}},
+		"no sums":              {remove(sums.FileName), keys.public, []string{"SHA256SUMS is missing"}},
 		"no manifest":          {remove(manifest.FileName), Keys{}, []string{"manifest.json is missing"}},
 		"no signature":         {remove(OpenPGPName), keys.public, []string{"SHA256SUMS.asc is missing, and there is a key for it"}},
 		"no minisign":          {remove(MinisignName), keys.public, []string{"SHA256SUMS.minisig is missing"}},
 		"signature not wanted": {remove(OpenPGPName), Keys{}, nil},
 		"another's signature":  {func(string) error { return nil }, stranger.public, []string{"SHA256SUMS.asc: no good signature", "SHA256SUMS.gpg: no good signature", "SHA256SUMS.minisig: signed by key"}},
 		"huge signature":       {put(OpenPGPName, strings.Repeat("x", 70_000)), Keys{}, []string{"SHA256SUMS.asc is longer than 65536 B"}},
-		"empty sums":           {put(SumsName, ""), Keys{}, []string{"SHA256SUMS does not end with a line break"}},
+		"empty sums":           {put(sums.FileName, ""), Keys{}, []string{"SHA256SUMS does not end with a line break"}},
 		"sums and manifest differ": {func(dir string) error {
 			content := []byte("another")
-			sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+			list, err := os.ReadFile(filepath.Join(dir, sums.FileName))
 			if err != nil {
 				return err
 			}
-			changed := strings.Replace(string(sums), digest.Of(bytes.Repeat([]byte("usr.bin"), 1000)).String(), digest.Of(content).String(), 1)
+			changed := strings.Replace(string(list), digest.Of(bytes.Repeat([]byte("usr.bin"), 1000)).String(), digest.Of(content).String(), 1)
 			if err := os.WriteFile(filepath.Join(dir, "usr.bin"), content, 0o644); err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(dir, SumsName), []byte(changed), 0o644)
+			return os.WriteFile(filepath.Join(dir, sums.FileName), []byte(changed), 0o644)
 		}, Keys{}, []string{"usr.bin has 7 B and sha256"}},
 		"proof without a sum":      {put(TamperProofName, "{}"), keys.public, []string{"proof-tamper.json is not in SHA256SUMS"}},
 		"proof of nothing":         {proves("{}"), Keys{}, []string{"proof.json is about 0 machines"}},
@@ -257,53 +258,4 @@ func TestDirectoryRefuses(t *testing.T) {
 	if _, err := Release(ctx, Directory(signedRelease(t, newKeys(t))), Keys{}, time.Now(), nil); err == nil {
 		t.Error("goes on when cancelled")
 	}
-}
-
-func TestParseSums(t *testing.T) {
-	sum := strings.Repeat("0", 64)
-	for name, test := range map[string]struct{ content, says string }{
-		"good":       {sum + "  a\n" + sum + "  b.raw\n", ""},
-		"cut":        {sum + "  a\n" + sum + "  b.r", "does not end with a line break"},
-		"binary":     {sum + " *a\n", "SHA256SUMS:1: wanted 64"},
-		"elsewhere":  {sum + "  ../a\n", "SHA256SUMS:1: wanted 64"},
-		"parent":     {sum + "  ..\n", "SHA256SUMS:1"},
-		"itself":     {sum + "  SHA256SUMS\n", "SHA256SUMS:1"},
-		"twice":      {sum + "  a\n" + sum + "  a\n", "SHA256SUMS:2: a for the second time"},
-		"few digits": {sum[1:] + "  a\n", "SHA256SUMS:1: "},
-		"control":    {sum + "  a\x1b[2J\n", "SHA256SUMS:1"},
-		"no digits":  {strings.Repeat("x", 64) + "  a\n", "SHA256SUMS:1: "},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := ParseSums([]byte(test.content))
-			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
-				t.Errorf("error is %v", err)
-			}
-		})
-	}
-}
-
-func FuzzParseSums(f *testing.F) {
-	sum := strings.Repeat("0a", 32)
-	for _, seed := range []string{"", "\n", sum + "  a\n", sum + "  a\n" + sum + "  b\n", sum + " *a\n", sum + "  ../../etc/passwd\n"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, content []byte) {
-		sums, err := ParseSums(content)
-		if err != nil {
-			return
-		}
-		lines := 0
-		for name, sum := range sums {
-			lines++
-			if !strings.Contains(strings.ToLower(string(content)), fmt.Sprintf("%v  %s\n", sum, strings.ToLower(name))) {
-				t.Errorf("%q is not in the file", name)
-			}
-			if filepath.Base(name) != name || name == SumsName {
-				t.Errorf("%q leads elsewhere", name)
-			}
-		}
-		if lines != bytes.Count(content, []byte("\n")) {
-			t.Errorf("%d files of %d lines", lines, bytes.Count(content, []byte("\n")))
-		}
-	})
 }
