@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -16,7 +17,7 @@ func TestComposedMachine(t *testing.T) {
 			State: "running", MultiUser: "active", Merged: slices.Clone(images), Linked: "linked dos2unix 1: some\n" + step.says,
 			Backing:   []string{"/run/oem/images/dos2unix.raw.v/dos2unix_1.raw", "/run/oem/images/oem-qemu.raw"},
 			There:     []string{"/usr/bin/dos2unix", "/usr/bin/figlet-figlet"},
-			OSRelease: map[string]string{flattenedKey: "figlet"},
+			OSRelease: map[string]string{compose.FlattenedKey: "figlet"},
 		}
 	}
 	wrong := func(r vm.Report) []string {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/release/bases/features"
 	"github.com/flatcar/oem-sysext/release/format/cpio"
 	"github.com/flatcar/oem-sysext/release/format/initramfs"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
@@ -162,18 +163,18 @@ func TestEnable(t *testing.T) {
 	}
 	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true}}
 	const handedOver = "etc/systemd/system/oem-x-hand-over.service etc/systemd/system/initrd.target.wants/oem-x-hand-over.service etc/oem-sysext/oem-x-hand-over.conf "
-	for systemd, want := range map[int]string{
-		257: handedOver + "etc/systemd/system/sysinit.target.wants/systemd-sysext.service usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext.service",
-		258: handedOver + "etc/systemd/system/initrd.target.wants/systemd-sysext-sysroot.service etc/systemd/system/systemd-sysext-sysroot.service.d/oem-sysext.conf " +
+	for systemd, want := range map[string]string{
+		"257": handedOver + "etc/systemd/system/sysinit.target.wants/systemd-sysext.service usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext.service",
+		"258": handedOver + "etc/systemd/system/initrd.target.wants/systemd-sysext-sysroot.service etc/systemd/system/systemd-sysext-sysroot.service.d/oem-sysext.conf " +
 			"etc/systemd/system/initrd.target.wants/systemd-sysext-initrd.service usr/bin/systemd-sysext " +
 			"usr/lib/systemd/system/systemd-sysext-initrd.service usr/lib/systemd/system/systemd-sysext-sysroot.service",
 	} {
-		files, err := host.Enable(Enabling{"oem-x", systemd, false}, usr)
+		files, err := host.Enable(Enabling{"oem-x", features.Of(systemd), false}, usr)
 		if diff := cmp.Diff(want, paths(files)); diff != "" || err != nil {
-			t.Errorf("%d: %v %s", systemd, err, diff)
+			t.Errorf("%s: %v %s", systemd, err, diff)
 		}
 	}
-	if _, err := (&Host{}).Enable(Enabling{"oem-x", 257, false}, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
+	if _, err := (&Host{}).Enable(Enabling{"oem-x", features.Of("257"), false}, usr); err == nil || err.Error() != "the initramfs lacks /usr/bin/systemd-tmpfiles: not in /usr" {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -182,7 +183,7 @@ func TestEnable(t *testing.T) {
 func TestEnableFor(t *testing.T) {
 	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true, "usr/bin/systemd-sysext": true, systemDir + "systemd-sysext-initrd.service": true, systemDir + sysrootUnit: true}}
 	blob := digest.Of([]byte("image"))
-	files, err := host.EnableFor("ec2", Enabling{"oem-ami", 258, true}, blob, nil)
+	files, err := host.EnableFor("ec2", Enabling{"oem-ami", features.Of("258"), true}, blob, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
