@@ -15,23 +15,24 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 // smallRelease writes a release of a few bytes to o.Dir().
-func smallRelease(t *testing.T, o Options, recipes ...manifest.Recipe) {
+func smallRelease(t *testing.T, o setup.Options, recipes ...manifest.Recipe) {
 	t.Helper()
 	m := &manifest.Manifest{Schema: manifest.Schema, Version: o.Version, Arch: string(o.Arch), Epoch: 1700000000, Recipes: recipes}
-	content := map[string]string{partitionFile: "partition", kernelFile: "kernel", reportMarkdownFile: "# Report\n", reportFile: `<section id="proofs"></section>`}
-	for _, name := range []string{partitionFile, kernelFile} {
+	content := map[string]string{manifest.PartitionFile: "partition", manifest.KernelFile: "kernel", manifest.ReportMarkdownFile: "# Report\n", manifest.ReportFile: `<section id="proofs"></section>`}
+	for _, name := range []string{manifest.PartitionFile, manifest.KernelFile} {
 		m.Add(manifest.File{Name: name, Size: size.Bytes(len(content[name])), SHA256: digest.Of([]byte(content[name]))})
 	}
 	encoded, err := m.Encode()
@@ -39,11 +40,11 @@ func smallRelease(t *testing.T, o Options, recipes ...manifest.Recipe) {
 		t.Fatal(err)
 	}
 	content[manifest.FileName] = string(encoded)
-	sums := ""
+	list := ""
 	for name, text := range content {
-		sums += fmt.Sprintf("%v  %s\n", digest.Of([]byte(text)), name)
+		list += fmt.Sprintf("%v  %s\n", digest.Of([]byte(text)), name)
 	}
-	content[sumsFile] = sums
+	content[sums.FileName] = list
 	if err := os.MkdirAll(o.Dir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +53,27 @@ func smallRelease(t *testing.T, o Options, recipes ...manifest.Recipe) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// options returns what an environment chooses, for a release 1.2.3.
+func options(t *testing.T, environ ...string) setup.Options {
+	t.Helper()
+	o, err := setup.Read("../..", environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Output, o.Version = t.TempDir(), "1.2.3"
+	o.Progress = progress.New(io.Discard)
+	o.Log = o.Progress.Logger(slog.LevelInfo)
+	return o
+}
+
+// variables are those by which the stand-in for GitHub is found.
+func variables(s *githubtest.Server, more ...string) []string {
+	return append([]string{
+		github.EnvAPI + "=" + s.URL + "/api/v3", github.EnvServer + "=" + s.URL, github.EnvToken + "=" + githubtest.Token,
+		"GITHUB_REPOSITORY=" + githubtest.Repository,
+	}, more...)
 }
 
 // signingKey writes a new OpenPGP key and returns the paths of its halves.
@@ -80,24 +102,21 @@ func signingKey(t *testing.T) (private, public string) {
 // TestPublishAndVerify signs and publishes a release, and verifies it from there and from its directory.
 func TestPublishAndVerify(t *testing.T) {
 	s := githubtest.New(t)
-	var log bytes.Buffer
-	display := progress.New(&log)
-	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
-	smallRelease(t, o)
 	private, public := signingKey(t)
-	environment := map[string]string{
-		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token,
-		"GITHUB_REPOSITORY": githubtest.Repository, "GITHUB_SHA": "0123abcd", "SIGNING_KEY": private, "RELEASE_KEY": public,
-	}
-	getenv := func(name string) string { return environment[name] }
+	environ := variables(s, "GITHUB_SHA=0123abcd", "SIGNING_KEY="+private, "RELEASE_KEY="+public)
+	o := options(t, environ...)
+	var log bytes.Buffer
+	o.Progress = progress.New(&log)
+	o.Log = o.Progress.Logger(slog.LevelInfo)
+	smallRelease(t, o)
 
 	var out bytes.Buffer
-	if err := Publish(t.Context(), o, getenv, &out); err != nil || len(s.Releases()) != 0 {
+	if err := Publish(t.Context(), o, &out); err != nil || len(s.Releases()) != 0 {
 		t.Fatalf("a dry run: %v, %+v", err, s.Releases())
 	}
-	environment["PUBLISH"], environment["PRERELEASE"] = "1", "1"
+	o.Publish = options(t, append(environ, "PUBLISH=1", "PRERELEASE=1")...).Publish
 	for range 2 { // the second time with the same signature
-		if err := Publish(t.Context(), o, getenv, &out); err != nil {
+		if err := Publish(t.Context(), o, &out); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,7 +127,7 @@ func TestPublishAndVerify(t *testing.T) {
 
 	out.Reset()
 	for _, from := range []string{"1.2.3-amd64", o.Dir()} {
-		if err := Verify(t.Context(), o, from, getenv, &out); err != nil {
+		if err := Verify(t.Context(), o, from, &out); err != nil {
 			t.Errorf("%s: %v", from, err)
 		}
 		want := from + " is release 1.2.3 for amd64, with 8 good files; signed by the given keys (SHA256SUMS.asc, SHA256SUMS.gpg)\n"
@@ -117,22 +136,22 @@ func TestPublishAndVerify(t *testing.T) {
 		}
 	}
 	for _, a := range s.Releases()[0].Assets {
-		if a.Name == partitionFile {
+		if a.Name == manifest.PartitionFile {
 			a.Content[0] ^= 1
 		}
 	}
-	if err := os.WriteFile(filepath.Join(o.Dir(), partitionFile), []byte("Partition"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir(), manifest.PartitionFile), []byte("Partition"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"1.2.3-amd64", o.Dir()} {
-		if err := Verify(t.Context(), o, from, getenv, &out); err == nil || !strings.Contains(err.Error(), "usr.bin has sha256") {
+		if err := Verify(t.Context(), o, from, &out); err == nil || !strings.Contains(err.Error(), "usr.bin has sha256") {
 			t.Errorf("%s: error is %v", from, err)
 		}
 	}
-	if err := Publish(t.Context(), o, getenv, &out); err == nil || !strings.Contains(err.Error(), "cannot be published: usr.bin has sha256") {
+	if err := Publish(t.Context(), o, &out); err == nil || !strings.Contains(err.Error(), "cannot be published: usr.bin has sha256") {
 		t.Errorf("a damaged release: %v", err)
 	}
-	if err := Verify(t.Context(), o, "4.5.6-amd64", getenv, &out); err == nil || !strings.Contains(err.Error(), "owner/tools has no release 4.5.6-amd64") {
+	if err := Verify(t.Context(), o, "4.5.6-amd64", &out); err == nil || !strings.Contains(err.Error(), "owner/tools has no release 4.5.6-amd64") {
 		t.Errorf("error is %v", err)
 	}
 	if all := out.String() + log.String(); strings.Contains(all, githubtest.Token) {
@@ -143,35 +162,31 @@ func TestPublishAndVerify(t *testing.T) {
 // TestNotes publishes two releases, the second one with another kernel and a proof.
 func TestNotes(t *testing.T) {
 	s := githubtest.New(t)
-	display := progress.New(io.Discard)
-	o := Options{Output: t.TempDir(), Version: "1.2.2", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
-	environment := map[string]string{
-		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token,
-		"GITHUB_REPOSITORY": githubtest.Repository, "PUBLISH": "1",
-	}
-	getenv := func(name string) string { return environment[name] }
+	environ := variables(s, "PUBLISH=1")
+	o := options(t, environ...)
+	o.Version = "1.2.2"
 	smallRelease(t, o)
-	if err := MayPublish(t.Context(), o, getenv, io.Discard); err != nil {
+	if err := MayPublish(t.Context(), o, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
+	if err := Publish(t.Context(), o, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if err := MayPublish(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "wanted another VERSION") {
+	if err := MayPublish(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "wanted another VERSION") {
 		t.Errorf("error is %v", err)
 	}
-	environment["SIGNING_KEY"] = "/nonexistent"
-	if err := MayPublish(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "SIGNING_KEY: ") {
+	unsignable := o
+	unsignable.Publish = options(t, append(environ, "SIGNING_KEY=/nonexistent")...).Publish
+	if err := MayPublish(t.Context(), unsignable, io.Discard); err == nil || !strings.Contains(err.Error(), "SIGNING_KEY: ") {
 		t.Errorf("error is %v", err)
 	}
-	delete(environment, "SIGNING_KEY")
 	o.Version = "1.2.3"
 	large := o
 	large.BaseID = filepath.Join(t.TempDir(), "disk.bin")
 	if err := errors.Join(os.WriteFile(large.BaseID, nil, 0o644), os.Truncate(large.BaseID, 2<<30)); err != nil {
 		t.Fatal(err)
 	}
-	if err := MayPublish(t.Context(), large, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "disk.bin has 2.0 GiB") {
+	if err := MayPublish(t.Context(), large, io.Discard); err == nil || !strings.Contains(err.Error(), "disk.bin has 2.0 GiB") {
 		t.Errorf("error is %v", err)
 	}
 	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []build.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
@@ -180,16 +195,16 @@ func TestNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	proof := &prove.Proof{
-		Schema: prove.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{kernelFile: r.Manifest.File(kernelFile).SHA256},
+		Schema: prove.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{manifest.KernelFile: r.Manifest.File(manifest.KernelFile).SHA256},
 		Machines: []prove.Machine{{Platform: "azure", Seconds: 12, Outcomes: []prove.Outcome{{Assertion: "the system is up"}}}},
 	}
-	if err := writeProof(o.Dir(), verify.ProofName, proof); err != nil {
+	if err := prove.WriteProof(o.Dir(), verify.ProofName, proof); err != nil {
 		t.Fatal(err)
 	}
-	if page, err := os.ReadFile(filepath.Join(o.Dir(), reportFile)); err != nil || !strings.Contains(string(page), "1 of 1") {
+	if page, err := os.ReadFile(filepath.Join(o.Dir(), manifest.ReportFile)); err != nil || !strings.Contains(string(page), "1 of 1") {
 		t.Errorf("the report is %s, %v", page, err)
 	}
-	if err := Publish(t.Context(), o, getenv, io.Discard); err != nil {
+	if err := Publish(t.Context(), o, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	notes := s.Releases()[1].Body
@@ -201,79 +216,33 @@ func TestNotes(t *testing.T) {
 			t.Errorf("the notes do not say %q:\n%s", says, notes)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "summary")
-	if err := Summarize(o, file); err != nil {
-		t.Fatal(err)
-	}
-	if summary, err := os.ReadFile(file); err != nil || !strings.Contains(string(summary), "# Report") || !strings.Contains(string(summary), "### Proof") {
-		t.Errorf("the summary is %s, %v", summary, err)
-	}
 	if err := os.WriteFile(filepath.Join(o.Dir(), verify.ProofName), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := Verify(t.Context(), o, o.Dir(), getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "proof.json has sha256") {
+	if err := Verify(t.Context(), o, o.Dir(), io.Discard); err == nil || !strings.Contains(err.Error(), "proof.json has sha256") {
 		t.Errorf("a damaged proof: %v", err)
 	}
 }
 
-// TestReportNight tells of three nights, of which the last is good.
-func TestReportNight(t *testing.T) {
-	s := githubtest.New(t)
-	display := progress.New(io.Discard)
-	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: display, Log: display.Logger(slog.LevelInfo)}
-	environment := map[string]string{
-		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token, "GITHUB_REPOSITORY": githubtest.Repository,
-		"GITHUB_RUN_ID": "42",
-	}
-	getenv := func(name string) string { return environment[name] }
-	if err := ReportNight(t.Context(), o, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), `NEEDS=""; wanted`) {
-		t.Errorf("error is %v", err)
-	}
-	if err := os.MkdirAll(o.proofs(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	part := `{"schema": 1, "machines": [{"platform": "azure", "error": "it | hangs"}]}`
-	if err := os.WriteFile(filepath.Join(o.proofs(), "1-of-1.json"), []byte(part), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, needs := range []string{
-		`{"build": {"result": "success", "outputs": {}}, "prove": {"result": "failure"}}`,
-		`{"build": {"result": "failure"}, "prove": {"result": "skipped"}}`,
-	} {
-		environment["NEEDS"] = needs
-		if err := ReportNight(t.Context(), o, getenv, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-	}
-	items := s.Items()
-	if len(items) != 1 || items[0].State != "open" {
-		t.Fatalf("there are %+v", items)
-	}
-	for _, says := range []string{s.URL + "/owner/tools/actions/runs/42", "| `build` | failure |", "| `azure` | 0 | 0 s | 0 of 0 | `it \\| hangs` |"} {
-		if !strings.Contains(items[0].Body, says) {
-			t.Errorf("the issue does not say %q:\n%s", says, items[0].Body)
-		}
-	}
-	environment["NEEDS"] = `{"build": {"result": "success"}, "prove": {"result": "success"}}`
-	if err := ReportNight(t.Context(), o, getenv, io.Discard); err != nil || s.Items()[0].State != "closed" {
-		t.Errorf("%+v, %v", s.Items(), err)
-	}
-}
-
 func TestPublishRefusesSettings(t *testing.T) {
-	o := Options{Output: t.TempDir(), Version: "1.2.3", Arch: arch.AMD64, Progress: progress.New(io.Discard), Log: slog.New(slog.DiscardHandler)}
-	smallRelease(t, o)
-	for name, environment := range map[string]map[string]string{
-		"GITHUB_REPOSITORY=; wanted OWNER/NAME":      {},
-		"GITHUB_REPOSITORY=a/b/c; wanted OWNER/NAME": {"GITHUB_REPOSITORY": "a/b/c"},
-		"PUBLISH=maybe; wanted 1 or 0":               {"PUBLISH": "maybe"},
-		"PRERELEASE=x; wanted 1 or 0":                {"PRERELEASE": "x"},
-		"REPLACE=x; wanted 1 or 0":                   {"GITHUB_REPOSITORY": "a/b", "REPLACE": "x"},
-		"SIGNING_KEY: open":                          {"GITHUB_REPOSITORY": "a/b", "SIGNING_KEY": "/nonexistent"},
+	for name, environ := range map[string][]string{
+		"GITHUB_REPOSITORY=; wanted OWNER/NAME":      nil,
+		"GITHUB_REPOSITORY=a/b/c; wanted OWNER/NAME": {"GITHUB_REPOSITORY=a/b/c"},
+		"SIGNING_KEY: open":                          {"GITHUB_REPOSITORY=a/b", "SIGNING_KEY=/nonexistent"},
 	} {
-		err := Publish(t.Context(), o, func(name string) string { return environment[name] }, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), name) {
+		o := options(t, environ...)
+		smallRelease(t, o)
+		if err := Publish(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error is %v; wanted %s", err, name)
+		}
+	}
+	for want, environ := range map[string][]string{
+		"PUBLISH=maybe; wanted 1 or 0": {"PUBLISH=maybe"},
+		"PRERELEASE=x; wanted 1 or 0":  {"PRERELEASE=x"},
+		"REPLACE=x; wanted 1 or 0":     {"GITHUB_REPOSITORY=a/b", "REPLACE=x"},
+	} {
+		if _, err := setup.Read("../..", environ); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; wanted %s", err, want)
 		}
 	}
 }

@@ -42,8 +42,8 @@ func publisher(t testing.TB, s *githubtest.Server, log io.Writer) *Publisher {
 	return &Publisher{Client: s.Client(t, githubtest.Token), Repository: githubtest.Repository, Progress: progress.New(log), Stall: time.Second}
 }
 
-// published returns the names of assets and their content, of the one release that there must be.
-func published(t testing.TB, s *githubtest.Server) map[string]string {
+// assetsOf returns the names of assets and their content, of the one release that there must be.
+func assetsOf(t testing.TB, s *githubtest.Server) map[string]string {
 	t.Helper()
 	all := s.Releases()
 	if len(all) != 1 || all[0].Draft {
@@ -86,7 +86,7 @@ func TestPublish(t *testing.T) {
 	if err := p.Publish(t.Context(), r, true, &out); err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(files, published(t, s)); diff != "" {
+	if diff := gocmp.Diff(files, assetsOf(t, s)); diff != "" {
 		t.Error(diff)
 	}
 	got := s.Releases()[0]
@@ -173,7 +173,7 @@ func TestContinue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := gocmp.Diff(files, published(t, s)); diff != "" {
+			if diff := gocmp.Diff(files, assetsOf(t, s)); diff != "" {
 				t.Error(diff)
 			}
 			uploads := 0
@@ -204,7 +204,7 @@ func TestPublishedStays(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "is published and would change (") {
 				t.Errorf("error is %v", err)
 			}
-			if diff := gocmp.Diff(has, published(t, s)); diff != "" {
+			if diff := gocmp.Diff(has, assetsOf(t, s)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -275,7 +275,7 @@ func TestAppsTokenMayPublish(t *testing.T) {
 	if err := publisher(t, s, io.Discard).Publish(t.Context(), testRelease(t, files), true, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	published(t, s)
+	assetsOf(t, s)
 }
 
 func TestManyPages(t *testing.T) {
@@ -342,7 +342,7 @@ func TestTokenExpires(t *testing.T) {
 	if err := p.Publish(t.Context(), r, true, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(files, published(t, s)); diff != "" {
+	if diff := gocmp.Diff(files, assetsOf(t, s)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -413,7 +413,7 @@ func TestFaults(t *testing.T) {
 			}
 			reruns++
 		}
-		if diff := gocmp.Diff(content, published(t, s)); diff != "" {
+		if diff := gocmp.Diff(content, assetsOf(t, s)); diff != "" {
 			t.Fatalf("seed %d: %s", seed, diff)
 		}
 		if strings.Contains(log.String(), githubtest.Token) {

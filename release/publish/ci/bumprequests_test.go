@@ -2,7 +2,6 @@ package ci
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
 )
 
@@ -54,12 +53,10 @@ func TestPropose(t *testing.T) {
 	s.Branches = func(name string) bool {
 		return exec.CommandContext(t.Context(), "git", "-C", origin, "rev-parse", "--verify", "--quiet", "refs/heads/"+name).Run() == nil
 	}
-	environment := map[string]string{
-		github.EnvAPI: s.URL + "/api/v3", github.EnvServer: s.URL, github.EnvToken: githubtest.Token, "GITHUB_REPOSITORY": githubtest.Repository,
-	}
-	display := progress.New(io.Discard)
-	o := Options{Checkout: clone, Progress: display, Log: display.Logger(0)}
-	p, err := o.proposer(func(name string) string { return environment[name] })
+	o := options(t, github.EnvAPI+"="+s.URL+"/api/v3", github.EnvServer+"="+s.URL, github.EnvToken+"="+githubtest.Token,
+		"GITHUB_REPOSITORY="+githubtest.Repository)
+	o.Checkout = clone
+	p, err := newProposer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +67,7 @@ func TestPropose(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(name, "version: "+to+"\n")
-		err := p.propose(t.Context(), name, []Bumped{{name, "example.org/" + name, "1", to}}, &out)
+		err := p.propose(t.Context(), name, []care.Bumped{{Recipe: name, Name: "example.org/" + name, From: "1", To: to}}, &out)
 		gitIn(t, clone, "reset", "--quiet", "--hard")
 		return err
 	}

@@ -5,15 +5,23 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 func TestKeys(t *testing.T) {
 	temp := t.TempDir()
 	set := filepath.Join(temp, "env")
 	environment := map[string]string{"RUNNER_TEMP": temp, "GITHUB_ENV": set, "SIGNING_KEY_TEXT": "secret\nkey\n", "UPDATE_KEY_TEXT": ""}
-	getenv := func(name string) string { return environment[name] }
+	chosen := func() setup.Options {
+		var environ []string
+		for name, value := range environment {
+			environ = append(environ, name+"="+value)
+		}
+		return options(t, environ...)
+	}
 	for range 2 {
-		if err := WriteKeys(getenv); err != nil {
+		if err := WriteKeys(chosen()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -29,7 +37,7 @@ func TestKeys(t *testing.T) {
 	if content, err := os.ReadFile(path); err != nil || string(content) != "secret\nkey\n" {
 		t.Errorf("has %q, %v", content, err)
 	}
-	if err := RemoveKeys(getenv); err != nil {
+	if err := RemoveKeys(chosen()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Dir(path)); !os.IsNotExist(err) {
@@ -37,7 +45,7 @@ func TestKeys(t *testing.T) {
 	}
 	for _, name := range []string{"RUNNER_TEMP", "GITHUB_ENV"} {
 		delete(environment, name)
-		if err := WriteKeys(getenv); err == nil || !strings.Contains(err.Error(), name) && name != "GITHUB_ENV" {
+		if err := WriteKeys(chosen()); err == nil || !strings.Contains(err.Error(), name) && name != "GITHUB_ENV" {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}

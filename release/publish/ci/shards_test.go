@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 func TestParsePart(t *testing.T) {
@@ -42,10 +42,10 @@ func TestPartsAreWhole(t *testing.T) {
 }
 
 func TestMatrix(t *testing.T) {
-	o := Options{Checkout: "..", Arch: arch.AMD64}
 	file := filepath.Join(t.TempDir(), "output")
+	o := options(t, "ARCH=amd64", "SHARDS=3", "GITHUB_OUTPUT="+file)
 	var out bytes.Buffer
-	if err := Matrix(o, 3, file, &out); err != nil {
+	if err := Matrix(o, &out); err != nil {
 		t.Fatal(err)
 	}
 	set, err := os.ReadFile(file)
@@ -83,7 +83,7 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("%s is in %d jobs", want, seen[want])
 		}
 	}
-	if err := Matrix(o, 0, "", io.Discard); err == nil {
+	if _, err := setup.Read("../../..", []string{"SHARDS=0"}); err == nil {
 		t.Error("makes no parts")
 	}
 	if err := Shard(t.Context(), o, Part{1, 1}, io.Discard); err == nil || !strings.Contains(err.Error(), "REMOTE_CACHE_WRITE") {

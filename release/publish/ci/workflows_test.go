@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // workflow is what the rules below look at.
@@ -149,11 +149,11 @@ func targets(t *testing.T) string {
 	t.Helper()
 	var names strings.Builder
 	declared := regexp.MustCompile(`(?m)^func ([A-Z]\w*)\(`)
-	paths, err := filepath.Glob("../magefiles/*.go")
+	paths, err := filepath.Glob("../../../magefiles/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nested, err := filepath.Glob("../magefiles/*/*.go")
+	nested, err := filepath.Glob("../../../magefiles/*/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func targets(t *testing.T) string {
 }
 
 func TestWorkflows(t *testing.T) {
-	paths, err := filepath.Glob("../.github/workflows/*.yml")
+	paths, err := filepath.Glob("../../../.github/workflows/*.yml")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no workflows, %v", err)
 	}
@@ -187,10 +187,10 @@ func TestWorkflows(t *testing.T) {
 	}
 	args := []string{"tool", "-modfile=.ci/actionlint/go.mod", "actionlint", "-no-color", "-shellcheck=", "-pyflakes="}
 	for _, path := range paths {
-		args = append(args, strings.TrimPrefix(path, "../"))
+		args = append(args, strings.TrimPrefix(path, "../../../"))
 	}
 	command := exec.CommandContext(t.Context(), "go", args...)
-	command.Dir = ".."
+	command.Dir = "../../.."
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Errorf("actionlint: %v\n%s", err, out)
 	}
@@ -258,15 +258,15 @@ jobs:
 
 func TestVersionsOfWorkflows(t *testing.T) {
 	dir := t.TempDir()
-	environment := map[string]string{"GITHUB_ENV": filepath.Join(dir, "env"), "GITHUB_OUTPUT": filepath.Join(dir, "output")}
-	getenv := func(name string) string { return environment[name] }
+	chosen := func(environ ...string) setup.Options {
+		return options(t, append(environ, "ARCH=amd64", "GITHUB_ENV="+filepath.Join(dir, "env"), "GITHUB_OUTPUT="+filepath.Join(dir, "output"))...)
+	}
 	var out bytes.Buffer
 	at := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
-	if err := NightlyVersion(Options{}, at, getenv, &out); err != nil {
+	if err := NightlyVersion(chosen(), at, &out); err != nil {
 		t.Fatal(err)
 	}
-	environment["GITHUB_REF_NAME"] = "1.2.3-amd64"
-	if err := TagVersion(Options{Arch: arch.AMD64}, getenv, &out); err != nil {
+	if err := TagVersion(chosen("GITHUB_REF_NAME=1.2.3-amd64"), &out); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -279,12 +279,11 @@ func TestVersionsOfWorkflows(t *testing.T) {
 	if out.String() != "9999.0.0+nightly-20260102-0304\n1.2.3\n" {
 		t.Errorf("printed %q", &out)
 	}
-	if err := NightlyVersion(Options{Version: "1.2"}, at, getenv, &out); err == nil || !strings.Contains(err.Error(), "VERSION: ") {
+	if err := NightlyVersion(chosen("VERSION=1.2"), at, &out); err == nil || !strings.Contains(err.Error(), "VERSION: ") {
 		t.Errorf("error is %v", err)
 	}
 	for _, tag := range []string{"", "1.2.3", "1.2.3-arm64", "v1-amd64", "main", "../x-amd64"} {
-		environment["GITHUB_REF_NAME"] = tag
-		if err := TagVersion(Options{Arch: arch.AMD64}, getenv, &out); err == nil || !strings.Contains(err.Error(), "wanted a tag such as 9999.0.0-amd64") {
+		if err := TagVersion(chosen("GITHUB_REF_NAME="+tag), &out); err == nil || !strings.Contains(err.Error(), "wanted a tag such as 9999.0.0-amd64") {
 			t.Errorf("%s: error is %v", tag, err)
 		}
 	}
