@@ -1,13 +1,13 @@
 package care
 
 import (
-	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -39,17 +39,39 @@ func TestDiffRecipe(t *testing.T) {
 		}},
 		InBase: tree.Tree{file("/usr/bin/in-base", "x")},
 	}
-	var out bytes.Buffer
-	if err := diffRecipe("agent", &was, is).Print(&out); err != nil {
-		t.Fatal(err)
+	content := func(path, text string, size int64) *manifest.Content {
+		return &manifest.Content{Path: path, Size: size, SHA256: digest.Of([]byte(text))}
 	}
-	want := `agent since release 1.0.0: 0 inputs and 4 files differ
-~ /usr/bin/changed  1 B → 3 B  
-- /usr/bin/gone     2.0 KiB    
-~ /usr/bin/link     0 B → 0 B  
-+ /usr/bin/new      1 B        
-`
-	if diff := cmp.Diff(want, out.String()); diff != "" {
+	own := func(c *manifest.Content) *manifest.Content {
+		c.Recipe = "agent"
+		return c
+	}
+	want := &RecipeDiff{Recipe: "agent", Since: "1.0.0", Files: []FileChange{
+		{own(content("/usr/bin/changed", "old", 1)), content("/usr/bin/changed", "new", 3)},
+		{own(content("/usr/bin/gone", "x", 2048)), nil},
+		{&manifest.Content{Path: "/usr/bin/link", Target: "old", Recipe: "agent"}, &manifest.Content{Path: "/usr/bin/link", Target: "new"}},
+		{nil, content("/usr/bin/new", "x", 1)},
+	}}
+	if diff := cmp.Diff(want, diffRecipe("agent", &was, is)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// An input that came, went or has another version is told of, and none that is as it was.
+func TestDiffRecipeOfInputs(t *testing.T) {
+	input := func(name, version string) *build.Input {
+		return &build.Input{Kind: "deb", Name: name, Version: version}
+	}
+	was := manifest.Manifest{Recipes: []manifest.Recipe{
+		{Name: "agent", Inputs: []build.Input{*input("a", "1"), *input("gone", "1"), *input("same", "1")}},
+		{Name: "other", Inputs: []build.Input{*input("theirs", "1")}},
+	}}
+	is := &oem.Explained{Resolved: &build.Resolved{
+		Recipe: &recipe.Recipe{Sources: []recipe.Source{{Deb: &recipe.Deb{}}}},
+		Pins:   [][]lock.Pin{{{Name: "a", Version: "2"}, {Name: "new", Version: "1"}, {Name: "same", Version: "1"}}},
+	}}
+	want := &RecipeDiff{Recipe: "agent", Inputs: []InputChange{{input("a", "1"), input("a", "2")}, {input("gone", "1"), nil}, {nil, input("new", "1")}}}
+	if diff := cmp.Diff(want, diffRecipe("agent", &was, is)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 func TestProjectsOwnLockFiles(t *testing.T) {
-	if err := CheckLocks("..", DefaultBase); err != nil {
+	if err := CheckLocks("../..", setup.DefaultBase); err != nil {
 		t.Error(err)
 	}
-	if err := CheckLocks("..", "forky"); err == nil || !strings.Contains(err.Error(), "scripts/mage recipe:lock NAME") {
+	if err := CheckLocks("../..", "forky"); err == nil || !strings.Contains(err.Error(), "scripts/mage recipe:lock NAME") {
 		t.Errorf("for another base: %v", err)
 	}
 }
@@ -42,7 +43,7 @@ sources:
 build: {go: [{package: ., to: /usr/bin/mage}]}
 `
 
-func toolCheckout(t *testing.T) Options {
+func toolCheckout(t *testing.T) setup.Options {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "recipes/tool"), 0o755); err != nil {
@@ -51,18 +52,18 @@ func toolCheckout(t *testing.T) Options {
 	if err := os.WriteFile(filepath.Join(dir, "recipes/tool/recipe.yaml"), []byte(goTool), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o, err := FromEnvironment(dir)
+	o, err := setup.FromEnvironment(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if os.Getenv("CACHE") == "" {
-		o.Cache = filepath.Join("..", CacheDir)
+		o.Cache = filepath.Join("../..", setup.CacheDir)
 	}
 	o.Progress, o.Log = progress.New(&bytes.Buffer{}), slog.New(slog.DiscardHandler)
 	return o
 }
 
-func read(t *testing.T, o Options, name string) string {
+func read(t *testing.T, o setup.Options, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(o.Checkout, "recipes/tool", name))
 	if err != nil {
@@ -74,14 +75,14 @@ func read(t *testing.T, o Options, name string) string {
 // TestLockAndBump goes the way of a maintainer, with the real archive and the real module proxy.
 func TestLockAndBump(t *testing.T) {
 	o := toolCheckout(t)
-	if err := CheckLocks(o.Checkout, DefaultBase); err == nil {
+	if err := CheckLocks(o.Checkout, setup.DefaultBase); err == nil {
 		t.Error("nothing is locked, and that is fine")
 	}
 	changed, err := Lock(t.Context(), o, "all")
 	if diff := cmp.Diff([]string{"recipes/tool/recipe.lock"}, changed); diff != "" || err != nil {
 		t.Fatal(diff, err)
 	}
-	if err := CheckLocks(o.Checkout, DefaultBase); err != nil {
+	if err := CheckLocks(o.Checkout, setup.DefaultBase); err != nil {
 		t.Error(err)
 	}
 	if changed, err := Lock(t.Context(), o, "tool"); len(changed) > 0 || err != nil {
@@ -98,7 +99,7 @@ func TestLockAndBump(t *testing.T) {
 	if l := read(t, o, lock.FileName); !strings.Contains(l, "file: github.com/magefile/mage/@v/v1.17.2.zip") {
 		t.Errorf("locked as\n%s", l)
 	}
-	if err := CheckLocks(o.Checkout, DefaultBase); err != nil {
+	if err := CheckLocks(o.Checkout, setup.DefaultBase); err != nil {
 		t.Error(err)
 	}
 	if bumped, err := Bump(t.Context(), o, "tool"); len(bumped) > 0 || err != nil {
@@ -110,7 +111,7 @@ func TestLockAndBump(t *testing.T) {
 }
 
 func TestPackages(t *testing.T) {
-	set, mistakes := recipe.Load(os.DirFS(".."), "recipes")
+	set, mistakes := recipe.Load(os.DirFS("../.."), "recipes")
 	if err := mistakes.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func TestPackages(t *testing.T) {
 			pins = append(pins, lock.Pin{Name: namesAndVersions[i], Version: namesAndVersions[i+1], Digest: lock.OfSHA256(digest.Of(nil))})
 		}
 		var l lock.Lock
-		l.Set(question, DefaultBase, a, pins)
+		l.Set(question, setup.DefaultBase, a, pins)
 		return &l
 	}
 	before := locked(arch.AMD64, "a", "1.9", "gone", "1", "same", "1")
@@ -139,9 +140,9 @@ func TestPackages(t *testing.T) {
 	}
 }
 
-func TestPrintBumped(t *testing.T) {
+func TestWriteBumped(t *testing.T) {
 	var out bytes.Buffer
-	if err := PrintBumped(&out, []Bumped{{"chrony", "chrony", "4.6", "4.7"}, {"python3", "libnew", "", "1"}}); err != nil {
+	if err := WriteBumped(&out, []Bumped{{"chrony", "chrony", "4.6", "4.7"}, {"python3", "libnew", "", "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	want := `| recipe  | what   | from | to  |
@@ -153,7 +154,7 @@ func TestPrintBumped(t *testing.T) {
 		t.Error(diff)
 	}
 	out.Reset()
-	if err := PrintBumped(&out, nil); err != nil || out.String() != "Nothing newer.\n" {
+	if err := WriteBumped(&out, nil); err != nil || out.String() != "Nothing newer.\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }
