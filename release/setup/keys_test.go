@@ -45,6 +45,17 @@ func TestTrustedKey(t *testing.T) {
 	}
 }
 
+// Where the profile names no key, machines trust whom the base trusts, and any key may sign.
+func TestNoTrustedKey(t *testing.T) {
+	for name, update := range map[string]*profiles.Update{"none": nil, "no key": {}} {
+		p := &profiles.Profile{File: "mine.yaml", Update: update}
+		k, err := OpenKeys(Options{}, p, t.TempDir())
+		if err != nil || k.Trusted != nil || k.Boot != nil || k.CheckTrusted(p) != nil {
+			t.Errorf("%s: %+v, %v", name, k, err)
+		}
+	}
+}
+
 // updateKeys writes a new key to update.key, and its public half to update.pem.
 func updateKeys(t *testing.T, dir string) {
 	t.Helper()

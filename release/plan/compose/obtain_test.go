@@ -24,11 +24,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/profiles"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // hub is a server with files, and with a release on GitHub whose assets some of these are. It is strict: it wants the token where the
@@ -95,8 +98,8 @@ func (h *hub) release(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"tag_name": "v1", "assets": list})
 }
 
-// fetcher is a judge that can fetch, and nothing else, with an empty store.
-func (h *hub) fetcher(t *testing.T, dir string) *judge {
+// fetcher is a composer that can fetch, and nothing else, with an empty store.
+func (h *hub) fetcher(t *testing.T, dir string, locked bool) *Composer {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	client := fetch.NewClient(log)
@@ -106,9 +109,12 @@ func (h *hub) fetcher(t *testing.T, dir string) *judge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &workshop{profile: &profiles.Profile{Dir: dir}, store: fetch.New(filepath.Join(t.TempDir(), "store"), log, nil)}
-	w.Arch = arch.AMD64
-	return &judge{workshop: w, factory: &oem.Factory{Builder: &build.Builder{GitHub: api}}}
+	return &Composer{
+		bench:   &setup.Bench{Store: fetch.New(filepath.Join(t.TempDir(), "store"), log, nil), Log: log},
+		choice:  &setup.Choice{Profile: &profiles.Profile{Dir: dir}},
+		base:    &bases.Base{Arch: arch.AMD64},
+		factory: &oem.Factory{Builder: &build.Builder{GitHub: api, Locked: locked}},
+	}
 }
 
 // signer signs files in both ways, and has its public keys in a file and as a text.
@@ -202,10 +208,9 @@ func TestExtensionFromURL(t *testing.T) {
 			if c.prepare != nil {
 				c.prepare(h)
 			}
-			j := h.fetcher(t, dir)
-			j.Locked = c.locked
+			composer := h.fetcher(t, dir, c.locked)
 			x := &profiles.Extension{URL: &profiles.URL{Address: text(h.URL + "/{arch}/tool.raw"), SHA256: c.sums, Signature: c.by}}
-			file, input, err := j.fetch(t.Context(), x)
+			file, input, err := composer.fetch(t.Context(), x)
 			isFetched(t, image, file, err, c.want)
 			if err == nil && (input.Kind != "url" || input.Name != "tool.raw") {
 				t.Errorf("it is %+v", input)
@@ -278,14 +283,13 @@ func TestExtensionFromGitHub(t *testing.T) {
 			if c.prepare != nil {
 				c.prepare(h)
 			}
-			j := h.fetcher(t, dir)
-			j.Locked = c.locked
+			composer := h.fetcher(t, dir, c.locked)
 			g := c.github
 			g.Repository = text("owner/tools")
 			if g.Tag == "" {
 				g.Tag = "v1"
 			}
-			file, input, err := j.fetch(t.Context(), &profiles.Extension{Name: text("tool"), Version: text("2"), GitHub: &g})
+			file, input, err := composer.fetch(t.Context(), &profiles.Extension{Name: text("tool"), Version: text("2"), GitHub: &g})
 			isFetched(t, content, file, err, c.want)
 			if err == nil && (input.Kind != "github" || input.Name != image) {
 				t.Errorf("it is %+v", input)
@@ -295,4 +299,15 @@ func TestExtensionFromGitHub(t *testing.T) {
 			}
 		})
 	}
+}
+
+func text(value string) strictyaml.Text { return strictyaml.Text{Value: value} }
+
+func contentOf(t testing.TB, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
