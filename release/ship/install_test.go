@@ -10,21 +10,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
+	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship"
 )
 
 // TestInstall installs a release, found by its manifest, to a disk, and prints the slots before and after.
 func TestInstall(t *testing.T) {
 	tools := toolroottest.Judges(t)
 	dir := t.TempDir()
-	o, err := release.FromEnvironment(".")
+	o, err := setup.FromEnvironment("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ SLOT  PARTITION  SIZE     PRIORITY  TRIES  SUCCESSFUL
 A     3 USR-A    1.0 MiB  1         0      true        boots next
 B     4 USR-B    1.0 MiB  0         0      false
 `)
-	slot, err := release.Install(t.Context(), o, disk)
+	slot, err := ship.Install(t.Context(), o, disk)
 	if err != nil || slot.Name != "B" {
 		t.Fatalf("installed to %s, %v; wanted B", slot.Name, err)
 	}
@@ -79,12 +81,12 @@ B     4 USR-B    1.0 MiB  2         1      false       boots next
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := release.PrintSlots(disk, &out); err != nil || !strings.Contains(out.String(), "the primary partition table is damaged") {
+	if err := show.Slots(&out, disk); err != nil || !strings.Contains(out.String(), "the primary partition table is damaged") {
 		t.Errorf("got %s, %v; wanted the damage to be told", out.String(), err)
 	}
 
 	o.Version = "1.2.4"
-	if _, err := release.Install(t.Context(), o, disk); err == nil || !strings.Contains(err.Error(), "there is no release yet") {
+	if _, err := ship.Install(t.Context(), o, disk); err == nil || !strings.Contains(err.Error(), "there is no release yet") {
 		t.Errorf("got %v; wanted a release that is not there to be refused", err)
 	}
 }
@@ -92,7 +94,7 @@ B     4 USR-B    1.0 MiB  2         1      false       boots next
 func wantSlots(t *testing.T, disk, want string) {
 	t.Helper()
 	var out strings.Builder
-	if err := release.PrintSlots(disk, &out); err != nil {
+	if err := show.Slots(&out, disk); err != nil {
 		t.Fatal(err)
 	}
 	got := "\n" + regexp.MustCompile(` +\n`).ReplaceAllString(out.String(), "\n")

@@ -10,10 +10,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
 	"github.com/flatcar/oem-sysext/release/format/kernel"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // TestKernelIsSignedAgain signs with a key, then with one that is elsewhere and has not signed yet.
@@ -23,10 +25,12 @@ func TestKernelIsSignedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &workshop{Options: Options{Arch: arch.AMD64, Log: slog.New(slog.DiscardHandler)}, bootKey: key}
+	s := &Shipper{
+		Bench: &setup.Bench{Log: slog.New(slog.DiscardHandler)}, Base: &bases.Base{Arch: arch.AMD64}, Keys: &setup.Keys{Boot: key},
+	}
 	path := flatcartest.Kernel(t, digest.Of([]byte("another partition")))
 	for range 2 { // the second time the signature of the first one is there
-		told, err := w.fillKernel(t.Context(), path, root)
+		told, err := s.fillKernel(t.Context(), path, root)
 		if err != nil || told.RootHash != manifest.InKernel || told.SignedBy != digest.Of(key.Certificate().Raw) {
 			t.Fatalf("%+v, %v", told, err)
 		}
@@ -51,15 +55,15 @@ func TestKernelIsSignedAgain(t *testing.T) {
 	if err := os.WriteFile(certificate, sign.EncodeCertificate(key.Certificate()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if w.bootKey, err = sign.Open(sign.Files{Key: certificate, Certificate: certificate, Signatures: t.TempDir()}); err != nil {
+	if s.Keys.Boot, err = sign.Open(sign.Files{Key: certificate, Certificate: certificate, Signatures: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.fillKernel(t.Context(), path, digest.Of([]byte("a third one")))
+	_, err = s.fillKernel(t.Context(), path, digest.Of([]byte("a third one")))
 	if request := (*sign.RequestError)(nil); !errors.As(err, &request) {
 		t.Errorf("error is %v; want a request for the signature", err)
 	}
-	w.bootKey = nil
-	if told, err := w.fillKernel(t.Context(), path, root); err != nil || !told.SignedBy.IsZero() {
+	s.Keys.Boot = nil
+	if told, err := s.fillKernel(t.Context(), path, root); err != nil || !told.SignedBy.IsZero() {
 		t.Errorf("without a key: %+v, %v", told, err)
 	}
 }
