@@ -60,8 +60,7 @@ func mistakes(err error, given map[string]string) error {
 			named = append(named, e)
 			continue
 		}
-		at := slices.IndexFunc(Settings(), func(s Setting) bool { return s.field == wrong.Name })
-		variable := Settings()[at].Name
+		variable := variableOf(wrong.Name)
 		cause := wrong.Err
 		if syntax := (*strconv.NumError)(nil); errors.As(cause, &syntax) {
 			cause = fmt.Errorf("wanted %s", map[string]string{"ParseBool": "1 or 0"}[syntax.Func]+map[string]string{"ParseInt": "a number"}[syntax.Func])
@@ -69,6 +68,16 @@ func mistakes(err error, given map[string]string) error {
 		named = append(named, fmt.Errorf("%s=%s; %w", variable, given[variable], cause))
 	}
 	return errors.Join(named...)
+}
+
+// variableOf returns the variable that a field of Options is read from.
+func variableOf(field string) string {
+	for _, s := range Settings() {
+		if s.field == field {
+			return s.Name
+		}
+	}
+	return field
 }
 
 // Setting is one variable of the environment.

@@ -161,7 +161,7 @@ func TestEnable(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true}}
+	host := &Host{Paths: map[string]bool{"usr/bin/systemd-tmpfiles": true}}
 	const handedOver = "etc/systemd/system/oem-x-hand-over.service etc/systemd/system/initrd.target.wants/oem-x-hand-over.service etc/oem-sysext/oem-x-hand-over.conf "
 	for systemd, want := range map[string]string{
 		"257": handedOver + "etc/systemd/system/sysinit.target.wants/systemd-sysext.service usr/bin/systemd-sysext usr/lib/systemd/system/systemd-sysext.service",
@@ -181,7 +181,7 @@ func TestEnable(t *testing.T) {
 
 // TestEnableFor makes an initramfs that machines of all clouds share merge an image on those of one.
 func TestEnableFor(t *testing.T) {
-	host := &Host{paths: map[string]bool{"usr/bin/systemd-tmpfiles": true, "usr/bin/systemd-sysext": true, systemDir + "systemd-sysext-initrd.service": true, systemDir + sysrootUnit: true}}
+	host := &Host{Paths: map[string]bool{"usr/bin/systemd-tmpfiles": true, "usr/bin/systemd-sysext": true, systemDir + "systemd-sysext-initrd.service": true, systemDir + sysrootUnit: true}}
 	blob := digest.Of([]byte("image"))
 	files, err := host.EnableFor("ec2", Enabling{"oem-ami", features.Of("258"), true}, blob, nil)
 	if err != nil {
