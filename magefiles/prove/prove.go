@@ -88,7 +88,7 @@ func Initramfs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.EarlyBoots(os.Stdout, proof)
+		return show.Proof(os.Stdout, proof)
 	})
 }
 

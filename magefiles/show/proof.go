@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/release/prove"
-	"github.com/flatcar/oem-sysext/release/prove/earlyboot"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 )
 
@@ -42,27 +41,6 @@ func Proof(out io.Writer, p *prove.Proof) error {
 	}
 	_, err := fmt.Fprintln(out, "all assertions hold")
 	return err
-}
-
-// EarlyBoots writes a proof for people. What speaks against the images is the error.
-func EarlyBoots(out io.Writer, p *earlyboot.Proof) error {
-	if err := p.Check(); err != nil {
-		return err
-	}
-	for _, b := range p.Boots {
-		said := fmt.Sprintf("merged in the initramfs %v and in the system %v, modules loaded there %v, %d markers",
-			b.Said.Initramfs, b.Said.System, b.Want.Modules, len(b.Said.Markers))
-		if b.Told != nil {
-			said = fmt.Sprintf("%v; %s", b.Told, said)
-		}
-		if b.Fail {
-			said = fmt.Sprintf("does not come up: %v", b.Err)
-		}
-		if _, err := fmt.Fprintf(out, "%s: %s\n", b.Name, said); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Trial writes the trial for people.

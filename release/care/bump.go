@@ -1,3 +1,4 @@
+// Package care looks after recipes: lock files, newer versions, what a recipe has and how it differs from a release.
 package care
 
 import (

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -24,7 +25,8 @@ type Expectation struct {
 	Failed    []string          // units that fail, since they were made to
 }
 
-func (e Expectation) question() vm.Question {
+// Question is what a machine is asked for the expectation.
+func (e Expectation) Question() vm.Question {
 	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), someProgram)}
 }
 
@@ -35,6 +37,15 @@ const someProgram = "/usr/lib/systemd/systemd"
 type Outcome struct {
 	Assertion string `json:"assertion"`
 	Error     string `json:"error,omitempty"`
+}
+
+// Assert is the outcome of one assertion; nil means that it holds.
+func Assert(assertion string, err error) Outcome {
+	o := Outcome{Assertion: assertion}
+	if err != nil {
+		o.Error = err.Error()
+	}
+	return o
 }
 
 // assertions are all that is asserted of a machine. That a service succeeded is none: systemd-sysext does so
@@ -50,7 +61,7 @@ var assertions = []struct {
 		}
 		return joined(differ("the system", r.State, state), differ("multi-user.target", r.MultiUser, "active"))
 	}},
-	{"no unit failed", func(e Expectation, r vm.Report) error { return sameSet("failed units", r.Failed, e.Failed) }},
+	{"no unit failed", func(e Expectation, r vm.Report) error { return SameSet("failed units", r.Failed, e.Failed) }},
 	{"/usr is verified", func(_ Expectation, r vm.Report) error {
 		return joined(differ("the device of /usr", r.Usr, "/dev/mapper/usr"), differ("dm-verity", r.Verity, "verified"))
 	}},
@@ -64,7 +75,7 @@ var assertions = []struct {
 		return nil
 	}},
 	{"exactly the platform's images are merged", func(e Expectation, r vm.Report) error {
-		return joined(sameSet("merged images", r.Merged, e.Images), sameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
+		return joined(SameSet("merged images", r.Merged, e.Images), SameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
 	}},
 	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
 		var files, backing []string
@@ -80,13 +91,21 @@ var assertions = []struct {
 		for _, file := range r.Backing {
 			backing = append(backing, paths.Replace(file))
 		}
-		return sameSet("files behind loop devices", without(backing, []string{"/" + activate.SecondStage}), files)
+		return SameSet("files behind loop devices", without(backing, []string{"/" + activate.SecondStage}), files)
+	}},
+	{"os-release names what is part of /usr", func(e Expectation, r vm.Report) error {
+		var names []string
+		for extension := range strings.FieldsSeq(r.OSRelease[compose.FlattenedKey]) {
+			name, _, _ := strings.Cut(extension, "_")
+			names = append(names, name)
+		}
+		return SameSet("flattened extensions", names, e.Flattened)
 	}},
 	{"required paths are there", func(e Expectation, r vm.Report) error {
-		return sameSet("required paths that are missing", without(e.Requires, r.There), nil)
+		return SameSet("required paths that are missing", without(e.Requires, r.There), nil)
 	}},
 	{"no other platform's files are there", func(e Expectation, r vm.Report) error {
-		return sameSet("files of other platforms", without(e.Foreign, without(e.Foreign, r.There)), nil)
+		return SameSet("files of other platforms", without(e.Foreign, without(e.Foreign, r.There)), nil)
 	}},
 	{"the platform's units are active", func(e Expectation, r vm.Report) error {
 		var errs []error
@@ -99,7 +118,7 @@ var assertions = []struct {
 		if r.Programs == 0 {
 			return fmt.Errorf("no program was looked at, not even %s", someProgram)
 		}
-		return sameSet("unresolved libraries", r.Unresolved, nil)
+		return SameSet("unresolved libraries", r.Unresolved, nil)
 	}},
 }
 
@@ -107,10 +126,7 @@ var assertions = []struct {
 func (e Expectation) Check(r vm.Report) []Outcome {
 	outcomes := make([]Outcome, len(assertions))
 	for i, assertion := range assertions {
-		outcomes[i].Assertion = assertion.name
-		if err := assertion.check(e, r); err != nil {
-			outcomes[i].Error = err.Error()
-		}
+		outcomes[i] = Assert(assertion.name, assertion.check(e, r))
 	}
 	return outcomes
 }
@@ -136,8 +152,8 @@ func differ(what, got, want string) error {
 	return fmt.Errorf("%s is %q; wanted %q", what, got, want)
 }
 
-// sameSet compares without regard to order.
-func sameSet(what string, got, want []string) error {
+// SameSet compares without regard to order.
+func SameSet(what string, got, want []string) error {
 	if extra, missing := without(got, want), without(want, got); len(extra)+len(missing) > 0 {
 		return fmt.Errorf("%s: %s", what, strings.Join(slices.Concat(prefixed("not wanted: ", extra), prefixed("missing: ", missing)), ", "))
 	}

@@ -68,6 +68,7 @@ func TestEachFaultFailsOneAssertion(t *testing.T) {
 		{func(r *vm.Report) { r.Extensions = append(r.Extensions, "extension-release.x") }, "exactly the platform's images are merged"},
 		{func(r *vm.Report) { r.Backing[1] = "/oem/sysext/oem-azure-1.0.0.raw" }, "they are the embedded ones"},
 		{func(r *vm.Report) { r.Backing = nil }, "they are the embedded ones"},
+		{func(r *vm.Report) { r.OSRelease["SYSEXT_FLATTENED"] = "more_1" }, "os-release names what is part of /usr"},
 		{func(r *vm.Report) { r.There = nil }, "required paths are there"},
 		{func(r *vm.Report) { r.There = append(r.There, "/usr/bin/other") }, "no other platform's files are there"},
 		{func(r *vm.Report) { r.Units["agent.service"] = "inactive" }, "the platform's units are active"},

@@ -82,7 +82,7 @@ func (e Expectation) refused(attempts []vm.Attempt) []Outcome {
 	}
 	skipped := Outcome{Assertion: "an extension for another version is skipped, and all others are merged"}
 	a := find(otherVersion)
-	if err := joined(differ("the status", fmt.Sprint(a.Status), "0"), sameSet("merged images", a.Merged, e.Images)); err != nil {
+	if err := joined(differ("the status", fmt.Sprint(a.Status), "0"), SameSet("merged images", a.Merged, e.Images)); err != nil {
 		skipped.Error = err.Error()
 	}
 	return []Outcome{

@@ -193,7 +193,7 @@ func (p *Prover) platform(ctx context.Context, r Release, platform *platform.Pla
 		return Machine{}, err
 	}
 	result := Machine{Platform: id, Images: e.Images}
-	question := e.question()
+	question := e.Question()
 	question.Refreshes = p.Refreshes
 	report, err := vm.Boot(ctx, m, question)
 	switch {

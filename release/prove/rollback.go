@@ -251,7 +251,7 @@ func (s *story) boots(ctx context.Context, b boot) error {
 		return err
 	}
 	result := Machine{Platform: s.platform.ID.Value, Step: b.step, Images: e.Images, Outcomes: []Outcome{chosenSlot(chosen, b.slot)}}
-	question := e.question()
+	question := e.Question()
 	question.Foreign = b.foreign
 	report, err := vm.Boot(ctx, m, question)
 	switch {

@@ -74,7 +74,7 @@ func (s *story) stops(ctx context.Context, step string, hit func(slot.Slot, *vm.
 		return fmt.Errorf("%s: %w", step, err)
 	}
 	stopped := Outcome{Assertion: "dm-verity does not let it come up"}
-	report, err := vm.Boot(ctx, m, e.question())
+	report, err := vm.Boot(ctx, m, e.Question())
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -148,7 +148,7 @@ func TestMisspeltNames(t *testing.T) {
 	defer func(old *os.File) { os.Stderr = old }(os.Stderr)
 	os.Stderr = log
 	_, err = Read("..", []string{
-		"CACHE_LIMT=1 GiB", "UPDATE_KEYS=x", "VERSOIN=1", "PUBLISHX=1",
+		"CACHE_LIMT=1 GiB", "UPDATE_KEYS=x", "PROFLIE=1", "PUBLISHX=1",
 		"GITHUB_JOB=build", "GITHUB_ENVS=x", "CACHE=x", "CACHE_LIMIT=1 GiB", "PATH=/bin", "HOME=/root", "BASH=/bin/bash", "ARCHS=x",
 	})
 	if err != nil {
@@ -159,7 +159,7 @@ func TestMisspeltNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	for name, ours := range map[string]string{"CACHE_LIMT": "CACHE_LIMIT", "UPDATE_KEYS": "UPDATE_KEY", "VERSOIN": "VERSION", "PUBLISHX": "PUBLISH"} {
+	for name, ours := range map[string]string{"CACHE_LIMT": "CACHE_LIMIT", "UPDATE_KEYS": "UPDATE_KEY", "PROFLIE": "PROFILE", "PUBLISHX": "PUBLISH"} {
 		if !slices.ContainsFunc(lines, func(line string) bool {
 			return strings.Contains(line, "unknown variable") && strings.Contains(line, "="+name+" ") && strings.HasSuffix(line, "="+ours)
 		}) {

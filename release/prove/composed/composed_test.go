@@ -17,12 +17,14 @@ func TestComposedMachine(t *testing.T) {
 			State: "running", MultiUser: "active", Merged: slices.Clone(images), Linked: "linked dos2unix 1: some\n" + step.says,
 			Backing:   []string{"/run/oem/images/dos2unix.raw.v/dos2unix_1.raw", "/run/oem/images/oem-qemu.raw"},
 			There:     []string{"/usr/bin/dos2unix", "/usr/bin/figlet-figlet"},
-			OSRelease: map[string]string{compose.FlattenedKey: "figlet"},
+			OSRelease: map[string]string{compose.FlattenedKey: "figlet", "ID": "flatcar", "VERSION_ID": "9999.0.0"},
+			Usr:       "/dev/mapper/usr", Verity: "verified", Programs: 9,
+			Extensions: []string{"extension-release.dos2unix", "extension-release.oem-qemu", "extension-release.figlet"},
 		}
 	}
 	wrong := func(r vm.Report) []string {
 		var assertions []string
-		for _, o := range step.judge(r, images) {
+		for _, o := range step.judge(step.expect("9999.0.0", images), r) {
 			if o.Error != "" {
 				assertions = append(assertions, o.Assertion)
 			}
@@ -37,12 +39,13 @@ func TestComposedMachine(t *testing.T) {
 		}
 	}
 	for want, spoil := range map[string]func(*vm.Report){
-		"the system is up":                        func(r *vm.Report) { r.State = "degraded" },
-		"exactly what was asked for is merged":    func(r *vm.Report) { r.Merged = append(r.Merged, "tree") },
-		"it is the version that was asked for":    func(r *vm.Report) { r.Backing[0] = "/run/oem/images/dos2unix.raw.v/dos2unix_2.raw" },
-		"its programs are there, and no others":   func(r *vm.Report) { r.There = append(r.There, "/usr/bin/tree") },
-		"os-release says what is part of /usr":    func(r *vm.Report) { r.OSRelease = nil },
-		"one line says what is not there, or why": func(r *vm.Report) { r.Linked += "\n" + step.says },
+		"the system is up":                         func(r *vm.Report) { r.State = "degraded" },
+		"exactly the platform's images are merged": func(r *vm.Report) { r.Merged = append(r.Merged, "tree") },
+		"they are the embedded ones":               func(r *vm.Report) { r.Backing[0] = "/run/oem/images/dos2unix.raw.v/dos2unix_2.raw" },
+		"no other platform's files are there":      func(r *vm.Report) { r.There = append(r.There, "/usr/bin/tree") },
+		"required paths are there":                 func(r *vm.Report) { r.There = r.There[:1] },
+		"os-release names what is part of /usr":    func(r *vm.Report) { delete(r.OSRelease, compose.FlattenedKey) },
+		"one line says what is not there, or why":  func(r *vm.Report) { r.Linked += "\n" + step.says },
 	} {
 		r := sound()
 		spoil(&r)

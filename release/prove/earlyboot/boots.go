@@ -210,7 +210,7 @@ func brokenParts() ([]Boot, error) {
 }
 
 // stubBoots have an image where systemd-stub leaves it, signed and not. Only signed ones are merged from there.
-func (w *prover) stubBoots(ctx context.Context) ([]Boot, error) {
+func (w *prover) stubBoots(context.Context) ([]Boot, error) {
 	i, found := richest(w.made, func(i manifest.Initrd) bool { return early.FileOf(i, early.StubForm).Name != "" })
 	if !found {
 		return nil, nil

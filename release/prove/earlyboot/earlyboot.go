@@ -3,6 +3,7 @@ package earlyboot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,9 +29,6 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
-
-// Proof is what machines said whose /usr has no image: what they merge comes from their initramfs.
-type Proof struct{ Boots []Boot }
 
 // Boot is one machine: what its initramfs has, what it is to say, and what it said.
 type Boot struct {
@@ -103,7 +101,7 @@ jq --null-input --arg log "$log" --arg early "$early" --rawfile modules /run/ini
 
 // Prove boots the base with one of the platforms' images in its initramfs, and without it: the one with the most modules, and
 // of these the smallest.
-func Prove(ctx context.Context, o setup.Options) (*Proof, error) {
+func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
 	r, err := release.Open(ctx, o)
 	if err != nil {
 		return nil, err
@@ -142,7 +140,7 @@ func newProver(ctx context.Context, r *release.Run, planned *plan.Planned) (*pro
 	return &prover{r, maker, content, planned.Initrds, planned.Empty}, err
 }
 
-func (w *prover) boot(ctx context.Context, boots []Boot) (*Proof, error) {
+func (w *prover) boot(ctx context.Context, boots []Boot) (*prove.Proof, error) {
 	if len(boots) == 0 {
 		return nil, errors.New("no platform that was asked for has an image for this base's initramfs; wanted initrd: in its file, " +
 			"with second_stage: true where the initramfs lies in /usr")
@@ -151,12 +149,14 @@ func (w *prover) boot(ctx context.Context, boots []Boot) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	proof := &prove.Proof{Schema: prove.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID, Accel: accel.Name}
 	for i := range boots {
 		if err := w.bootOne(ctx, accel, &boots[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", boots[i].Name, err)
 		}
+		proof.Machines = append(proof.Machines, boots[i].machine())
 	}
-	return &Proof{Boots: boots}, nil
+	return proof, nil
 }
 
 // bootOne boots the base without images. What keeps the machine from coming up is part of what there is to see.
@@ -250,51 +250,57 @@ func appendFile(out io.Writer, path string) (int64, error) {
 	return io.Copy(out, f)
 }
 
-// Check returns what speaks against the images.
-func (p *Proof) Check() error {
+// outcomes compares a machine with what was wanted of it.
+func (b Boot) outcomes() []prove.Outcome {
+	var archives error
+	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
+		archives = fmt.Errorf("said of them is %s; wanted %q", told, b.Why)
+	}
+	all := []prove.Outcome{prove.Assert("what is wrong with its archives is said before it boots", archives)}
+	switch {
+	case b.Fail && b.Err == nil:
+		return append(all, prove.Assert("it does not come up", errors.New("it comes up")))
+	case b.Fail:
+		return append(all, prove.Assert("it does not come up", nil))
+	case b.Err != nil:
+		return append(all, prove.Assert("it comes up", b.Err))
+	}
+	return append(all,
+		prove.Assert("the initramfs merges its images and no others", differ(b.Said.Initramfs, b.Want.Initramfs)),
+		prove.Assert("the system merges its images and no others", differ(b.Said.System, b.Want.System)),
+		prove.Assert("archives leave their files in the initramfs", differ(b.Said.Markers, b.Want.Markers)),
+		prove.Assert("modules are loaded in the initramfs", b.modules()),
+	)
+}
+
+func differ(got, want []string) error {
+	if slices.Equal(got, want) {
+		return nil
+	}
+	return fmt.Errorf("%v; wanted %v", got, want)
+}
+
+// modules says which modules should be loaded and are not, or the other way round.
+func (b Boot) modules() error {
 	var errs []error
-	for _, b := range p.Boots {
-		wrong := b.check()
-		for _, err := range wrong {
-			errs = append(errs, fmt.Errorf("%s: %w", b.Name, err))
+	for _, module := range b.Want.Modules {
+		if !slices.Contains(b.Said.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is not loaded; there are %v", module, b.Said.Modules))
 		}
-		if len(wrong) > 0 && len(b.Said.Log) > 0 {
-			errs = append(errs, fmt.Errorf("%s: the machine is %s, failed units are %v; its journal:\n\t%s", b.Name, b.Said.State, b.Said.Failed, strings.Join(b.Said.Log, "\n\t")))
+	}
+	for _, module := range b.Not {
+		if slices.Contains(b.Said.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is loaded all the same", module))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (b Boot) check() (errs []error) {
-	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
-		errs = append(errs, fmt.Errorf("what speaks against it is %s; wanted %q", told, b.Why))
+// machine is what the boot proves.
+func (b Boot) machine() prove.Machine {
+	m := prove.Machine{Platform: cmp.Or(b.platform, "-"), Step: b.Name, Images: b.Want.System, Outcomes: b.outcomes()}
+	if m.Faults() > 0 && len(b.Said.Log) > 0 {
+		m.Error = fmt.Sprintf("the machine is %s, failed units are %v; its journal:\n\t%s", b.Said.State, b.Said.Failed, strings.Join(b.Said.Log, "\n\t"))
 	}
-	switch {
-	case b.Fail && b.Err == nil:
-		return append(errs, errors.New("it comes up; wanted that it does not"))
-	case b.Fail:
-		return errs
-	case b.Err != nil:
-		return append(errs, fmt.Errorf("it does not come up: %w", b.Err))
-	}
-	if !slices.Equal(b.Said.Initramfs, b.Want.Initramfs) {
-		errs = append(errs, fmt.Errorf("in the initramfs are merged %v; wanted %v", b.Said.Initramfs, b.Want.Initramfs))
-	}
-	if !slices.Equal(b.Said.System, b.Want.System) {
-		errs = append(errs, fmt.Errorf("in the system are merged %v; wanted %v", b.Said.System, b.Want.System))
-	}
-	if !slices.Equal(b.Said.Markers, b.Want.Markers) {
-		errs = append(errs, fmt.Errorf("archives left %v in the initramfs; wanted %v", b.Said.Markers, b.Want.Markers))
-	}
-	for _, module := range b.Want.Modules {
-		if !slices.Contains(b.Said.Modules, module) {
-			errs = append(errs, fmt.Errorf("%s is not loaded in the initramfs; there are %v", module, b.Said.Modules))
-		}
-	}
-	for _, module := range b.Not {
-		if slices.Contains(b.Said.Modules, module) {
-			errs = append(errs, fmt.Errorf("%s is loaded in the initramfs all the same", module))
-		}
-	}
-	return errs
+	return m
 }

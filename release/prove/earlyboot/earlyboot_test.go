@@ -29,37 +29,46 @@ func TestProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Check(); err != nil {
-		t.Errorf("%v: %+v", err, p)
+	if p.Failed() > 0 || len(p.Machines) != len(boots) {
+		t.Errorf("%+v", p.Machines)
 	}
-	p.Boots[0].Said = report{}
-	if p.Check() == nil {
+	boots[0].Said = report{}
+	if m := boots[0].machine(); !m.Failed() {
 		t.Error("a boot that merges nothing passes for one with the archive")
 	}
 }
 
-// TestBootCheck says what is wrong with a machine.
-func TestBootCheck(t *testing.T) {
+// TestBootOutcomes says what is wrong with a machine.
+func TestBootOutcomes(t *testing.T) {
 	want := report{Initramfs: []string{"oem-x"}, System: []string{"oem-x"}, Modules: []string{"a"}, Markers: []string{"/marker/1"}}
 	good := Boot{Want: want, Not: []string{"b"}, Said: report{Initramfs: want.Initramfs, System: want.System, Modules: []string{"c", "a"}, Markers: want.Markers}}
-	if errs := good.check(); len(errs) > 0 {
-		t.Error(errs)
+	wrong := func(b Boot) []string {
+		var all []string
+		for _, o := range b.outcomes() {
+			if o.Error != "" {
+				all = append(all, o.Assertion+": "+o.Error)
+			}
+		}
+		return all
+	}
+	if found := wrong(good); len(found) > 0 {
+		t.Error(found)
 	}
 	for text, spoil := range map[string]func(*Boot){
-		"in the initramfs are merged []": func(b *Boot) { b.Said.Initramfs = nil },
-		"in the system are merged []":    func(b *Boot) { b.Said.System = nil },
-		"archives left []":               func(b *Boot) { b.Said.Markers = nil },
-		"a is not loaded":                func(b *Boot) { b.Said.Modules = nil },
-		"b is loaded":                    func(b *Boot) { b.Said.Modules = []string{"a", "b"} },
-		"it does not come up: gone":      func(b *Boot) { b.Err = errors.New("gone") },
-		"it comes up; wanted":            func(b *Boot) { b.Fail = true },
-		"against it is <nil>":            func(b *Boot) { b.Why = "broken" },
-		"against it is broken":           func(b *Boot) { b.Told = errors.New("broken") },
+		"the initramfs merges its images and no others: []": func(b *Boot) { b.Said.Initramfs = nil },
+		"the system merges its images and no others: []":    func(b *Boot) { b.Said.System = nil },
+		"archives leave their files in the initramfs: []":   func(b *Boot) { b.Said.Markers = nil },
+		"a is not loaded":         func(b *Boot) { b.Said.Modules = nil },
+		"b is loaded":             func(b *Boot) { b.Said.Modules = []string{"a", "b"} },
+		"it comes up: gone":       func(b *Boot) { b.Err = errors.New("gone") },
+		"it does not come up: it": func(b *Boot) { b.Fail = true },
+		"said of them is <nil>":   func(b *Boot) { b.Why = "broken" },
+		"said of them is broken":  func(b *Boot) { b.Told = errors.New("broken") },
 	} {
 		b := good
 		spoil(&b)
-		if errs := b.check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), text) {
-			t.Errorf("%v; wanted %q", errs, text)
+		if found := wrong(b); len(found) != 1 || !strings.Contains(found[0], text) {
+			t.Errorf("%v; wanted %q", found, text)
 		}
 	}
 }
