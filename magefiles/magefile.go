@@ -18,6 +18,7 @@ import (
 	_ "github.com/flatcar/oem-sysext/magefiles/base"
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
+
 	//mage:import build
 	_ "github.com/flatcar/oem-sysext/magefiles/build"
 	//mage:import ci

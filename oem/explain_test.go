@@ -1,19 +1,9 @@
 package oem
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/flatcar/oem-sysext/oem/build"
-	"github.com/flatcar/oem-sysext/oem/definition/recipe"
-	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
-	"github.com/flatcar/oem-sysext/oem/host/arch"
-	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
 func TestRecipe(t *testing.T) {
@@ -22,62 +12,5 @@ func TestRecipe(t *testing.T) {
 	}
 	if _, err := Recipe(os.DirFS(".."), "chorny"); err == nil || !strings.Contains(err.Error(), "chrony, chrony-ec2") {
 		t.Errorf("error is %v", err)
-	}
-}
-
-func TestPrintExplained(t *testing.T) {
-	file := func(path string, bytes int64) tree.Entry {
-		return tree.Entry{Path: path, Type: tree.File, Mode: 0o644, Size: bytes}
-	}
-	e := Explained{
-		Resolved: &build.Resolved{
-			Arch: arch.ARM64,
-			Recipe: &recipe.Recipe{
-				Name: strictyaml.Text{Value: "tool"}, File: "recipes/tool/recipe.yaml", MaxSize: recipe.Limit{Bytes: size.MiB},
-			},
-		},
-		Packed: 4096,
-		InBase: tree.Tree{file("/usr/lib/same", 3)},
-	}
-	e.Tree = tree.Tree{
-		{Path: "/usr", Type: tree.Dir, Mode: 0o755},
-		file("/usr/lib/same", 3),
-		{Path: "/usr/link", Type: tree.Symlink, Mode: 0o777, Target: "lib/same"},
-		file("/usr/tool", 2048),
-	}
-	e.Pruned = []build.Pruned{
-		{Glob: "/usr/share/doc", Tops: []string{"/usr/share/doc"}, Files: tree.Tree{file("/usr/share/doc/a", 5), file("/usr/share/doc/b", 6)}},
-		{Glob: "/usr/gone", Own: true},
-	}
-	e.Lacks = errors.New("requires /usr/bin/tool")
-	want := `tool for arm64, from recipes/tool/recipe.yaml
-packed alone 4.0 KiB of at most 1.0 MiB
-
-Inputs: 0
-
-The tree: 3 files, 2.0 KiB
-  d0755           /usr
-  -0644  3 B      /usr/lib/same
-  l0777           /usr/link → lib/same
-  -0644  2.0 KiB  /usr/tool
-
-Left out of every image, as the base has them: 1 files, 3 B
-  -0644  3 B  /usr/lib/same
-
-Pruned: 2 files, 11 B
-  in every recipe: /usr/share/doc: 2 files, 11 B
-    /usr/share/doc
-  in this recipe: /usr/gone: 0 files, 0 B
-    nothing; the pattern can go
-
-Wrong:
-  requires /usr/bin/tool
-`
-	var got strings.Builder
-	if err := e.Print(&got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got.String()); diff != "" {
-		t.Error(diff)
 	}
 }

@@ -48,7 +48,7 @@ func Show(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return explained.Print(os.Stdout)
+		return show.Recipe(os.Stdout, explained)
 	})
 }
 

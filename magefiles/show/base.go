@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
+	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -22,7 +22,7 @@ func Base(ctx context.Context, o setup.Options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	t := table.New(out)
 	for _, fact := range [][2]string{
 		{"base", r.Base.ID}, {"version", r.Base.Version}, {"build", r.Base.Build}, {"architecture", string(r.Base.Arch)},
 		{"systemd", r.Base.Systemd}, {"kernel", r.Base.Release}, {"kernel file", r.Base.Kernel},
@@ -30,8 +30,8 @@ func Base(ctx context.Context, o setup.Options, out io.Writer) error {
 		{"free in /usr", fmt.Sprintf("%v, without images", empty.Free)}, {"embeds already", strings.Join(r.Base.Embeds, ", ")},
 	} {
 		if fact[1] != "" {
-			fmt.Fprintf(table, "%s\t%s\n", fact[0], fact[1])
+			t.Row(fact[0], fact[1])
 		}
 	}
-	return table.Flush()
+	return t.Flush()
 }

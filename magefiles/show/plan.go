@@ -5,25 +5,24 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 // Images writes a table of images that stand alone.
 func Images(out io.Writer, images []oem.Image) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "platform\tfiles\tunpacked\timage\t")
+	t := table.Right(out, "platform", "files", "unpacked", "image")
 	var files int
 	var unpacked, packed size.Bytes
 	for _, image := range images {
-		fmt.Fprintf(table, "%s\t%d\t%v\t%v\t\n", image.Platform.ID, image.Tree.Files(), image.Tree.Size(), image.Size)
+		t.Row(image.Platform.ID, image.Tree.Files(), image.Tree.Size(), image.Size)
 		files, unpacked, packed = files+image.Tree.Files(), unpacked+image.Tree.Size(), packed+image.Size
 	}
-	fmt.Fprintf(table, "all\t%d\t%v\t%v\t\n", files, unpacked, packed)
-	return table.Flush()
+	t.Row("all", files, unpacked, packed)
+	return t.Flush()
 }
 
 // Release writes the plan, what is left of /usr, and what machines download to update.
@@ -50,33 +49,31 @@ func Release(out io.Writer, m *manifest.Manifest) error {
 
 // Plan writes what each platform activates, how each image is packed, and what that takes of the budgets.
 func Plan(out io.Writer, m *manifest.Manifest) error {
-	platforms := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(platforms, "platform\tplacement\tfiles\tunpacked\tcold read\tactivates")
+	platforms := table.New(out, "platform", "placement", "files", "unpacked", "cold read", "activates")
 	for _, p := range m.Platforms {
-		fmt.Fprintf(platforms, "%s\t%s\t%d\t%v\t%s\t%s\n",
-			p.ID, p.Placement, p.Files, p.Unpacked, size.Milliseconds(p.Read), strings.Join(p.Activates, " "))
+		platforms.Row(p.ID, p.Placement, p.Files, p.Unpacked, size.Milliseconds(p.Read), strings.Join(p.Activates, " "))
 	}
 	if err := platforms.Flush(); err != nil {
 		return err
 	}
-	images := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(images, "\nimage\trung\tunpacked\tsize\tin /usr\tcold read\tplatforms")
+	fmt.Fprintln(out)
+	images := table.New(out, "image", "rung", "unpacked", "size", "in /usr", "cold read", "platforms")
 	var all manifest.Image
 	for _, i := range m.Images {
-		fmt.Fprintf(images, "%s\t%v\t%v\t%v\t%v\t%s\t%d\n", i.Name, i.Rung, i.Unpacked, i.Size, i.Cost, size.Milliseconds(i.Read), len(i.Platforms))
+		images.Row(i.Name, i.Rung, i.Unpacked, i.Size, i.Cost, size.Milliseconds(i.Read), len(i.Platforms))
 		all.Unpacked, all.Size, all.Cost = all.Unpacked+i.Unpacked, all.Size+i.Size, all.Cost+i.Cost
 	}
-	fmt.Fprintf(images, "all\t\t%v\t%v\t%v\t\t\n", all.Unpacked, all.Size, all.Cost)
+	images.Row("all", "", all.Unpacked, all.Size, all.Cost, "", "")
 	if err := images.Flush(); err != nil {
 		return err
 	}
 	if err := printExtensions(out, m.Extensions); err != nil {
 		return err
 	}
-	budgets := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(budgets, "\nbudget\tused\tof that fixed\tlimit\tleft")
+	fmt.Fprintln(out)
+	budgets := table.New(out, "budget", "used", "of that fixed", "limit", "left")
 	for _, b := range m.Plan.Budgets {
-		fmt.Fprintf(budgets, "%s\t%v\t%v\t%v\t%v\n", b.Name, b.Used, b.Fixed, b.Limit, b.Left())
+		budgets.Row(b.Name, b.Used, b.Fixed, b.Limit, b.Left())
 	}
 	return budgets.Flush()
 }
@@ -85,8 +82,8 @@ func printExtensions(out io.Writer, all []manifest.Extension) error {
 	if len(all) == 0 {
 		return nil
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nextension\tversion\tenabled\tunpacked\tsize\tin /usr\tpacked")
+	fmt.Fprintln(out)
+	t := table.New(out, "extension", "version", "enabled", "unpacked", "size", "in /usr", "packed")
 	for _, x := range all {
 		enabled, packed := x.Enable, "as it came"
 		switch {
@@ -101,7 +98,7 @@ func printExtensions(out io.Writer, all []manifest.Extension) error {
 		if x.Default {
 			enabled += ", by default"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%v\t%v\t%s\n", x.Name, x.Version, enabled, x.Unpacked, x.Size, x.Cost, packed)
+		t.Row(x.Name, x.Version, enabled, x.Unpacked, x.Size, x.Cost, packed)
 	}
-	return table.Flush()
+	return t.Flush()
 }

@@ -6,21 +6,20 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
+	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 )
 
 // Proof writes a proof for people, with everything that speaks against the release.
 func Proof(out io.Writer, p *prove.Proof) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "PLATFORM\tIMAGES\tBOOT\tASSERTED\t\n")
+	t := table.New(out, "PLATFORM", "IMAGES", "BOOT", "ASSERTED", "")
 	for _, m := range p.Machines {
 		asserted := fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes))
-		fmt.Fprintf(table, "%s\t%d\t%.0f s\t%s\t%s\n", m.Platform, len(m.Images), m.Seconds, asserted, m.Step)
+		t.Row(m.Platform, len(m.Images), fmt.Sprintf("%.0f s", m.Seconds), asserted, m.Step)
 	}
-	if err := table.Flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, m := range p.Machines {
@@ -55,12 +54,12 @@ func Trial(out io.Writer, t *trial.Trial) error {
 		recognised += ", and may be " + strings.Join(t.Verdict.Maybe, ", ")
 	}
 	fmt.Fprintf(out, "by its markers the machine is recognised as %s\n", recognised)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	units := table.New(out)
 	for _, unit := range slices.Sorted(maps.Keys(t.Units)) {
-		fmt.Fprintf(table, "  %s\t%s\n", unit, t.Units[unit])
+		units.Row("  "+unit, t.Units[unit])
 	}
 	for _, unit := range t.Failed {
-		fmt.Fprintf(table, "  %s\tfailed\n", unit)
+		units.Row("  "+unit, "failed")
 	}
-	return table.Flush()
+	return units.Flush()
 }

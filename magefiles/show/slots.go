@@ -3,9 +3,9 @@ package show
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
 )
 
@@ -16,16 +16,15 @@ func Slots(out io.Writer, disk string) error {
 		return err
 	}
 	next, nextErr := slot.Next(slots)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SLOT\tPARTITION\tSIZE\tPRIORITY\tTRIES\tSUCCESSFUL\t")
+	t := table.New(out, "SLOT", "PARTITION", "SIZE", "PRIORITY", "TRIES", "SUCCESSFUL", "")
 	for _, s := range slots {
 		note := ""
 		if nextErr == nil && s.Partition.Number == next.Partition.Number {
 			note = "boots next"
 		}
-		fmt.Fprintf(table, "%s\t%d %s\t%v\t%d\t%d\t%v\t%s\n", s.Name, s.Partition.Number, s.Partition.Name, size.Bytes(s.Partition.Size()), s.Priority, s.Tries, s.Successful, note)
+		t.Row(s.Name, fmt.Sprintf("%d %s", s.Partition.Number, s.Partition.Name), size.Bytes(s.Partition.Size()), s.Priority, s.Tries, s.Successful, note)
 	}
-	if err := table.Flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if damage != nil {

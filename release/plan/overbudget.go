@@ -8,10 +8,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
@@ -68,8 +68,7 @@ func (e *OverBudgetError) Error() string {
 }
 
 func (e *OverBudgetError) writeSmallest(out io.Writer) {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "image\ttakes at least\tshare\tgrowth, unpacked\trung\t")
+	t := table.Right(out, "image", "takes at least", "share", "growth, unpacked", "rung")
 	var all size.Bytes
 	for _, s := range e.Smallest {
 		all += s.Cost
@@ -79,9 +78,9 @@ func (e *OverBudgetError) writeSmallest(out io.Writer) {
 		if by, known := e.Growth[s.Name]; known {
 			growth = withSign(by)
 		}
-		fmt.Fprintf(table, "%s\t%v\t%.1f %%\t%s\t%v\t\n", s.Name, s.Cost, 100*float64(s.Cost)/float64(max(1, all)), growth, s.Rung)
+		t.Row(s.Name, s.Cost, fmt.Sprintf("%.1f %%", 100*float64(s.Cost)/float64(max(1, all))), growth, s.Rung)
 	}
-	_ = table.Flush() // to memory, where nothing can fail
+	_ = t.Flush() // to memory, where nothing can fail
 	fmt.Fprintln(out)
 }
 

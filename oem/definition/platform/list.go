@@ -6,25 +6,23 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/table"
 )
 
 // List writes a table of platforms, and below it why their missing tools are missing.
 func List(out io.Writer, platforms []*Platform) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tKERNEL ID\tARCHITECTURES\tRECIPES\tINITRAMFS\tMISSING")
+	t := table.New(out, "ID", "NAME", "KERNEL ID", "ARCHITECTURES", "RECIPES", "INITRAMFS", "MISSING")
 	var reasons []string
 	for _, p := range platforms {
 		missing := slices.Sorted(maps.Keys(p.Missing))
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), p.Initrd, words(missing))
+		t.Row(p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), p.Initrd, words(missing))
 		for _, tool := range missing {
 			reasons = append(reasons, fmt.Sprintf("%s: %s: %s", p.ID, tool, p.Missing[tool]))
 		}
 	}
-	if err := table.Flush(); err != nil || len(reasons) == 0 {
+	if err := t.Flush(); err != nil || len(reasons) == 0 {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\nWhat is missing, and why:\n  %s\n", strings.Join(reasons, "\n  "))

@@ -1,0 +1,84 @@
+package show
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/table"
+	"github.com/flatcar/oem-sysext/oem/tree"
+)
+
+// Recipe writes what a recipe is made of, what it makes, and what was left out.
+func Recipe(out io.Writer, e *oem.Explained) error {
+	r := e.Resolved.Recipe
+	p := printer{table.New(out)}
+	p.line("%s for %s, from %s", r.Name, e.Resolved.Arch, r.File)
+	p.line("packed alone %v of at most %v", e.Packed, r.MaxSize)
+	p.inputs(e.Resolved.Inputs())
+	p.section("The tree: %d files, %v", e.Tree.Files(), e.Tree.Size())
+	for _, entry := range e.Tree {
+		p.entry(entry)
+	}
+	if len(e.InBase) > 0 {
+		p.section("Left out of every image, as the base has them: %d files, %v", e.InBase.Files(), e.InBase.Size())
+		for _, entry := range e.InBase {
+			p.entry(entry)
+		}
+	}
+	p.pruned(e.Pruned)
+	if e.Lacks != nil {
+		p.section("Wrong:")
+		p.line("  %v", e.Lacks)
+	}
+	return p.Flush()
+}
+
+type printer struct{ *table.Table }
+
+func (p printer) line(format string, args ...any) { p.Row(fmt.Sprintf(format, args...)) }
+
+func (p printer) section(format string, args ...any) { p.line("\n"+format, args...) }
+
+func (p printer) inputs(inputs []build.Input) {
+	p.section("Inputs: %d", len(inputs))
+	for _, input := range inputs {
+		p.Row("  "+input.Kind, input.Name, input.Version, input.Digest)
+	}
+}
+
+func (p printer) entry(e tree.Entry) {
+	name := e.Path
+	if e.Type == tree.Symlink {
+		name += " → " + e.Target
+	}
+	bytes := ""
+	if e.Type == tree.File {
+		bytes = size.Bytes(e.Size).String()
+	}
+	p.Row(fmt.Sprintf("  %s%04o", e.Type, e.Mode), bytes, name)
+}
+
+// pruned prints for each pattern what it matches, and below that nothing: all of it is left out.
+func (p printer) pruned(pruned []build.Pruned) {
+	files, bytes := 0, size.Bytes(0)
+	for _, each := range pruned {
+		files, bytes = files+each.Files.Files(), bytes+each.Files.Size()
+	}
+	p.section("Pruned: %d files, %v", files, bytes)
+	for _, each := range pruned {
+		why := "in every recipe"
+		if each.Own {
+			why = "in this recipe"
+		}
+		p.line("  %s: %s: %d files, %v", why, each.Glob, each.Files.Files(), each.Files.Size())
+		for _, top := range each.Tops {
+			p.line("    %s", top)
+		}
+		if len(each.Tops) == 0 {
+			p.line("    nothing; the pattern can go")
+		}
+	}
+}
