@@ -29,15 +29,15 @@ func TestDiff(t *testing.T) {
 		want string
 	}{
 		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0", Files: files}, `agent since release 1.0.0: 0 inputs and 4 files differ
-~ /usr/bin/changed  1 B → 3 B  
-- /usr/bin/gone     2.0 KiB    
-~ /usr/bin/link     0 B → 0 B  
-+ /usr/bin/new      1 B        
+~ /usr/bin/changed  1 B → 3 B
+- /usr/bin/gone     2.0 KiB
+~ /usr/bin/link     0 B → 0 B
++ /usr/bin/new      1 B
 `},
 		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0", Inputs: inputs}, `agent since release 1.0.0: 3 inputs and 0 files differ
-~ deb a            1 → 2      
-- deb gone         1          
-+ file agent/unit  sha256:01  
+~ deb a            1 → 2
+- deb gone         1
++ file agent/unit  sha256:01
 `},
 		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0"}, "agent is as in release 1.0.0\n"},
 	} {
