@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// Fuzz feeds every parser of foreign bytes with inputs made at random, for some seconds each.
+// Fuzz runs every fuzz test for some seconds.
 //
 // FUZZ_TIME says how long, such as 5m; the default is 5s. An input that breaks a parser is kept below its testdata/fuzz.
 func Fuzz(ctx context.Context) error {

@@ -59,18 +59,18 @@ func Build(ctx context.Context) error {
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
 // BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
-// a version, a channel, an address or a file (README.md). ARCH is its architecture: a reference base of another one than the host's
-// takes an emulator, which scripts/mage installs. PROFILE is what it is composed of (release/profiles),
-// PREVIOUS the manifests of earlier releases, SOURCE_DATE_EPOCH the time of everything in it.
-// UPDATE_KEY is the key that signs update payloads; with its public half alone, UPDATE_SIGNATURES is the directory
-// of signatures that are made elsewhere, and a run without them writes there what is to be signed.
+// a version, a channel, an address or a file (release/README.md). ARCH is its architecture: a reference base of a foreign one
+// needs an emulator, which scripts/mage installs. PROFILE says what is in the release (release/profiles),
+// PREVIOUS names the manifests of earlier releases, SOURCE_DATE_EPOCH is the time of everything in it.
+// UPDATE_KEY is the key that signs update payloads. With only its public half, signatures are made elsewhere and taken from the
+// directory UPDATE_SIGNATURES; a run that misses some writes there what has to be signed.
 // It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, show.Release) }
 
-// Compose makes a release of a profile.
+// Compose makes a release from a profile.
 //
-// The argument is its name in release/profiles, or the path of its file. All else is as for release, which is compose default
-// unless PROFILE says another one.
+// The argument is its name in release/profiles, or the path of its file. All else is as for release, which composes the profile
+// default unless PROFILE names another one.
 func Compose(ctx context.Context, profile string) error {
 	if err := os.Setenv("PROFILE", profile); err != nil {
 		return err
@@ -78,9 +78,9 @@ func Compose(ctx context.Context, profile string) error {
 	return Release(ctx)
 }
 
-// Initrd makes images in the forms that an initramfs loads, of all platforms that ask for them.
+// Initrd makes the initramfs images of all platforms that ask for one, in all forms.
 //
-// BASE, VERSION and ARCH are as for release, which makes them as well. They go to _output/initrd/ARCH.
+// BASE, VERSION and ARCH are as for release, which makes these images as well. They go to _output/initrd/ARCH.
 // SYSEXT_KEY signs the image for systemd-stub, with SYSEXT_CERTIFICATE.
 func Initrd(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
@@ -95,7 +95,7 @@ func Initrd(ctx context.Context) error {
 // Prove boots the release in a virtual machine of every cloud and asserts what it promises.
 //
 // VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH, where proof.json is written.
-// The consoles of machines that failed go to _output/consoles/VERSION.
+// The console logs of machines that failed go to _output/consoles/VERSION.
 func Prove(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		proof, err := prove.ThisRelease(ctx, o)
@@ -108,8 +108,8 @@ func Prove(ctx context.Context) error {
 
 // Fit prints how each image would be packed so that all of them fit.
 //
-// PROFILE chooses what it is composed of and what it must fit (release/profiles), BASE the base as for release. PREVIOUS are the manifests
-// of earlier releases, for what grew. Exit code 3 says that the images do not fit.
+// PROFILE says what is in the release and what it must fit (release/profiles), BASE is as for release. PREVIOUS names the manifests
+// of earlier releases, to show what grew. Exit code 3 says that the images do not fit.
 func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, show.Plan) }
 
 func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
@@ -127,7 +127,7 @@ func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*m
 // Where CI is set, a test that cannot run here fails instead of being skipped.
 func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=55m", "./...") }
 
-// Lint checks style, common mistakes, the direction of imports, and that targets reach every function.
+// Lint checks style, common mistakes, the direction of imports, and that every function is reachable from a target.
 func Lint(ctx context.Context) error {
 	return errors.Join(
 		goTool(ctx, "tool", "-modfile=.ci/lint/go.mod", "golangci-lint", "run", "--allow-parallel-runners", "./..."),
@@ -135,7 +135,7 @@ func Lint(ctx context.Context) error {
 	)
 }
 
-// Clean removes what was built and what was kept for later builds.
+// Clean removes _output/ and .cache/.
 func Clean() error {
 	for _, dir := range []string{setup.OutputDir, setup.CacheDir} {
 		if err := os.RemoveAll(dir); err != nil {

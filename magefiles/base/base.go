@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Show prints what a base is and what room its partition has.
+// Show prints a base's version, kernel and systemd, and the free space in its /usr.
 //
 // BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
 func Show(ctx context.Context) error {

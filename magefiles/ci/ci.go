@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Matrix prints which jobs make and prove a release together.
+// Matrix prints the jobs that build and prove a release together.
 //
 // SHARDS is how many parts the work has, 4 by default, ARCH the architecture. Where GITHUB_OUTPUT names a file, the lists become
 // the outputs build and prove of a workflow's step.
@@ -20,7 +20,7 @@ func Matrix() error {
 	return target.With(func(o setup.Options) error { return ci.Matrix(o, os.Stdout) })
 }
 
-// Prepare makes what all parts of the work need, the tool root and the base.
+// Prepare makes what all parts need: the tool root and the base.
 //
 // REMOTE_CACHE_WRITE is where they go, a directory or an address; what is in REMOTE_CACHE already is not written again.
 func Prepare(ctx context.Context) error {
@@ -29,16 +29,16 @@ func Prepare(ctx context.Context) error {
 	})
 }
 
-// Shard makes the recipes of one part.
+// Shard builds the recipes of one part.
 //
 // The argument is the part, such as 2/4. REMOTE_CACHE is where the base is found, REMOTE_CACHE_WRITE where the results go.
 func Shard(ctx context.Context, part string) error {
 	return withPart(part, func(o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, os.Stdout) })
 }
 
-// Combine makes the release of what the parts have made, as scripts/mage release does of nothing.
+// Combine makes the release from the results of all parts.
 //
-// REMOTE_CACHE is where that is found. What is missing there is made, so the release is the same in any case. Exit code 3 says that the images do not fit.
+// REMOTE_CACHE is where these are found. What is missing there is made, so the release is the same as that of scripts/mage release. Exit code 3 says that the images do not fit.
 func Combine(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		m, err := release.Assemble(ctx, o)
@@ -52,7 +52,7 @@ func Combine(ctx context.Context) error {
 	})
 }
 
-// Prove boots the release in virtual machines of one part of the clouds.
+// Prove boots the release in virtual machines of one part of the platforms and asserts what it promises.
 //
 // The argument is the part, such as 2/4. The part of the proof goes to _output/proofs/VERSION/ARCH.
 func Prove(ctx context.Context, part string) error {
@@ -65,7 +65,9 @@ func Prove(ctx context.Context, part string) error {
 	})
 }
 
-// Proof makes the release's proof of all parts in _output/proofs/VERSION/ARCH.
+// Proof combines the proofs of all parts into the release's proof.
+//
+// The parts are in _output/proofs/VERSION/ARCH.
 func Proof() error {
 	return target.With(func(o setup.Options) error {
 		proof, err := ci.MergeProofs(o)
@@ -79,32 +81,32 @@ func Proof() error {
 	})
 }
 
-// Report tells of a night that failed in one issue, which is closed after a night that did not.
+// Report opens or updates one issue when the nightly fails, and closes it when it passes.
 //
-// NEEDS is the context of that name of a workflow's run, as JSON. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write issues.
+// NEEDS is the workflow's context needs, as JSON. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write issues.
 func Report(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		return ci.ReportNight(ctx, o, os.Stdout)
 	})
 }
 
-// Bump makes a pull request of each recipe for which there is something newer.
+// Bump opens a pull request for each recipe that has a newer version.
 //
 // The argument is the recipe's name, or all. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it and open pull requests,
-// GITHUB_REF_NAME is the branch that they are for. The checkout must be clean, and stays as it was.
+// GITHUB_REF_NAME is their base branch. The checkout must be clean, and stays as it was.
 func Bump(ctx context.Context, recipe string) error {
 	return target.With(func(o setup.Options) error {
 		return ci.BumpRequests(ctx, o, []string{recipe}, os.Stdout)
 	})
 }
 
-// Keys writes the private keys that a workflow has as secrets to files that nobody else may read.
+// Keys writes the private keys of a workflow's secrets to files that nobody else can read.
 //
-// SIGNING_KEY_TEXT, MINISIGN_KEY_TEXT, UPDATE_KEY_TEXT, SYSEXT_KEY_TEXT and SYSEXT_CERTIFICATE_TEXT are their texts; those that are
-// empty are left out. They go to the directory RUNNER_TEMP, and the next steps learn where they are by the file GITHUB_ENV.
+// SIGNING_KEY_TEXT, MINISIGN_KEY_TEXT, UPDATE_KEY_TEXT, SYSEXT_KEY_TEXT and SYSEXT_CERTIFICATE_TEXT are the contents; empty ones
+// are left out. The files go to the directory RUNNER_TEMP, and the file GITHUB_ENV tells the next steps where they are.
 func Keys() error { return target.With(ci.WriteKeys) }
 
-// RemoveKeys removes the files that keys wrote.
+// RemoveKeys removes the files that ci:keys wrote.
 func RemoveKeys() error { return target.With(ci.RemoveKeys) }
 
 func withPart(text string, work func(setup.Options, ci.Part) error) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Torcx turns a package of Torcx into a directory that a profile takes as an extension.
+// Torcx converts a Torcx package into a directory that a profile takes as an extension.
 //
 // The argument is the file, such as docker:20.10.torcx.tgz. It goes to _output/torcx/NAME, which must be empty or not there.
 func Torcx(file string) error {

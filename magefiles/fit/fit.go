@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Explain says why the plan packs one image as it does, and what the alternatives would take.
+// Explain says why the plan packs one image as it does and what the alternatives would take.
 //
 // The argument is the image's name, such as oem-azure. PROFILE and BASE choose what it must fit.
 func Explain(ctx context.Context, image string) error {
@@ -26,10 +26,10 @@ func Explain(ctx context.Context, image string) error {
 	})
 }
 
-// Calibrate measures how fast images of each rung are read on this machine.
+// Calibrate measures how fast this machine reads images of each rung.
 //
 // It packs every layer at every rung, which takes minutes; a quiet machine gives better figures.
-// What it finds replaces oem/image/fit/calibration.json.
+// The result replaces oem/image/fit/calibration.json.
 func Calibrate(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		c, err := release.Calibrate(ctx, o)

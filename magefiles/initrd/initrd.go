@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Platform makes one platform's image in the forms that an initramfs loads.
+// Platform makes the initramfs images of one platform, in all forms.
 //
 // The argument is the platform's id, such as qemu; its file must say initrd:. They go to _output/initrd/ARCH.
 func Platform(ctx context.Context, id string) error {
@@ -25,7 +25,7 @@ func Platform(ctx context.Context, id string) error {
 	})
 }
 
-// List shows what is in an initramfs, and the first rule that it breaks.
+// List shows the archives in an initramfs, their contents, and the first kernel rule that they break.
 //
 // The argument is a file as boot loaders pass it to a kernel: archives, compressed or not, one behind the other.
 // It is only read.

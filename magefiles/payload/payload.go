@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// Verify checks everything in an update payload.
+// Verify checks all digests of an update payload and, with KEY, its signature.
 //
 // The argument is a payload, such as flatcar_production_update.gz or oem-azure.gz, of this project or another one.
 // KEY is a PEM file with the public key that it must be signed with; without one the signature is not checked.

@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// List shows all platforms, their recipes, and the tools that they lack.
+// List shows all platforms with their recipes and missing tools.
 func List() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
 	if err != nil {
@@ -24,7 +24,7 @@ func List() error {
 	return platform.List(os.Stdout, platforms)
 }
 
-// New begins a platform for its maintainer to fill in.
+// New creates a platform from a template.
 //
 // The argument is its id, such as somecloud. It goes to platforms/ID.yaml, which must not be there yet.
 func New(id string) error {
@@ -35,7 +35,7 @@ func New(id string) error {
 	return err
 }
 
-// Boot boots a virtual machine with one platform's image merged and prints what became of its units.
+// Boot boots a virtual machine with one platform's image merged and prints the states of its units.
 //
 // The argument is the platform's id, such as azure. BASE is the OS release that the image is for, VERSION that of a reference base.
 func Boot(ctx context.Context, id string) error {

@@ -26,7 +26,7 @@ func Platform(ctx context.Context, id string) error {
 	})
 }
 
-// Rollback updates a machine of one cloud to the release, and back again when a health check fails.
+// Rollback updates a machine of one cloud to the release and rolls it back when a health check fails.
 //
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that it is updated to.
@@ -34,7 +34,7 @@ func Rollback(ctx context.Context, from, id string) error {
 	return tell(ctx, prove.Rollback, from, id)
 }
 
-// Downgrade installs an older release on a machine of one cloud that runs the release, and starts it twice.
+// Downgrade installs an older release on a machine of one cloud that runs the release, and boots it twice.
 //
 // The first argument is the version of the older release in _output, the second one the platform's id, or all.
 // VERSION, ARCH and OUTPUT choose the release that it goes back from.
@@ -42,7 +42,7 @@ func Downgrade(ctx context.Context, to, id string) error {
 	return tell(ctx, prove.Downgrade, to, id)
 }
 
-// Soak boots the release in a virtual machine of one cloud and refreshes what is merged again and again.
+// Soak refreshes the extensions of a running machine of one cloud again and again, and asserts that nothing leaks.
 //
 // The argument is the platform's id. REFRESHES is how often, 200 by default. Mounts, loop devices and memory must not grow
 // after the first ten, and programs of the base must be there all the time.
@@ -56,10 +56,10 @@ func Soak(ctx context.Context, id string) error {
 	})
 }
 
-// Tamper flips bits of the release in a machine of one cloud and shows that an older one comes up instead, and what it refuses.
+// Tamper flips bits of the release in a machine of one cloud and asserts that an older release comes up instead.
 //
-// The first argument is the version of an older release in _output, the second one the platform's id, or all.
-// VERSION, ARCH and OUTPUT choose the release that is damaged; its files are not.
+// The older release must also refuse images that are not for it. The first argument is its version in _output, the second one the
+// platform's id, or all. VERSION, ARCH and OUTPUT choose the release that is damaged; its files are not.
 func Tamper(ctx context.Context, from, id string) error {
 	return tell(ctx, prove.Tamper, from, id)
 }
@@ -77,7 +77,7 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 	})
 }
 
-// Initramfs boots the base with a platform's image in its initramfs, and asserts that it is merged early and handed over.
+// Initramfs boots the base with a platform's image in its initramfs and asserts that it is merged early and handed over.
 //
 // BASE is the OS release, VERSION that of a reference base. Further boots, without the image, show that the assertion can fail.
 // Where archives are appended there are more: a machine finds its disk only by a module of the image, archives are unpacked in all
@@ -92,7 +92,7 @@ func Initramfs(ctx context.Context) error {
 	})
 }
 
-// Compose boots machines of a composed release whose configurations ask for one set of extensions after the other, and an older release.
+// Compose boots machines of a composed release with one set of enabled extensions after the other, and an older release.
 //
 // Extensions are made from packages of Debian by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {

@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Check reads all recipes, their lock files and all platforms and says everything that is wrong with them.
+// Check reads all recipes, lock files and platforms and reports every mistake in them.
 func Check() error {
 	platforms, err := oem.Definitions(os.DirFS("."))
 	if err == nil {
@@ -28,7 +28,7 @@ func Check() error {
 	return err
 }
 
-// New begins a recipe for its maintainer to fill in.
+// New creates a recipe from a template.
 //
 // The argument is its name, such as some-agent. It goes to recipes/NAME/recipe.yaml, which must not be there yet.
 func New(name string) error {
@@ -39,7 +39,7 @@ func New(name string) error {
 	return err
 }
 
-// Show makes one recipe's tree and prints its inputs, files and sizes, and what was pruned by which pattern.
+// Show builds one recipe and prints its inputs, files and sizes, and what each pattern pruned.
 //
 // The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
 func Show(ctx context.Context, name string) error {
@@ -52,7 +52,7 @@ func Show(ctx context.Context, name string) error {
 	})
 }
 
-// Diff makes one recipe's tree and prints how it differs from what a release has of it.
+// Diff builds one recipe and prints how its inputs and files differ from those in a release.
 //
 // The argument is its name, such as chrony. The release is the last one of PREVIOUS, or the one in _output/VERSION/ARCH.
 func Diff(ctx context.Context, name string) error {
@@ -65,7 +65,7 @@ func Diff(ctx context.Context, name string) error {
 	})
 }
 
-// Schema writes the schemas by which editors know the keys of recipes, platforms and profiles.
+// Schema writes the JSON schemas that editors use for recipes, platforms and profiles.
 //
 // They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json,
 // after a change of the Go types.
@@ -77,10 +77,10 @@ func Schema() error {
 	return err
 }
 
-// Lock looks up which files a recipe stands for on each architecture and writes its lock file.
+// Lock resolves the sources of a recipe for each architecture and writes its lock file.
 //
 // The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's limit of requests;
-// FLATCAR_BINPKGS is the address of Flatcar's binary packages, which boards/ is below.
+// FLATCAR_BINPKGS is the address of Flatcar's binary packages, the directory above boards/.
 func Lock(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		changed, err := care.Lock(ctx, o, name)
@@ -91,10 +91,10 @@ func Lock(ctx context.Context, name string) error {
 	})
 }
 
-// Bump looks up newer versions of what a recipe names and writes them into the recipe and its lock file.
+// Bump looks up newer versions and writes them into a recipe and its lock file.
 //
-// The argument is the recipe's name, or all. It prints a table of what changed, in Markdown, and fails when something
-// could not be looked up, after all the rest. GITHUB_TOKEN raises GitHub's limit of requests.
+// The argument is the recipe's name, or all. It prints what changed as a table in Markdown. A failed look-up fails the run
+// after all other recipes are done. GITHUB_TOKEN raises GitHub's limit of requests.
 func Bump(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)

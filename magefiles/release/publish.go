@@ -11,10 +11,10 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Publish puts the finished release of a version on GitHub, and prints what it would do until PUBLISH is 1.
+// Publish publishes the finished release of a version on GitHub when PUBLISH is 1, and otherwise prints what it would do.
 //
-// ARCH and OUTPUT choose the release, _output/VERSION/ARCH; its tag will be VERSION-ARCH. It is a draft until all of it is there
-// and was read back. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it, GITHUB_SHA is the commit for a new tag.
+// ARCH and OUTPUT choose the release, _output/VERSION/ARCH; its tag will be VERSION-ARCH. It stays a draft until every file
+// has been uploaded and read back. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it, GITHUB_SHA is the commit for a new tag.
 // PRERELEASE=1 makes it a pre-release; REPLACE=1 replaces what a draft has and should not have.
 // SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY is
 // one of minisign, without a passphrase.
@@ -25,7 +25,7 @@ func Publish(ctx context.Context, version string) error {
 	})
 }
 
-// MayPublish checks before a release is built whether it can be published.
+// MayPublish checks, before a release is built, that it can be published.
 //
 // VERSION and ARCH choose the release, all else is as for publish: the token may write to the repository, the keys can be used, and
 // nothing was published under the tag yet.
@@ -35,7 +35,7 @@ func MayPublish(ctx context.Context) error {
 	})
 }
 
-// Verify checks everything about a release, and names every file that is not what it should be.
+// Verify checks the sums, signatures and manifest of a release, and names every wrong file.
 //
 // The argument is its directory, or the tag of one in GITHUB_REPOSITORY. RELEASE_KEY is a file with OpenPGP public keys,
 // RELEASE_MINISIGN_KEY a public key of minisign; with them the signatures of SHA256SUMS must be there and good.
@@ -45,7 +45,7 @@ func Verify(ctx context.Context, dirOrTag string) error {
 	})
 }
 
-// Prune removes old nightlies from GitHub, and prints what it would do until PRUNE is 1.
+// Prune removes old nightlies from GitHub when PRUNE is 1, and otherwise prints which ones.
 //
 // The argument is how many of each architecture are kept. Releases that are not nightlies always stay.
 // GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it.
@@ -55,7 +55,7 @@ func Prune(ctx context.Context, keep int) error {
 	})
 }
 
-// Diff prints what changed from one release to another, as Markdown.
+// Diff prints what changed between two releases, as Markdown.
 //
 // Each is a directory, a manifest, or the tag of a release in GITHUB_REPOSITORY.
 func Diff(ctx context.Context, older, newer string) error {
@@ -64,9 +64,9 @@ func Diff(ctx context.Context, older, newer string) error {
 	})
 }
 
-// NightlyVersion prints the version of a nightly build of this minute, such as 9999.0.0+nightly-20260102-0304.
+// NightlyVersion prints the version of a nightly build made this minute, such as 9999.0.0+nightly-20260102-0304.
 //
-// VERSION is the release that it leads to. Where GITHUB_ENV and GITHUB_OUTPUT name files, the version becomes
+// VERSION is the release that nightlies lead up to. Where GITHUB_ENV and GITHUB_OUTPUT name files, the version becomes
 // VERSION in the next steps of a workflow's job, and the output version of this one.
 func NightlyVersion() error {
 	return target.With(func(o setup.Options) error {
@@ -76,7 +76,7 @@ func NightlyVersion() error {
 
 // TagVersion prints the version that a tag stands for, such as 9999.0.0 for 9999.0.0-amd64.
 //
-// GITHUB_REF_NAME is the tag, ARCH the architecture. A workflow is told as by nightlyVersion.
+// GITHUB_REF_NAME is the tag, ARCH the architecture. A workflow learns it as from nightlyVersion.
 func TagVersion() error {
 	return target.With(func(o setup.Options) error {
 		return ci.TagVersion(o, os.Stdout)

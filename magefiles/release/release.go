@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// Install puts a release into the slot of a disk that does not run, as Flatcar's updater does.
+// Install installs a release into the inactive slot of a disk, as Flatcar's updater would.
 //
 // The argument is a disk image, or the disk of a machine. VERSION, ARCH and OUTPUT choose the release,
 // which scripts/mage release has made. It boots next, for one try; until then nothing changes for the slot that runs.
@@ -26,7 +26,7 @@ func Install(ctx context.Context, disk string) error {
 	})
 }
 
-// Slots shows the slots of a disk, and which of them boots next.
+// Slots shows the slots of a disk and which one boots next.
 //
 // The argument is a disk image, or the disk of a machine. It is only read.
 func Slots(disk string) error { return show.Slots(os.Stdout, disk) }
