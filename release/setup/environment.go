@@ -84,6 +84,7 @@ func variableOf(field string) string {
 type Setting struct {
 	Name, Meaning, Default string
 	field                  string
+	literal                bool // Default can be set as it is
 }
 
 // Settings lists all variables that are read, in the order of Options.
@@ -96,8 +97,11 @@ func settingsOf(t reflect.Type) []Setting {
 		name, set := field.Tag.Lookup("env")
 		switch {
 		case set:
-			fallback := orElse(field.Tag.Get("default"), field.Tag.Get("envDefault"))
-			all = append(all, Setting{Name: name, Meaning: field.Tag.Get("doc"), Default: fallback, field: field.Name})
+			s := Setting{Name: name, Meaning: field.Tag.Get("doc"), Default: field.Tag.Get("default"), field: field.Name}
+			if value, literal := field.Tag.Lookup("envDefault"); literal {
+				s.Default, s.literal = value, true
+			}
+			all = append(all, s)
 		case field.Type.Kind() == reflect.Struct && field.Type.PkgPath() == t.PkgPath():
 			all = append(all, settingsOf(field.Type)...)
 		}

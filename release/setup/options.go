@@ -21,31 +21,31 @@ type Options struct {
 	Checkout  string    // the directory with recipes/ and platforms/
 	Platforms []string  // ids; the profile decides when empty
 	Arch      arch.Arch `env:"ARCH" envDefault:"amd64" doc:"architecture of the images: amd64 or arm64"`
-	BaseID    string    `env:"BASE" doc:"the OS release that images are built for and embedded in: a reference base (trixie, forky), or one of Flatcar's: a version, a channel, an address or a file" default:"the profile's, else trixie"`
-	Version   string    `env:"VERSION" doc:"version of a release of a reference base; releases of Flatcar keep their own" default:"9999.0.0"`
-	Epoch     Epoch     `env:"SOURCE_DATE_EPOCH" doc:"the time of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
-	Profile   string    `env:"PROFILE" doc:"what the release is composed of: a name in release/profiles, or the path of such a file" default:"default"`
-	Previous  []string  `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons"`
-	Kind      ImageKind `env:"IMAGES" doc:"bare or signed: whether extension images are plain file systems, or carry dm-verity hashes and a signature" default:"signed for bases with systemd 258 or later"`
-	Locked    bool      `env:"LOCKED" doc:"with 1, take everything from lock files and look nothing up"`
-	Jobs      Count     `env:"JOBS" doc:"how much runs in parallel" default:"number of processors"`
+	BaseID    string    `env:"BASE" doc:"the OS release that images are built for and embedded in: a reference base (trixie, forky) or a Flatcar release (version, channel, address or file)" default:"the profile's, else trixie"`
+	Version   string    `env:"VERSION" doc:"version of the release, where BASE is a reference base; Flatcar's releases keep their own" default:"9999.0.0"`
+	Epoch     Epoch     `env:"SOURCE_DATE_EPOCH" doc:"timestamp of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
+	Profile   string    `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
+	Previous  []string  `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
+	Kind      ImageKind `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
+	Locked    bool      `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
+	Jobs      Count     `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string    `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
-	Releases  string    `env:"RELEASES_URL" doc:"address that releases are published below, for *.transfer and *.butane.yaml" default:"this project's on GitHub"`
+	Releases  string    `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`
-	CacheLimit       size.Bytes `env:"CACHE_LIMIT" envDefault:"20 GiB" doc:"room that the cache may take, downloads apart, such as 8 GiB; 0 for no limit"`
-	RemoteCache      Words      `env:"REMOTE_CACHE" doc:"shared caches to read: directories or addresses, separated by blanks"`
-	RemoteCacheWrite string     `env:"REMOTE_CACHE_WRITE" doc:"shared cache to write; whoever may write to it decides what others take for results"`
+	CacheLimit       size.Bytes `env:"CACHE_LIMIT" envDefault:"20 GiB" doc:"size limit of the cache without downloads, such as 8 GiB; 0 for no limit"`
+	RemoteCache      Words      `env:"REMOTE_CACHE" doc:"shared caches to read from: directories or addresses, separated by blanks"`
+	RemoteCacheWrite string     `env:"REMOTE_CACHE_WRITE" doc:"shared cache to write to; whoever can write to it decides what others accept as results"`
 
 	// What update payloads, extension images and kernels are signed with. A development key of the cache signs the first two
 	// when there is none; a kernel stays without a signature.
-	UpdateKey             string `env:"UPDATE_KEY" doc:"PEM file with the RSA key that signs update payloads; with its public half alone, signatures are made elsewhere" default:"a development key that no machine trusts"`
-	UpdateSignatures      string `env:"UPDATE_SIGNATURES" doc:"directory of payload signatures made elsewhere; missing ones are requested there"`
-	SysextKey             string `env:"SYSEXT_KEY" doc:"what images are signed with, as UPDATE_KEY" default:"a development key"`
-	SysextCertificate     string `env:"SYSEXT_CERTIFICATE" doc:"certificate of SYSEXT_KEY; it goes into /usr/lib/verity.d"`
+	UpdateKey             string `env:"UPDATE_KEY" doc:"PEM file with the RSA key that signs update payloads; with only the public half, signatures are made elsewhere (UPDATE_SIGNATURES). A profile may put the public half on machines" default:"a development key in the cache, which no machine trusts"`
+	UpdateSignatures      string `env:"UPDATE_SIGNATURES" doc:"directory of payload signatures made elsewhere; missing ones are requested there, with the commands to run"`
+	SysextKey             string `env:"SYSEXT_KEY" doc:"PEM file with the RSA key that signs extension images; with only the public half, signatures are made elsewhere (SYSEXT_SIGNATURES)" default:"a development key in the cache"`
+	SysextCertificate     string `env:"SYSEXT_CERTIFICATE" doc:"PEM file with the certificate of SYSEXT_KEY; it goes into /usr/lib/verity.d"`
 	SysextSignatures      string `env:"SYSEXT_SIGNATURES" doc:"directory of image signatures made elsewhere"`
-	SecureBootKey         string `env:"SECURE_BOOT_KEY" doc:"PEM file with the key that signs kernels for Secure Boot after their root hash changed" default:"no signature"`
-	SecureBootCertificate string `env:"SECURE_BOOT_CERTIFICATE" doc:"certificate of SECURE_BOOT_KEY"`
+	SecureBootKey         string `env:"SECURE_BOOT_KEY" doc:"PEM file with the key that signs a kernel for Secure Boot after a new root hash was written into it; with only the public half, signatures are made elsewhere (SECURE_BOOT_SIGNATURES)" default:"no signature"`
+	SecureBootCertificate string `env:"SECURE_BOOT_CERTIFICATE" doc:"PEM file with the certificate of SECURE_BOOT_KEY"`
 	SecureBootSignatures  string `env:"SECURE_BOOT_SIGNATURES" doc:"directory of kernel signatures made elsewhere"`
 
 	Flatcar  Flatcar
@@ -63,10 +63,10 @@ type Options struct {
 
 // Flatcar says where releases and packages of Flatcar come from.
 type Flatcar struct {
-	Server string `env:"FLATCAR_SERVER" envDefault:"https://CHANNEL.release.flatcar-linux.net" doc:"where Flatcar's releases are; CHANNEL in it stands for a channel"`
-	Key    string `env:"FLATCAR_KEY" doc:"file with Flatcar's signing key" default:"the one in the tree"`
-	Kernel string `env:"BASE_KERNEL" doc:"kernel of a base that comes without one" default:"beside the image"`
-	Binary string `env:"FLATCAR_BINPKGS" doc:"address of Flatcar's binary packages; boards/ is below it"`
+	Server string `env:"FLATCAR_SERVER" envDefault:"https://CHANNEL.release.flatcar-linux.net" doc:"address of Flatcar's releases; CHANNEL in it stands for the channel"`
+	Key    string `env:"FLATCAR_KEY" doc:"file with Flatcar's signing key; its fingerprint must be that of the key in the tree" default:"the one in the tree"`
+	Kernel string `env:"BASE_KERNEL" doc:"file with the kernel of a base image that has none in it" default:"the one beside the image"`
+	Binary string `env:"FLATCAR_BINPKGS" doc:"address of Flatcar's binary packages, the directory above boards/"`
 }
 
 // Debian says where packages of Debian come from.
@@ -74,56 +74,56 @@ type Debian struct {
 	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"the host's apt configuration"`
 	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"the host's apt configuration"`
 	Keyring    string `env:"DEBIAN_KEYRING" doc:"file with the archive's OpenPGP keys" default:"the host's apt configuration"`
-	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: take a mirror's index that has expired"`
+	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an expired index of a Debian mirror"`
 }
 
 // GitHub is where a workflow runs, or where releases are.
 type GitHub struct {
-	Token       string `env:"GITHUB_TOKEN" doc:"token for the API, to which alone it goes"`
-	API         string `env:"GITHUB_API_URL" doc:"address of the API" default:"github.com's"`
-	Server      string `env:"GITHUB_SERVER_URL" envDefault:"https://github.com" doc:"address of the server"`
-	Repository  string `env:"GITHUB_REPOSITORY" doc:"OWNER/NAME of the repository that releases are published in"`
-	Commit      string `env:"GITHUB_SHA" doc:"commit that a new tag points to" default:"the default branch"`
-	Ref         string `env:"GITHUB_REF_NAME" doc:"branch that pull requests are for, or the tag of release:tagVersion"`
-	Run         string `env:"GITHUB_RUN_ID" doc:"run that a failure report links to"`
+	Token       string `env:"GITHUB_TOKEN" doc:"token for GitHub's API; it is sent nowhere else"`
+	API         string `env:"GITHUB_API_URL" doc:"address of GitHub's API" default:"github.com's"`
+	Server      string `env:"GITHUB_SERVER_URL" envDefault:"https://github.com" doc:"address of GitHub"`
+	Repository  string `env:"GITHUB_REPOSITORY" doc:"repository of the releases, OWNER/NAME"`
+	Commit      string `env:"GITHUB_SHA" doc:"commit that the tag of a new release points to" default:"the head of the default branch"`
+	Ref         string `env:"GITHUB_REF_NAME" doc:"for ci:bump: base branch of pull requests; for release:tagVersion: the tag"`
+	Run         string `env:"GITHUB_RUN_ID" doc:"for ci:report: workflow run to link to"`
 	Needs       string `env:"NEEDS" doc:"for ci:report: the workflow's context needs, as JSON"`
-	Environment string `env:"GITHUB_ENV" doc:"file that sets variables for the next steps"`
-	StepOutput  string `env:"GITHUB_OUTPUT" doc:"file that takes a step's outputs"`
-	Summary     string `env:"GITHUB_STEP_SUMMARY" doc:"file that takes a job's summary"`
-	Temp        string `env:"RUNNER_TEMP" doc:"directory for temporary files, where ci:keys puts keys"`
-	Shards      Count  `env:"SHARDS" envDefault:"4" doc:"for ci:matrix: how many parts the work has"`
+	Environment string `env:"GITHUB_ENV" doc:"file that sets variables for the next steps of a job"`
+	StepOutput  string `env:"GITHUB_OUTPUT" doc:"file for the outputs of a step"`
+	Summary     string `env:"GITHUB_STEP_SUMMARY" doc:"file for the summary of a job"`
+	Temp        string `env:"RUNNER_TEMP" doc:"directory for temporary files; ci:keys writes keys there"`
+	Shards      Count  `env:"SHARDS" envDefault:"4" doc:"for ci:matrix: number of parts that the work is divided into"`
 }
 
 // Publish says how releases are published, signed and verified.
 type Publish struct {
-	Apply              bool   `env:"PUBLISH" doc:"1: publish; otherwise print what would be done"`
-	Prerelease         bool   `env:"PRERELEASE" doc:"1: publish as a pre-release"`
-	Replace            bool   `env:"REPLACE" doc:"1: replace files of a draft that should be different"`
-	Prune              bool   `env:"PRUNE" doc:"1: remove old nightlies; otherwise print which"`
-	SigningKey         string `env:"SIGNING_KEY" doc:"OpenPGP private key that signs SHA256SUMS when a release is published; nobody else may read the file" default:"no signature"`
+	Apply              bool   `env:"PUBLISH" doc:"for release:publish, 1: publish; otherwise print what would be done"`
+	Prerelease         bool   `env:"PRERELEASE" doc:"for release:publish, 1: mark the release as a pre-release"`
+	Replace            bool   `env:"REPLACE" doc:"for release:publish, 1: replace files of the draft that differ, and remove those that do not belong there"`
+	Prune              bool   `env:"PRUNE" doc:"for release:prune, 1: remove old nightlies; otherwise print which ones"`
+	SigningKey         string `env:"SIGNING_KEY" doc:"file with the OpenPGP private key that signs SHA256SUMS when a release is published; nobody else may read the file" default:"no signature"`
 	SigningPassphrase  string `env:"SIGNING_PASSPHRASE" doc:"passphrase of SIGNING_KEY"`
-	MinisignKey        string `env:"MINISIGN_KEY" doc:"minisign private key, as SIGNING_KEY" default:"no signature"`
-	ReleaseKey         string `env:"RELEASE_KEY" doc:"for release:verify: file with the OpenPGP keys that must have signed" default:"not checked"`
-	ReleaseMinisignKey string `env:"RELEASE_MINISIGN_KEY" doc:"for release:verify: minisign public key that must have signed" default:"not checked"`
+	MinisignKey        string `env:"MINISIGN_KEY" doc:"file with a minisign private key without a passphrase, otherwise as SIGNING_KEY" default:"no signature"`
+	ReleaseKey         string `env:"RELEASE_KEY" doc:"for release:verify: file with OpenPGP public keys; a good signature by one of them is required" default:"not checked"`
+	ReleaseMinisignKey string `env:"RELEASE_MINISIGN_KEY" doc:"for release:verify: minisign public key; a good signature by it is required" default:"not checked"`
 }
 
 // Nebraska is the update server that a release is registered with.
 type Nebraska struct {
-	CodeBase string `env:"CODEBASE" doc:"for release:nebraska: address of the directory where machines find the payloads"`
-	URL      string `env:"NEBRASKA_URL" doc:"address of the server" default:"the Omaha answer is printed"`
-	Token    string `env:"NEBRASKA_TOKEN" doc:"bearer token of the server"`
-	App      string `env:"APP" doc:"application that gets the release" default:"Flatcar's"`
-	Channel  string `env:"CHANNEL" doc:"channel that is moved to the release"`
-	Register bool   `env:"APPLY" doc:"1: register the release; otherwise print what would be done"`
+	CodeBase string `env:"CODEBASE" doc:"for release:nebraska: address of the directory from which machines download the payloads"`
+	URL      string `env:"NEBRASKA_URL" doc:"for release:nebraska: address of the Nebraska server" default:"none; the Omaha answer is printed"`
+	Token    string `env:"NEBRASKA_TOKEN" doc:"for release:nebraska: bearer token of the server"`
+	App      string `env:"APP" doc:"for release:nebraska: name or id of the application" default:"Flatcar"`
+	Channel  string `env:"CHANNEL" doc:"for release:nebraska: channel to point at the release"`
+	Register bool   `env:"APPLY" doc:"for release:nebraska, 1: register the release; otherwise print what would be done"`
 }
 
 // Proof says how releases and payloads are proven and checked.
 type Proof struct {
-	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: how often extensions are refreshed; a multiple of ten"`
-	PublicKey string `env:"KEY" doc:"for payload:verify: public key that must have signed"`
-	Out       string `env:"OUT" doc:"for payload:verify: directory that what the payload installs is written to"`
-	FuzzTime  string `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each target runs"`
-	CI        string `env:"CI" doc:"when set, a test that cannot run here fails instead of being skipped"`
+	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
+	PublicKey string `env:"KEY" doc:"for payload:verify: PEM file with a public key; a good signature by it is required"`
+	Out       string `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to"`
+	FuzzTime  string `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
+	CI        string `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
 }
 
 // The defaults of a run without configuration.
