@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -48,7 +48,7 @@ func (f *Factory) Explain(ctx context.Context, r *recipe.Recipe) (*Explained, er
 	if err != nil {
 		return nil, err
 	}
-	packed, err := f.Packer.Image(ctx, explanation.Tree, pack.Default)
+	packed, err := f.Packer.Image(ctx, explanation.Tree, rung.Default)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/image/layer"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -83,7 +85,7 @@ func (s *Staged) RecipeOf(path string) string {
 type Made struct {
 	Recipe *recipe.Recipe
 	Tree   tree.Tree
-	Inputs []build.Input
+	Inputs []input.Input
 }
 
 // Image is the packed image of one platform.
@@ -123,7 +125,7 @@ func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 	images := make([]Image, len(staged))
 	err := f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
 		images[i].Staged = staged[i]
-		images[i].Image, err = f.Packer.Image(ctx, staged[i].Tree, pack.Default)
+		images[i].Image, err = f.Packer.Image(ctx, staged[i].Tree, rung.Default)
 		return err
 	})
 	return images, err
@@ -247,7 +249,7 @@ func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) 
 }
 
 func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) error {
-	alone, err := f.Packer.Image(ctx, t, pack.Default)
+	alone, err := f.Packer.Image(ctx, t, rung.Default)
 	if err != nil {
 		return err
 	}

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/table"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/care"
 )
 
 // versionOf names what changed of an input; files of a recipe have no version.
-func versionOf(i *build.Input) string { return cmp.Or(i.Version, i.Digest) }
+func versionOf(i *input.Input) string { return cmp.Or(i.Version, i.Digest) }
 
 // Diff writes the differences for people.
 func Diff(out io.Writer, d *care.RecipeDiff) error {

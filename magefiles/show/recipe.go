@@ -8,6 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/table"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
@@ -42,7 +43,7 @@ func (p printer) line(format string, args ...any) { p.Row(fmt.Sprintf(format, ar
 
 func (p printer) section(format string, args ...any) { p.line("\n"+format, args...) }
 
-func (p printer) inputs(inputs []build.Input) {
+func (p printer) inputs(inputs []input.Input) {
 	p.section("Inputs: %d", len(inputs))
 	for _, input := range inputs {
 		p.Row("  "+input.Kind, input.Name, input.Version, input.Digest)

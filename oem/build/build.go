@@ -23,6 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -52,14 +53,6 @@ type Builder struct {
 	Epoch time.Time // what scripts take for the time
 }
 
-// Input is one thing that went into a tree, by digest.
-type Input struct {
-	Kind    string `json:"kind"` // deb, go, url, github, binpkg or file
-	Name    string `json:"name"`
-	Version string `json:"version,omitempty"`
-	Digest  string `json:"digest"` // "sha256:" and hexadecimal digits, or a module's "h1:" sum
-}
-
 // Resolved is a recipe with everything that was open in it decided.
 type Resolved struct {
 	Recipe *recipe.Recipe
@@ -71,16 +64,16 @@ type Resolved struct {
 }
 
 // Inputs lists what goes into the tree.
-func (r *Resolved) Inputs() []Input {
-	var inputs []Input
+func (r *Resolved) Inputs() []input.Input {
+	var inputs []input.Input
 	for i, pins := range r.Pins {
 		for _, p := range pins {
-			inputs = append(inputs, Input{r.Recipe.Sources[i].Kind(), p.Name, p.Version, string(p.Digest)})
+			inputs = append(inputs, input.Input{Kind: r.Recipe.Sources[i].Kind(), Name: p.Name, Version: p.Version, Digest: string(p.Digest)})
 		}
 	}
 	for _, e := range r.Beside {
 		if e.Type == tree.File {
-			inputs = append(inputs, Input{"file", path.Join(r.Recipe.Name.Value, e.Path), "", "sha256:" + e.SHA256.String()})
+			inputs = append(inputs, input.Input{Kind: "file", Name: path.Join(r.Recipe.Name.Value, e.Path), Digest: "sha256:" + e.SHA256.String()})
 		}
 	}
 	return inputs

@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"crypto/rand"
 	"fmt"
-	"github.com/flatcar/oem-sysext/oem/target"
 	"io"
 	"log/slog"
 	"net/http"
@@ -18,6 +17,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/flatcar/oem-sysext/oem/source/input"
+	"github.com/flatcar/oem-sysext/oem/target"
 
 	"aead.dev/minisign"
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -408,7 +410,7 @@ func TestGitHub(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 	resolved, err := b.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64)
-	want := []Input{{"github", "tool_1.0_amd64.tar.gz", "v1.0", "sha256:" + digest.Of(asset).String()}}
+	want := []input.Input{{Kind: "github", Name: "tool_1.0_amd64.tar.gz", Version: "v1.0", Digest: "sha256:" + digest.Of(asset).String()}}
 	if err != nil || !cmp.Equal(want, resolved.Inputs()) {
 		t.Errorf("%v, %v", resolved, err)
 	}

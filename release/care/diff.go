@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -22,7 +22,7 @@ type RecipeDiff struct {
 }
 
 // InputChange is an input that came, went, or has another version or content.
-type InputChange struct{ Was, Is *build.Input }
+type InputChange struct{ Was, Is *input.Input }
 
 // FileChange is a file or link that came, went, or has another content.
 type FileChange struct{ Was, Is *manifest.Content }
@@ -46,7 +46,7 @@ func Diff(ctx context.Context, o setup.Options, name string) (*RecipeDiff, error
 
 func diffRecipe(name string, m *manifest.Manifest, e *oem.Explained) *RecipeDiff {
 	d := &RecipeDiff{Recipe: name, Since: m.Version}
-	was := map[string]build.Input{}
+	was := map[string]input.Input{}
 	for _, r := range m.Recipes {
 		for _, input := range r.Inputs {
 			if r.Name == name {
@@ -54,7 +54,7 @@ func diffRecipe(name string, m *manifest.Manifest, e *oem.Explained) *RecipeDiff
 			}
 		}
 	}
-	is := map[string]build.Input{}
+	is := map[string]input.Input{}
 	for _, input := range e.Resolved.Inputs() {
 		is[input.Kind+" "+input.Name] = input
 	}

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/plan/early"
@@ -13,7 +13,7 @@ import (
 )
 
 // sharedBudgets are those that all embedded images count in.
-func (s *search) sharedBudgets() ([]fit.Budget, error) {
+func (s *search) sharedBudgets() ([]budget.Budget, error) {
 	flattened := s.empty.Free - s.flat.Free
 	before := btrfs.FlatcarFilesystem - s.flat.Free + size.Bytes(s.early.grown)
 	kernel, err := os.Stat(s.Base.Kernel)
@@ -23,7 +23,7 @@ func (s *search) sharedBudgets() ([]fit.Budget, error) {
 	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
 	sent := before + s.Choice.Layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
 	profile, layout := s.Choice.Profile, s.Choice.Layout
-	return []fit.Budget{
+	return []budget.Budget{
 		{Name: "images", Limit: profile.Images.Bytes, Used: flattened, Fixed: flattened},
 		{Name: "usr", Limit: layout.Filesystem.Bytes - profile.Headroom.Bytes, Used: before, Fixed: before},
 		{Name: "payload", Limit: layout.Payload.Bytes, Used: sent, Fixed: sent},
@@ -34,7 +34,7 @@ func (s *search) sharedBudgets() ([]fit.Budget, error) {
 // initramfs take of what machines have for them, and what a machine that boots from the network has in memory before anything
 // runs: kernel, initramfs and /usr. That /usr is in a squashfs then, which takes about what it takes here.
 // Images for initramfs count in the last two: each machine loads one.
-func (s *search) otherBudgets(whole []pack.Image) ([]fit.Budget, error) {
+func (s *search) otherBudgets(whole []pack.Image) ([]budget.Budget, error) {
 	layout := s.Choice.Layout
 	boot, err := bootFiles(s.Base.Kernel, s.Base.Initrd)
 	if err != nil {
@@ -42,20 +42,20 @@ func (s *search) otherBudgets(whole []pack.Image) ([]fit.Budget, error) {
 	}
 	memory := boot + btrfs.FlatcarFilesystem - s.flat.Free
 	budgets := []struct {
-		fit.Budget
+		budget.Budget
 		takes string // what is the largest of its kind, with its size
 		size  size.Bytes
 	}{
-		{Budget: fit.Budget{Name: "OEM partition", Limit: layout.OEMPartition.Bytes}},
-		{Budget: fit.Budget{Name: "kernel and initramfs", Limit: layout.Boot.Bytes, Used: boot, Fixed: boot}},
-		{Budget: fit.Budget{Name: "memory for a network boot", Limit: layout.NetworkBoot.Bytes, Used: memory, Fixed: memory}},
+		{Budget: budget.Budget{Name: "OEM partition", Limit: layout.OEMPartition.Bytes}},
+		{Budget: budget.Budget{Name: "kernel and initramfs", Limit: layout.Boot.Bytes, Used: boot, Fixed: boot}},
+		{Budget: budget.Budget{Name: "memory for a network boot", Limit: layout.NetworkBoot.Bytes, Used: memory, Fixed: memory}},
 	}
 	budgets[0].takes, budgets[0].size = s.largest(whole)
 	for n, suffix := range map[int]string{1: early.SystemdForm, 2: early.PXEForm} {
 		file := early.Largest(s.early.made, suffix)
 		budgets[n].takes, budgets[n].size = file.Name, file.Size
 	}
-	var all []fit.Budget
+	var all []budget.Budget
 	for _, b := range budgets {
 		b.Used += b.size
 		if b.Left() < 0 {

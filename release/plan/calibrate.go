@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
 //go:embed coldread.sh
@@ -62,7 +63,7 @@ type calibrator struct {
 	packer *pack.Packer
 }
 
-func (c *calibrator) calibrate(ctx context.Context, ladder []pack.Rung, layers []oem.Layer) (*fit.Calibration, error) {
+func (c *calibrator) calibrate(ctx context.Context, ladder []rung.Rung, layers []oem.Layer) (*fit.Calibration, error) {
 	machine, err := describeMachine()
 	if err != nil {
 		return nil, err
@@ -87,15 +88,15 @@ func (c *calibrator) calibrate(ctx context.Context, ladder []pack.Rung, layers [
 }
 
 // rate packs all layers at a rung, reads them, and compares what they take with the reference rung.
-func (c *calibrator) rate(ctx context.Context, rung pack.Rung, layers []oem.Layer) (fit.Rate, error) {
+func (c *calibrator) rate(ctx context.Context, at rung.Rung, layers []oem.Layer) (fit.Rate, error) {
 	leastSize, leastCost := math.Inf(1), math.Inf(1)
 	var bytes, microseconds int64
 	for _, l := range layers {
-		reference, referenceCost, err := c.packed(ctx, l, pack.Default)
+		reference, referenceCost, err := c.packed(ctx, l, rung.Default)
 		if err != nil {
 			return fit.Rate{}, err
 		}
-		packed, cost, err := c.packed(ctx, l, rung)
+		packed, cost, err := c.packed(ctx, l, at)
 		if err != nil {
 			return fit.Rate{}, err
 		}
@@ -114,7 +115,7 @@ func (c *calibrator) rate(ctx context.Context, rung pack.Rung, layers []oem.Laye
 	return fit.Rate{MBPerSecond: int(max(1, bytes/max(1, microseconds))), LeastSize: percent(leastSize), LeastCost: percent(leastCost)}, nil
 }
 
-func (c *calibrator) packed(ctx context.Context, l oem.Layer, rung pack.Rung) (pack.Image, size.Bytes, error) {
+func (c *calibrator) packed(ctx context.Context, l oem.Layer, rung rung.Rung) (pack.Image, size.Bytes, error) {
 	packed, err := c.packer.Image(ctx, l.Tree, rung)
 	if err != nil {
 		return packed, 0, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 )
 
@@ -16,7 +17,7 @@ type Explanation struct {
 	Name         string
 	Activations  int // platforms that activate it
 	Chosen       Alternative
-	Tightest     fit.Budget
+	Tightest     budget.Budget
 	Alternatives []Alternative // fastest first; the chosen one is among them
 }
 
@@ -73,6 +74,6 @@ func (e *Explanation) Instead(a Alternative) string {
 	return fmt.Sprintf("faster by %s, and %v larger: other images make more of the room", size.Milliseconds(-slower), more)
 }
 
-func tightest(budgets []fit.Budget) fit.Budget {
-	return slices.MinFunc(budgets, func(a, b fit.Budget) int { return cmp.Compare(a.Left(), b.Left()) })
+func tightest(budgets []budget.Budget) budget.Budget {
+	return slices.MinFunc(budgets, func(a, b budget.Budget) int { return cmp.Compare(a.Left(), b.Left()) })
 }

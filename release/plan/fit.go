@@ -10,8 +10,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
@@ -23,7 +25,7 @@ import (
 type Image struct {
 	oem.Layer
 	Packed    signed.Image
-	Placement fit.Placement
+	Placement budget.Placement
 	Cost      size.Bytes // of /usr; zero when it is not embedded
 	Read      int64      // microseconds
 }
@@ -39,7 +41,7 @@ func (i Image) Embedded() embed.Image {
 // WholeImage is an image that has all of a platform, to be embedded without a plan.
 func WholeImage(i oem.Image, packed signed.Image) Image {
 	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
-	return Image{Layer: l, Packed: packed, Placement: fit.InUsr}
+	return Image{Layer: l, Packed: packed, Placement: budget.InUsr}
 }
 
 // Extension is one beside the OEM tools, packed unless it is flattened.
@@ -63,7 +65,7 @@ type search struct {
 	*Planner
 	given
 	factory *oem.Factory
-	ladder  []pack.Rung
+	ladder  []rung.Rung
 	planner *fit.Planner
 	items   []item
 	scale   *scale
@@ -85,7 +87,7 @@ func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) 
 	if s.ladder, err = p.ladder(ctx); err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(s.ladder, func(r pack.Rung) bool { return !calibration.Has(r) }); i >= 0 {
+	if i := slices.IndexFunc(s.ladder, func(r rung.Rung) bool { return !calibration.Has(r) }); i >= 0 {
 		return nil, fmt.Errorf("%s has no %v; run scripts/mage fit:calibrate, which measures how fast images of each rung are read", fit.CalibrationFile, s.ladder[i])
 	}
 	if s.items, err = s.makeItems(); err != nil {
@@ -100,7 +102,7 @@ func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) 
 }
 
 // ladder returns the rungs that the base's kernel reads and the tool root makes.
-func (p *Planner) ladder(ctx context.Context) ([]pack.Rung, error) {
+func (p *Planner) ladder(ctx context.Context) ([]rung.Rung, error) {
 	writers, err := store.Memo(ctx, p.Bench.Results, "writers", p.Bench.Tools.Versions(pack.Tools...), store.Nothing, func() (pack.Writers, error) {
 		return pack.Detect(ctx, p.Bench.Tools)
 	})
@@ -160,7 +162,7 @@ func (s *search) fitItems() []fit.Item {
 func (s *search) makeItems() ([]item, error) {
 	var inUsr []oem.Staged
 	for _, staged := range s.staged {
-		if slices.Contains(s.Choice.Profile.Of(staged.Platform.ID.Value), fit.InUsr) {
+		if slices.Contains(s.Choice.Profile.Of(staged.Platform.ID.Value), budget.InUsr) {
 			inUsr = append(inUsr, staged)
 		}
 	}
@@ -178,7 +180,7 @@ func (s *search) makeItems() ([]item, error) {
 	}
 	for _, l := range layers[len(inUsr):] {
 		items = append(items, item{
-			Item:   fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: s.optionsOf(l, fit.InUsr, false)},
+			Item:   fit.Item{Name: l.Name, Activations: len(l.Platforms), Options: s.optionsOf(l, budget.InUsr, false)},
 			layers: slices.Repeat([]oem.Layer{l}, len(s.ladder)),
 		})
 	}
@@ -197,7 +199,7 @@ func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item 
 	it := item{Item: fit.Item{Name: whole.Name, Activations: 1}}
 	for n, place := range s.Choice.Profile.Of(id) {
 		l := whole
-		if place == fit.InUsr {
+		if place == budget.InUsr {
 			l = own[whole.Name]
 		}
 		it.Options = append(it.Options, s.optionsOf(l, place, n > 0)...)
@@ -209,14 +211,14 @@ func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item 
 // extensionItem has one option where the extension is embedded as it came.
 func (s *search) extensionItem(x *compose.Extension) item {
 	l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
-	options := []fit.Option{{Placement: fit.InUsr, Unpacked: l.Tree.Size()}}
+	options := []fit.Option{{Placement: budget.InUsr, Unpacked: l.Tree.Size()}}
 	if !x.AsIs {
-		options = s.optionsOf(l, fit.InUsr, false)
+		options = s.optionsOf(l, budget.InUsr, false)
 	}
 	return item{fit.Item{Name: l.Name, Activations: 1, Options: options}, slices.Repeat([]oem.Layer{l}, len(options)), x}
 }
 
-func (s *search) optionsOf(l oem.Layer, place fit.Placement, demoted bool) []fit.Option {
+func (s *search) optionsOf(l oem.Layer, place budget.Placement, demoted bool) []fit.Option {
 	var options []fit.Option
 	for _, rung := range s.ladder {
 		options = append(options, fit.Option{Rung: rung, Placement: place, Unpacked: l.Tree.Size(), Demoted: demoted})
@@ -280,7 +282,7 @@ func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, oth
 		if own.Placement.Embedded() {
 			own.Cost = d.Cost
 		}
-		if own.Placement != fit.InUsr {
+		if own.Placement != budget.InUsr {
 			elsewhere[own.Platforms[0]] = true
 		}
 		if it.Activations != 1 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/release/bases"
@@ -31,7 +32,7 @@ type Planned struct {
 	Extensions []Extension         // beside them, in the order of the profile
 	Whole      []pack.Image        // of each platform, all that it has: what a machine keeps on its OEM partition
 	Initrds    []manifest.Initrd   // images for an initramfs
-	Budgets    []fit.Budget
+	Budgets    []budget.Budget
 	Content    partition.Content // what is embedded
 
 	search  *search

@@ -17,7 +17,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 )
 
 // Dir is where a checkout has its profiles, and Default is the name of the one that nobody has to name.
@@ -63,14 +63,14 @@ func (c *Count) UnmarshalText(text []byte) error {
 }
 
 // Places is where a platform's tools may go, first choice first.
-type Places []fit.Placement
+type Places []budget.Placement
 
-var places = []fit.Placement{fit.InUsr, fit.OnOEM, fit.InBothPlaces}
+var places = []budget.Placement{budget.InUsr, budget.OnOEM, budget.InBothPlaces}
 
 // UnmarshalText reads one place, or several with commas between them.
 func (p *Places) UnmarshalText(text []byte) error {
 	for name := range strings.SplitSeq(string(text), ",") {
-		place := fit.Placement(strings.TrimSpace(name))
+		place := budget.Placement(strings.TrimSpace(name))
 		if !slices.Contains(places, place) || slices.Contains(*p, place) {
 			return fmt.Errorf("%q; wanted usr, oem-partition or both, or several of them, such as \"usr, oem-partition\"", text)
 		}
@@ -86,7 +86,7 @@ func (p *Profile) Of(platform string) Places {
 			return chosen
 		}
 	}
-	return Places{fit.InUsr}
+	return Places{budget.InUsr}
 }
 
 // PlatformIDs are those that the profile names.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
 // CalibrationFile is where the calibration lies in a checkout.
@@ -25,7 +25,7 @@ type Calibration struct {
 // Rate is what was measured of one rung.
 type Rate struct {
 	MBPerSecond int     `json:"mb_per_second"` // 10^6 bytes of files, read once from an image that no cache holds
-	LeastSize   Percent `json:"least_size"`    // of the file at pack.Default; a tenth below the least that any sample had
+	LeastSize   Percent `json:"least_size"`    // of the file at rung.Default; a tenth below the least that any sample had
 	LeastCost   Percent `json:"least_cost"`    // of what that file takes in /usr; likewise
 }
 
@@ -44,11 +44,11 @@ func LoadCalibration() (*Calibration, error) {
 }
 
 // Has tells whether a rung was measured.
-func (c *Calibration) Has(r pack.Rung) bool { return c.Rungs[r.String()].MBPerSecond > 0 }
+func (c *Calibration) Has(r rung.Rung) bool { return c.Rungs[r.String()].MBPerSecond > 0 }
 
 // Read returns how many microseconds a cold read of files takes.
-func (c *Calibration) Read(r pack.Rung, unpacked size.Bytes) int64 {
-	if (r == pack.Rung{}) {
+func (c *Calibration) Read(r rung.Rung, unpacked size.Bytes) int64 {
+	if (r == rung.Rung{}) {
 		return 0
 	}
 	return int64(unpacked) / int64(c.Rungs[r.String()].MBPerSecond)

@@ -8,35 +8,9 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
-
-// Placement says where a platform's tools go.
-type Placement string
-
-// The placements.
-const (
-	InUsr        Placement = "usr"           // embedded in /usr, in as many images as its layers are
-	OnOEM        Placement = "oem-partition" // one image for the OEM partition, for the classic way of updating
-	InBothPlaces Placement = "both"          // one image, embedded and for the OEM partition
-)
-
-// Embedded tells whether the platform's tools are in /usr.
-func (p Placement) Embedded() bool { return p == InUsr || p == InBothPlaces }
-
-// Whole tells whether one image holds all of the platform's tools, for the OEM partition.
-func (p Placement) Whole() bool { return p == OnOEM || p == InBothPlaces }
-
-// Budget is room that images share.
-type Budget struct {
-	Name  string     `json:"name"`
-	Limit size.Bytes `json:"limit"`
-	Used  size.Bytes `json:"used"`
-	Fixed size.Bytes `json:"fixed,omitempty"` // the part of Used that no image decides
-}
-
-// Left is what may still be used; negative when too much is.
-func (b Budget) Left() size.Bytes { return b.Limit - b.Used }
 
 // Item is one image to be decided about. Its options differ in how it is packed, and may differ in where it goes.
 type Item struct {
@@ -47,8 +21,8 @@ type Item struct {
 
 // Option is one way to deal with an item.
 type Option struct {
-	Rung      pack.Rung
-	Placement Placement
+	Rung      rung.Rung
+	Placement budget.Placement
 	Unpacked  size.Bytes // the sum of the sizes of the files in it
 	Demoted   bool       // the platform gets a placement that was not its first choice
 }
@@ -69,19 +43,19 @@ type Decision struct {
 // Plan is a decision for every item, and what becomes of the budgets.
 type Plan struct {
 	Decisions []Decision
-	Budgets   []Budget // what is embedded counts in all of them
+	Budgets   []budget.Budget // what is embedded counts in all of them
 }
 
 // OverBudgetError says that even the smallest choice for every image is too much.
 type OverBudgetError struct {
-	Budgets  []Budget   // as they were with the smallest choices
-	Smallest []Smallest // of the items, in their order
+	Budgets  []budget.Budget // as they were with the smallest choices
+	Smallest []Smallest      // of the items, in their order
 }
 
 // Smallest is the smallest that an item can get.
 type Smallest struct {
 	Name string
-	Rung pack.Rung
+	Rung rung.Rung
 	Taken
 	Unpacked size.Bytes // the sum of the sizes of the files in it
 }
@@ -99,7 +73,7 @@ func (e *OverBudgetError) Error() string {
 // TooLargeError says that one image is too large for the room that it has for itself.
 type TooLargeError struct {
 	Name string
-	Rung pack.Rung // the smallest one
+	Rung rung.Rung // the smallest one
 	Size size.Bytes
 	Room size.Bytes
 }

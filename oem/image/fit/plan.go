@@ -8,15 +8,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
 // Planner makes plans.
 type Planner struct {
 	Calibration *Calibration
-	Budgets     []Budget   // those that what is embedded counts in; Used is what was used before
-	OEM         size.Bytes // what an OEM partition has for one image
-	Jobs        int        // how many images are packed at a time
+	Budgets     []budget.Budget // those that what is embedded counts in; Used is what was used before
+	OEM         size.Bytes      // what an OEM partition has for one image
+	Jobs        int             // how many images are packed at a time
 	// Measure packs an item as one of its options says, or recalls what it took.
 	Measure func(ctx context.Context, item, option int) (Taken, error)
 }
@@ -74,7 +75,7 @@ func (s *survey) references() []key {
 	var keys []key
 	for i, item := range s.items {
 		for o, option := range item.Options {
-			if option.Rung == pack.Default {
+			if option.Rung == rung.Default {
 				keys = append(keys, key{i, o})
 			}
 		}
@@ -106,7 +107,7 @@ func (s *survey) least(k key) Taken {
 	}
 	options := s.items[k.item].Options
 	reference := slices.IndexFunc(options, func(o Option) bool {
-		return o.Rung == pack.Default && o.Placement == options[k.option].Placement
+		return o.Rung == rung.Default && o.Placement == options[k.option].Placement
 	})
 	known := s.taken[key{k.item, reference}]
 	rate := s.Calibration.Rungs[options[k.option].Rung.String()]
@@ -170,7 +171,7 @@ func (s *survey) plan(chosen []int) Plan {
 }
 
 // smallest packs an item at every rung that could be the smallest one, and returns that one's option.
-func (s *survey) smallest(ctx context.Context, item int, where func(Placement) bool, amount func(Taken) size.Bytes) (int, error) {
+func (s *survey) smallest(ctx context.Context, item int, where func(budget.Placement) bool, amount func(Taken) size.Bytes) (int, error) {
 	best := -1
 	for {
 		for o, option := range s.items[item].Options {
@@ -195,7 +196,7 @@ func (s *survey) allSmallest(ctx context.Context) ([]Smallest, error) {
 		if !slices.ContainsFunc(item.Options, func(o Option) bool { return o.Placement.Embedded() }) {
 			continue
 		}
-		o, err := s.smallest(ctx, i, Placement.Embedded, func(t Taken) size.Bytes { return t.Cost })
+		o, err := s.smallest(ctx, i, budget.Placement.Embedded, func(t Taken) size.Bytes { return t.Cost })
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +220,7 @@ func (s *survey) overBudget(ctx context.Context) error {
 }
 
 func (s *survey) tooLarge(ctx context.Context, item int) error {
-	o, err := s.smallest(ctx, item, Placement.Whole, func(t Taken) size.Bytes { return t.Size })
+	o, err := s.smallest(ctx, item, budget.Placement.Whole, func(t Taken) size.Bytes { return t.Size })
 	if err != nil {
 		return err
 	}

@@ -12,15 +12,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
 // The rungs of these tests: fast and large, the reference, slow and small.
 var (
-	fast   = pack.Rung{Filesystem: pack.EROFS}
-	middle = pack.Default
-	slow   = pack.Rung{Filesystem: pack.SquashFS, Compressor: "xz", Block: 1 * size.MiB}
-	tested = []pack.Rung{fast, middle, slow}
+	fast   = rung.Rung{Filesystem: rung.EROFS}
+	middle = rung.Default
+	slow   = rung.Rung{Filesystem: rung.SquashFS, Compressor: "xz", Block: 1 * size.MiB}
+	tested = []rung.Rung{fast, middle, slow}
 )
 
 var calibrated = &Calibration{Rungs: map[string]Rate{
@@ -45,7 +46,7 @@ func (w *world) measure(_ context.Context, item, option int) (Taken, error) {
 }
 
 // newWorld makes items whose sizes keep to the calibration's bounds.
-func newWorld(rng *rand.Rand, images int, places ...Placement) *world {
+func newWorld(rng *rand.Rand, images int, places ...budget.Placement) *world {
 	w := &world{packed: map[string]int{}}
 	for i := range images {
 		item := Item{Name: fmt.Sprintf("oem-%d", i), Activations: 1 + rng.IntN(3)}
@@ -110,10 +111,10 @@ func TestLazyPlanIsBest(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	fitted, over, packed, options := 0, 0, 0, 0
 	for n := range 300 {
-		places := [][]Placement{{InUsr}, {InUsr, OnOEM}}[n%2]
+		places := [][]budget.Placement{{budget.InUsr}, {budget.InUsr, budget.OnOEM}}[n%2]
 		w := newWorld(rng, 1+rng.IntN(8), places...)
 		limit := size.Bytes(rng.IntN(100)) * size.MiB
-		p := &Planner{Calibration: calibrated, Budgets: []Budget{{Name: "/usr", Limit: limit + size.MiB, Used: size.MiB}}, OEM: size.GiB, Jobs: 2, Measure: w.measure}
+		p := &Planner{Calibration: calibrated, Budgets: []budget.Budget{{Name: "/usr", Limit: limit + size.MiB, Used: size.MiB}}, OEM: size.GiB, Jobs: 2, Measure: w.measure}
 		plan, err := p.Plan(t.Context(), w.items)
 		want, fits := w.best(limit)
 		if tooMuch := (*OverBudgetError)(nil); errors.As(err, &tooMuch) != !fits {
@@ -144,8 +145,8 @@ func TestLazyPlanIsBest(t *testing.T) {
 }
 
 func TestWithRoomOnlyTheFastestIsPacked(t *testing.T) {
-	w := newWorld(rand.New(rand.NewPCG(1, 1)), 10, InUsr)
-	p := &Planner{Calibration: calibrated, Budgets: []Budget{{Name: "/usr", Limit: size.GiB}}, Jobs: 2, Measure: w.measure}
+	w := newWorld(rand.New(rand.NewPCG(1, 1)), 10, budget.InUsr)
+	p := &Planner{Calibration: calibrated, Budgets: []budget.Budget{{Name: "/usr", Limit: size.GiB}}, Jobs: 2, Measure: w.measure}
 	plan, err := p.Plan(t.Context(), w.items)
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +162,8 @@ func TestWithRoomOnlyTheFastestIsPacked(t *testing.T) {
 }
 
 func TestOverBudgetSaysHowMuch(t *testing.T) {
-	w := newWorld(rand.New(rand.NewPCG(1, 1)), 3, InUsr)
-	p := &Planner{Calibration: calibrated, Budgets: []Budget{{Name: "/usr", Limit: 1000}, {Name: "payload", Limit: size.GiB}}, Jobs: 2, Measure: w.measure}
+	w := newWorld(rand.New(rand.NewPCG(1, 1)), 3, budget.InUsr)
+	p := &Planner{Calibration: calibrated, Budgets: []budget.Budget{{Name: "/usr", Limit: 1000}, {Name: "payload", Limit: size.GiB}}, Jobs: 2, Measure: w.measure}
 	_, err := p.Plan(t.Context(), w.items)
 	var over *OverBudgetError
 	if !errors.As(err, &over) {
@@ -184,8 +185,8 @@ func TestOverBudgetSaysHowMuch(t *testing.T) {
 }
 
 func TestOEMPartitionIsForEachImage(t *testing.T) {
-	w := newWorld(rand.New(rand.NewPCG(1, 1)), 1, OnOEM)
-	p := &Planner{Calibration: calibrated, Budgets: []Budget{{Name: "/usr", Limit: 1}}, Measure: w.measure}
+	w := newWorld(rand.New(rand.NewPCG(1, 1)), 1, budget.OnOEM)
+	p := &Planner{Calibration: calibrated, Budgets: []budget.Budget{{Name: "/usr", Limit: 1}}, Measure: w.measure}
 	p.OEM = w.taken[0][2].Size
 	plan, err := p.Plan(t.Context(), w.items)
 	if err != nil || w.items[0].Options[plan.Decisions[0].Option].Rung != slow || plan.Budgets[0].Used != 0 {
@@ -204,7 +205,7 @@ func TestOEMPartitionIsForEachImage(t *testing.T) {
 }
 
 func TestMeasuringStopsAtAnError(t *testing.T) {
-	w := newWorld(rand.New(rand.NewPCG(1, 1)), 2, InUsr)
+	w := newWorld(rand.New(rand.NewPCG(1, 1)), 2, budget.InUsr)
 	broken := errors.New("disk is full")
 	p := &Planner{Calibration: calibrated, Measure: func(context.Context, int, int) (Taken, error) { return Taken{}, broken }}
 	if _, err := p.Plan(t.Context(), w.items); !errors.Is(err, broken) {

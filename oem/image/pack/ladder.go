@@ -9,36 +9,31 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-)
-
-// Where ends of files go in erofs (mkfs.erofs -E).
-const (
-	inline   = "ztailpacking" // beside their inodes, since erofs-utils 1.5
-	together = "fragments"    // compressed together, since 1.6: smaller, and slow to read where files are small
 )
 
 // all are the rungs that are worth a try. Left out are those that another one beats in size and speed: gzip,
 // squashfs xz below 1M, squashfs zstd-22, erofs lz4hc with fragments or above 64K, erofs lzma below 1M,
 // and erofs zstd, which takes mkfs.erofs 1.8 twenty times as long as mksquashfs for larger images.
-var all = []Rung{
-	{Filesystem: EROFS},
-	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 4 * size.KiB},
-	{Filesystem: EROFS, Compressor: "lz4hc", Level: 12, Block: 64 * size.KiB, Tails: inline},
-	{Filesystem: EROFS, Compressor: "lzma", Level: 9, Block: 1 * size.MiB, Tails: together},
-	{Filesystem: SquashFS, Compressor: "zstd", Level: 3, Block: 128 * size.KiB},
-	Default,
-	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 512 * size.KiB},
-	{Filesystem: SquashFS, Compressor: "zstd", Level: 19, Block: 1 * size.MiB},
-	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB},
-	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "x86"},
-	{Filesystem: SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "arm64"},
+var all = []rung.Rung{
+	{Filesystem: rung.EROFS},
+	{Filesystem: rung.EROFS, Compressor: "lz4hc", Level: 12, Block: 4 * size.KiB},
+	{Filesystem: rung.EROFS, Compressor: "lz4hc", Level: 12, Block: 64 * size.KiB, Tails: rung.Inline},
+	{Filesystem: rung.EROFS, Compressor: "lzma", Level: 9, Block: 1 * size.MiB, Tails: rung.Together},
+	{Filesystem: rung.SquashFS, Compressor: "zstd", Level: 3, Block: 128 * size.KiB},
+	rung.Default,
+	{Filesystem: rung.SquashFS, Compressor: "zstd", Level: 19, Block: 512 * size.KiB},
+	{Filesystem: rung.SquashFS, Compressor: "zstd", Level: 19, Block: 1 * size.MiB},
+	{Filesystem: rung.SquashFS, Compressor: "xz", Block: 1 * size.MiB},
+	{Filesystem: rung.SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "x86"},
+	{Filesystem: rung.SquashFS, Compressor: "xz", Block: 1 * size.MiB, Filter: "arm64"},
 }
 
 // Ladder returns the rungs that the writers can make for an architecture and the kernel can read.
-func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []Rung {
-	return slices.DeleteFunc(slices.Clone(all), func(r Rung) bool {
+func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []rung.Rung {
+	return slices.DeleteFunc(slices.Clone(all), func(r rung.Rung) bool {
 		return r.Filter != "" && r.Filter != filters[a] || !readable(r, kernel) || !writers.can(r)
 	})
 }
@@ -46,22 +41,9 @@ func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []Rung {
 // filters are what makes machine code compress better, as squashfs-tools and the kernel's xz decoder name them.
 var filters = map[arch.Arch]string{arch.AMD64: "x86", arch.ARM64: "arm64"}
 
-// readable tells whether a kernel reads what a rung makes (fs/squashfs/Kconfig, fs/erofs/Kconfig, lib/xz/Kconfig).
-func readable(r Rung, kernel target.KernelConfig) bool {
-	needed := map[Filesystem][]string{
-		SquashFS: {"SQUASHFS", "SQUASHFS_" + strings.ToUpper(r.Compressor)},
-		EROFS:    {"EROFS_FS"},
-	}[r.Filesystem]
-	if r.Filesystem == EROFS && r.Compressor != "" {
-		needed = append(needed, "EROFS_FS_ZIP") // which brings lz4
-	}
-	if r.Filesystem == EROFS && r.Compressor == "lzma" {
-		needed = append(needed, "EROFS_FS_ZIP_LZMA")
-	}
-	if r.Filter != "" {
-		needed = append(needed, "XZ_DEC_"+strings.ToUpper(r.Filter))
-	}
-	return !slices.ContainsFunc(needed, func(option string) bool { return !kernel.Has(option) })
+// readable tells whether a kernel reads what a rung makes.
+func readable(r rung.Rung, kernel target.KernelConfig) bool {
+	return !slices.ContainsFunc(r.Options(), func(option string) bool { return !kernel.Has(option) })
 }
 
 // Writers is what the image writers of a tool root can do.
@@ -99,10 +81,10 @@ func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
 		return w, fmt.Errorf("mkfs.erofs --version says no version: %w", err)
 	}
 	if major > 1 || minor >= 5 {
-		w.Tails = append(w.Tails, inline)
+		w.Tails = append(w.Tails, rung.Inline)
 	}
 	if major > 1 || minor >= 6 {
-		w.Tails = append(w.Tails, together)
+		w.Tails = append(w.Tails, rung.Together)
 	}
 	return w, nil
 }
@@ -120,8 +102,8 @@ func usage(ctx context.Context, tools *toolroot.Root, program string, args ...st
 	return out.String(), nil
 }
 
-func (w Writers) can(r Rung) bool {
-	if r.Filesystem == SquashFS {
+func (w Writers) can(r rung.Rung) bool {
+	if r.Filesystem == rung.SquashFS {
 		return slices.Contains(w.SquashFS, r.Compressor) && (r.Filter == "" || slices.Contains(w.Filters, r.Filter))
 	}
 	return (r.Compressor == "" || slices.Contains(w.EROFS, r.Compressor)) && (r.Tails == "" || slices.Contains(w.Tails, r.Tails))

@@ -20,13 +20,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
-
-// Default is the rung of images that are packed without a plan: of the levels and block sizes whose cold reads
-// stay above 250 MB/s on one core, the one with the smallest images.
-var Default = Rung{Filesystem: SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
 
 // Tools are the packages of the tool root that decide an image's bytes.
 var Tools = []string{"squashfs-tools", "erofs-utils", "libzstd1", "liblzma5", "liblz4-1"}
@@ -35,7 +32,7 @@ var Tools = []string{"squashfs-tools", "erofs-utils", "libzstd1", "liblzma5", "l
 type Image struct {
 	SHA256 digest.SHA256 `json:"sha256"`
 	Size   size.Bytes    `json:"size"`
-	Rung   Rung          `json:"rung"`
+	Rung   rung.Rung     `json:"rung"`
 }
 
 // Packer packs trees. The same tree gives the same bytes on every run.
@@ -47,56 +44,56 @@ type Packer struct {
 	Epoch   time.Time // the time of everything in an image
 }
 
-// Image packs a tree at a rung, or returns what an earlier run packed.
-func (p *Packer) Image(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
-	inputs := []any{t, rung, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
+// Image packs a tree at a r, or returns what an earlier run packed.
+func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
+	inputs := []any{t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
-	return store.Memo(ctx, p.Results, "pack", inputs, names, func() (Image, error) { return p.pack(ctx, t, rung) })
+	return store.Memo(ctx, p.Results, "pack", inputs, names, func() (Image, error) { return p.pack(ctx, t, r) })
 }
 
-func (p *Packer) pack(ctx context.Context, t tree.Tree, rung Rung) (Image, error) {
+func (p *Packer) pack(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
 	dir, err := os.MkdirTemp(p.Scratch, "pack.")
 	if err != nil {
 		return Image{}, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "image")
-	writer := p.squashfs(rung, file)
-	if rung.Filesystem == EROFS {
-		if writer, err = p.erofs(t, rung, file); err != nil {
+	writer := p.squashfs(r, file)
+	if r.Filesystem == rung.EROFS {
+		if writer, err = p.erofs(t, r, file); err != nil {
 			return Image{}, err
 		}
 	}
 	writer.Write = []string{dir}
 	if err := p.stream(ctx, t, writer); err != nil {
-		return Image{}, fmt.Errorf("%v: %w", rung, err)
+		return Image{}, fmt.Errorf("%v: %w", r, err)
 	}
 	d, n, err := p.Blobs.AddFile(file)
-	return Image{SHA256: d, Size: size.Bytes(n), Rung: rung}, err
+	return Image{SHA256: d, Size: size.Bytes(n), Rung: r}, err
 }
 
 // mksquashfsMemory bounds the caches of squashfs-tools, which take a quarter of the machine's memory otherwise.
 const mksquashfsMemory = "192M"
 
-func (p *Packer) squashfs(rung Rung, file string) toolroot.Cmd {
+func (p *Packer) squashfs(r rung.Rung, file string) toolroot.Cmd {
 	epoch := strconv.FormatInt(p.Epoch.Unix(), 10)
 	args := []string{
-		"-comp", rung.Compressor, "-b", strconv.FormatInt(int64(rung.Block), 10),
+		"-comp", r.Compressor, "-b", strconv.FormatInt(int64(r.Block), 10),
 		"-mkfs-time", epoch, "-root-time", epoch,
 		"-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
 		"-mem", mksquashfsMemory, "-exit-on-error", "-quiet", "-no-progress",
 	}
-	if rung.Level != 0 {
-		args = append(args, "-Xcompression-level", strconv.Itoa(rung.Level))
+	if r.Level != 0 {
+		args = append(args, "-Xcompression-level", strconv.Itoa(r.Level))
 	}
-	if rung.Filter != "" {
-		args = append(args, "-Xbcj", rung.Filter)
+	if r.Filter != "" {
+		args = append(args, "-Xbcj", r.Filter)
 	}
 	// sqfstar is mksquashfs that reads a tar archive, in its order.
 	return toolroot.Cmd{Program: "sqfstar", Args: append(args, file)}
 }
 
-func (p *Packer) erofs(t tree.Tree, rung Rung, file string) (toolroot.Cmd, error) {
+func (p *Packer) erofs(t tree.Tree, r rung.Rung, file string) (toolroot.Cmd, error) {
 	content, err := digest.OfInputs(t)
 	if err != nil {
 		return toolroot.Cmd{}, err
@@ -106,11 +103,11 @@ func (p *Packer) erofs(t tree.Tree, rung Rung, file string) (toolroot.Cmd, error
 		"-T", strconv.FormatInt(p.Epoch.Unix(), 10),
 		"-U", uuid(content),
 	}
-	if rung.Compressor != "" {
-		args = append(args, fmt.Sprintf("-z%s,level=%d", rung.Compressor, rung.Level), fmt.Sprintf("-C%d", rung.Block))
+	if r.Compressor != "" {
+		args = append(args, fmt.Sprintf("-z%s,level=%d", r.Compressor, r.Level), fmt.Sprintf("-C%d", r.Block))
 	}
-	if rung.Tails != "" {
-		args = append(args, "-E"+rung.Tails)
+	if r.Tails != "" {
+		args = append(args, "-E"+r.Tails)
 	}
 	return toolroot.Cmd{Program: "mkfs.erofs", Args: append(args, file)}, nil
 }

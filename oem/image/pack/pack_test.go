@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/image/pack/packtest"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
@@ -66,7 +67,7 @@ var everything = target.KernelConfig{
 	"EROFS_FS": true, "EROFS_FS_ZIP": true, "EROFS_FS_ZIP_LZMA": true,
 }
 
-func ladder(t *testing.T, tools *toolroot.Root) []Rung {
+func ladder(t *testing.T, tools *toolroot.Root) []rung.Rung {
 	t.Helper()
 	writers, err := Detect(t.Context(), tools)
 	if err != nil {
@@ -82,7 +83,7 @@ func ladder(t *testing.T, tools *toolroot.Root) []Rung {
 // Every rung is read by the kernel, is the same on every run, and holds the time that it is told.
 func TestEveryRung(t *testing.T) {
 	tools := toolroottest.Open(t)
-	image := func(rung Rung, epoch int64) (string, tree.Tree, Image) {
+	image := func(rung rung.Rung, epoch int64) (string, tree.Tree, Image) {
 		p := packer(t, tools)
 		p.Epoch = time.Unix(epoch, 0)
 		want := sample(t, p.Blobs)
@@ -112,7 +113,7 @@ func TestEveryRung(t *testing.T) {
 func TestUserSpaceReadsSquashFS(t *testing.T) {
 	p := packer(t, toolroottest.Open(t))
 	want := sample(t, p.Blobs)
-	image, err := p.Image(t.Context(), want, Default)
+	image, err := p.Image(t.Context(), want, rung.Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func TestUserSpaceReadsSquashFS(t *testing.T) {
 
 // A rung is offered only where the kernel reads it and the tools make it.
 func TestLadderAssumesNothing(t *testing.T) {
-	writers := Writers{SquashFS: []string{"gzip", "xz", "zstd"}, Filters: []string{"x86", "arm64"}, EROFS: []string{"lz4", "lz4hc", "lzma"}, Tails: []string{inline, together}}
+	writers := Writers{SquashFS: []string{"gzip", "xz", "zstd"}, Filters: []string{"x86", "arm64"}, EROFS: []string{"lz4", "lz4hc", "lzma"}, Tails: []string{rung.Inline, rung.Together}}
 	names := func(a arch.Arch, kernel target.KernelConfig, writers Writers) string {
 		var names []string
 		for _, r := range Ladder(a, kernel, writers) {
@@ -178,7 +179,7 @@ func TestDamagedContentStopsTheImage(t *testing.T) {
 	if err := os.WriteFile(p.Blobs.Path(su.SHA256), bytes.ToUpper([]byte("setuid")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Image(t.Context(), content, Default); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := p.Image(t.Context(), content, rung.Default); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("error is %v", err)
 	}
 }

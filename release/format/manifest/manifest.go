@@ -11,11 +11,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 )
 
 // Schema is the version of the format. A reader refuses other ones.
@@ -63,21 +63,21 @@ type Base struct {
 // Recipe is what one tool was made from.
 type Recipe struct {
 	Name   string        `json:"name"`
-	Inputs []build.Input `json:"inputs"`
+	Inputs []input.Input `json:"inputs"`
 }
 
 // Platform is one cloud.
 type Platform struct {
-	ID        string        `json:"id"`
-	Name      string        `json:"name"`      // for people
-	KernelID  string        `json:"kernel_id"` // flatcar.oem.id=
-	Placement fit.Placement `json:"placement"`
-	Activates []string      `json:"activates"` // names of images that make up the platform, its own one first
-	Recipes   []string      `json:"recipes"`
-	Files     int           `json:"files"`             // files and links in all that it activates
-	Unpacked  size.Bytes    `json:"unpacked"`          // sum of their sizes
-	Dropped   int           `json:"dropped"`           // files left out because the base has them
-	Read      int64         `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
+	ID        string           `json:"id"`
+	Name      string           `json:"name"`      // for people
+	KernelID  string           `json:"kernel_id"` // flatcar.oem.id=
+	Placement budget.Placement `json:"placement"`
+	Activates []string         `json:"activates"` // names of images that make up the platform, its own one first
+	Recipes   []string         `json:"recipes"`
+	Files     int              `json:"files"`             // files and links in all that it activates
+	Unpacked  size.Bytes       `json:"unpacked"`          // sum of their sizes
+	Dropped   int              `json:"dropped"`           // files left out because the base has them
+	Read      int64            `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
 }
 
 // Image is one extension image.
@@ -88,7 +88,7 @@ type Image struct {
 	Embedded  string        `json:"embedded"`  // path below /usr's root in the partition; empty when it is not embedded
 	Size      size.Bytes    `json:"size"`
 	SHA256    digest.SHA256 `json:"sha256"`
-	Rung      pack.Rung     `json:"rung"`
+	Rung      rung.Rung     `json:"rung"`
 	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is a signed image
 	Cost      size.Bytes    `json:"cost"`               // what the file system loses by embedding it; zero when it is not embedded
 	Read      int64         `json:"read_microseconds"`  // what a cold read of all its files takes on the machine of the calibration
@@ -103,13 +103,13 @@ type Extension struct {
 	Default   bool          `json:"default,omitempty"`
 	Enable    string        `json:"enable,omitempty"`    // always, by-name or platforms; empty when it is flattened
 	Platforms []string      `json:"platforms,omitempty"` // ids of those whose machines have it
-	Inputs    []build.Input `json:"inputs"`
+	Inputs    []input.Input `json:"inputs"`
 	AsIs      bool          `json:"as_is,omitempty"`    // the image is the one that it came as
 	Coupled   bool          `json:"coupled,omitempty"`  // it is for this release of the OS only
 	Embedded  string        `json:"embedded,omitempty"` // path below /usr's root in the partition; empty when it is flattened
 	Size      size.Bytes    `json:"size,omitempty"`     // of the image
 	SHA256    digest.SHA256 `json:"sha256,omitzero"`
-	Rung      *pack.Rung    `json:"rung,omitempty"`     // of what was packed here
+	Rung      *rung.Rung    `json:"rung,omitempty"`     // of what was packed here
 	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is signed
 	SignedBy  digest.SHA256 `json:"signed_by,omitzero"` // of the certificate, when it came with a signature
 	Cost      size.Bytes    `json:"cost,omitempty"`     // what the file system loses by embedding it, at most
@@ -135,8 +135,8 @@ type Content struct {
 
 // Plan is what was chosen so that everything fits.
 type Plan struct {
-	Profile string       `json:"profile"` // its name
-	Budgets []fit.Budget `json:"budgets"`
+	Profile string          `json:"profile"` // its name
+	Budgets []budget.Budget `json:"budgets"`
 }
 
 // Partition is the USR partition with the images in it.
@@ -169,7 +169,7 @@ type Payload struct {
 	Platform string     `json:"platform,omitempty"` // id, of a platform's tools; empty for the OS
 	Image    Installed  `json:"image"`              // the USR partition, or one extension image with all of the platform
 	Kernel   *Installed `json:"kernel,omitempty"`   // of the OS
-	Rung     *pack.Rung `json:"rung,omitempty"`     // of the extension image
+	Rung     *rung.Rung `json:"rung,omitempty"`     // of the extension image
 }
 
 // Initrd is a platform's image for initramfs, and the forms in which boot loaders take it.
@@ -177,7 +177,7 @@ type Initrd struct {
 	Platform string        `json:"platform"` // id
 	Recipes  []string      `json:"recipes"`
 	Modules  []string      `json:"modules,omitempty"` // of the kernel, by the platform's names
-	Rung     pack.Rung     `json:"rung"`
+	Rung     rung.Rung     `json:"rung"`
 	Image    Installed     `json:"image"`     // that initramfs and systems merge
 	RootHash digest.SHA256 `json:"root_hash"` // of the signed image, for systemd-stub
 	Files    []File        `json:"-"`         // which are among those of the release directory

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flatcar/oem-sysext/oem"
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/bases"
@@ -37,7 +37,7 @@ type Extension struct {
 	*profiles.Extension
 	Tree    tree.Tree
 	Needs   []string // options of a kernel that mounts the image as it came
-	Inputs  []build.Input
+	Inputs  []input.Input
 	Coupled bool              // it has to be made again for each release of the OS
 	Trusted *x509.Certificate // by which machines verify it, when it came with a signature
 	AsIs    bool              // it is embedded byte for byte
@@ -158,7 +158,7 @@ func (c *Composer) obtain(ctx context.Context, x *profiles.Extension) (*Extensio
 	case x.Recipe.Value != "":
 		return made, c.ofRecipe(ctx, made)
 	}
-	file, input, err := c.fetch(ctx, x)
+	file, from, err := c.fetch(ctx, x)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,8 @@ func (c *Composer) obtain(ctx context.Context, x *profiles.Extension) (*Extensio
 	if err != nil {
 		return nil, err
 	}
-	input.Digest = "sha256:" + d.String()
-	made.Inputs = []build.Input{input}
+	from.Digest = "sha256:" + d.String()
+	made.Inputs = []input.Input{from}
 	var trusted []*x509.Certificate
 	if x.Certificate.Value != "" {
 		if made.Trusted, err = sign.ReadCertificate(c.choice.Profile.Path(x.Certificate.Value)); err != nil {
@@ -204,7 +204,7 @@ func (c *Composer) ofDirectory(made *Extension) error {
 		scanned[i].UID, scanned[i].GID = 0, 0 // whoever made it
 	}
 	d := digest.Of([]byte(scanned.Listing()))
-	made.Inputs = []build.Input{{Kind: "dir", Name: made.Name.Value, Version: made.Version.Value, Digest: "sha256:" + d.String()}}
+	made.Inputs = []input.Input{{Kind: "dir", Name: made.Name.Value, Version: made.Version.Value, Digest: "sha256:" + d.String()}}
 	made.Tree, err = c.withRelease(made, scanned)
 	return err
 }

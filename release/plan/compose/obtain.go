@@ -6,29 +6,29 @@ import (
 	"os"
 	"path"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
 // fetch returns where the image of an extension lies, after something vouched for it, and what it is called.
-func (c *Composer) fetch(ctx context.Context, x *profiles.Extension) (file string, input build.Input, err error) {
-	input = build.Input{Kind: "file", Name: path.Base(x.File.Value), Version: x.Version.Value}
+func (c *Composer) fetch(ctx context.Context, x *profiles.Extension) (file string, from input.Input, err error) {
+	from = input.Input{Kind: "file", Name: path.Base(x.File.Value), Version: x.Version.Value}
 	switch {
 	case x.URL != nil:
-		input.Kind, input.Name = "url", path.Base(fetch.Redact(c.address(x)))
+		from.Kind, from.Name = "url", path.Base(fetch.Redact(c.address(x)))
 		file, err = c.fromURL(ctx, x)
 	case x.GitHub != nil:
-		input.Kind = "github"
-		file, input.Name, err = c.fromGitHub(ctx, x)
+		from.Kind = "github"
+		file, from.Name, err = c.fromGitHub(ctx, x)
 	default:
 		file = c.choice.Profile.Path(x.File.Value)
 	}
-	return file, input, err
+	return file, from, err
 }
 
 func (c *Composer) address(x *profiles.Extension) string { return x.AddressFor(c.base.Arch) }

@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/stage"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/bases"
@@ -91,7 +91,7 @@ func (m *Maker) imageOf(ctx context.Context, factory *oem.Factory, s oem.Staged)
 	if content, err = m.withModules(content, p); err != nil {
 		return made, err
 	}
-	packed, err := factory.Packer.Image(ctx, content, pack.Default)
+	packed, err := factory.Packer.Image(ctx, content, rung.Default)
 	if err != nil {
 		return made, err
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/ship/purl"
 )
@@ -108,7 +108,7 @@ func inputs(m *manifest.Manifest) ([]resource, error) {
 		base.Digest["sha256"] = m.Base.Archive.String()
 	}
 	list := []resource{base}
-	var seen []build.Input
+	var seen []input.Input
 	for _, r := range m.Recipes {
 		for _, i := range r.Inputs {
 			if slices.Contains(seen, i) {

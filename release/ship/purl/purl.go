@@ -7,11 +7,11 @@ import (
 	"path"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 )
 
 // Of returns the package URL of an input for an architecture, or nothing for files and downloads that no registry knows.
-func Of(i build.Input, arch string) string {
+func Of(i input.Input, arch string) string {
 	switch i.Kind {
 	case "deb":
 		return "pkg:deb/debian/" + escape(i.Name) + "@" + escape(i.Version) + "?arch=" + arch

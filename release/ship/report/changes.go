@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
@@ -149,8 +149,8 @@ func recipeChanges(before, after *manifest.Manifest, files []fileChange) []recip
 	return list
 }
 
-func byRecipe(m *manifest.Manifest) map[string][]build.Input {
-	inputs := map[string][]build.Input{}
+func byRecipe(m *manifest.Manifest) map[string][]input.Input {
+	inputs := map[string][]input.Input{}
 	for _, r := range m.Recipes {
 		inputs[r.Name] = r.Inputs
 	}
@@ -158,10 +158,10 @@ func byRecipe(m *manifest.Manifest) map[string][]build.Input {
 }
 
 // inputChanges names versions, and digests where those are all that differs.
-func inputChanges(before, after []build.Input) []change {
+func inputChanges(before, after []input.Input) []change {
 	type key struct{ kind, name string }
-	index := func(inputs []build.Input) map[key]build.Input {
-		by := map[key]build.Input{}
+	index := func(inputs []input.Input) map[key]input.Input {
+		by := map[key]input.Input{}
 		for _, i := range inputs {
 			by[key{i.Kind, i.Name}] = i
 		}

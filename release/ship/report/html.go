@@ -42,7 +42,7 @@ type document struct {
 	Map      []tile // embedded images, to scale among each other
 	Zoom     []zoom // what the script shows of each image
 	Bars     []bars // of Platforms
-	Budgets  []budget
+	Budgets  []usage
 	Total    chart
 	Small    []small // a chart per platform
 	Shown    []fileChange
@@ -201,7 +201,7 @@ func (d *document) addBars() {
 	}
 	for _, b := range d.Plan.Budgets {
 		whole := max(b.Limit, b.Used)
-		d.Budgets = append(d.Budgets, budget{
+		d.Budgets = append(d.Budgets, usage{
 			Name: b.Name, Limit: b.Limit, Used: b.Used, Fixed: b.Fixed, Left: b.Limit - b.Used, Share: percent(b.Used, b.Limit),
 			Segments: []segment{
 				segmentOf("base", "fixed", 0, b.Fixed, whole),
@@ -215,8 +215,8 @@ func segmentOf(kind, name string, before, b, whole size.Bytes) segment {
 	return segment{kind, decimals(percent(before, whole)) + "%", decimals(percent(b, whole)) + "%", fmt.Sprintf("%s: %v", name, b)}
 }
 
-// budget is a fit.Budget with what is left of it, which is negative when it is exceeded.
-type budget struct {
+// usage is a budget.Budget with what is left of it, which is negative when it is exceeded.
+type usage struct {
 	Name                     string
 	Limit, Used, Fixed, Left size.Bytes
 	Share                    float64
@@ -224,7 +224,7 @@ type budget struct {
 }
 
 // Over is by how much the budget is exceeded.
-func (b budget) Over() size.Bytes { return -b.Left }
+func (b usage) Over() size.Bytes { return -b.Left }
 
 // small is the history of one platform.
 type small struct {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
@@ -85,7 +85,7 @@ type platform struct {
 }
 
 // OnOEM tells whether the platform's image is not in /usr.
-func (p platform) OnOEM() bool { return p.Placement == fit.OnOEM }
+func (p platform) OnOEM() bool { return p.Placement == budget.OnOEM }
 
 // rung sums up what is packed one way.
 type rung struct {

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/ship/purl"
 )
@@ -161,13 +161,13 @@ func (d *document) image(m *manifest.Manifest, i manifest.Image) string {
 			continue
 		}
 		for _, in := range r.Inputs {
-			d.relate(id, "GENERATED_FROM", d.add(input(in, m.Arch)))
+			d.relate(id, "GENERATED_FROM", d.add(madeFrom(in, m.Arch)))
 		}
 	}
 	return id
 }
 
-func input(i build.Input, arch string) pkg {
+func madeFrom(i input.Input, arch string) pkg {
 	p := pkg{ID: "SPDXRef-Input-" + short(i.Kind, i.Name, i.Version, i.Digest), Name: i.Name, Version: i.Version}
 	if i.Kind == "file" {
 		p.File, p.Purpose = i.Name, "FILE"
