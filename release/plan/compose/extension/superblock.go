@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
 // inspect reads a file system's superblock. It refuses a file system that is longer than its place, which the programs that unpack
@@ -38,11 +38,11 @@ const (
 	squashfsMaxBlock   = size.MiB // SQUASHFS_FILE_MAX_SIZE
 )
 
-// squashfsCompressors are the options of the kernel for compressors by their numbers. It has never read LZMA, which is 2.
-var squashfsCompressors = map[uint16]string{1: "SQUASHFS_ZLIB", 3: "SQUASHFS_LZO", squashfsXZ: "SQUASHFS_XZ", 5: "SQUASHFS_LZ4", 6: "SQUASHFS_ZSTD"}
+// squashfsCompressors are the names of compressors by their numbers. The kernel has never read LZMA, which is 2.
+var squashfsCompressors = map[uint16]string{1: "gzip", 3: "lzo", squashfsXZ: "xz", 5: "lz4", 6: "zstd"}
 
-// xzFilters are the options of the kernel for filters of machine code, by the bit that they have in squashfs (squashfs-tools, xz_wrapper.h).
-var xzFilters = []string{"XZ_DEC_X86", "XZ_DEC_POWERPC", "XZ_DEC_IA64", "XZ_DEC_ARM", "XZ_DEC_ARMTHUMB", "XZ_DEC_SPARC", "XZ_DEC_ARM64", "XZ_DEC_RISCV"}
+// xzFilters are the names of filters of machine code, by the bit that they have in squashfs (squashfs-tools, xz_wrapper.h).
+var xzFilters = []string{"x86", "powerpc", "ia64", "arm", "armthumb", "sparc", "arm64", "riscv"}
 
 func inspectSquashfs(part *io.SectionReader) ([]string, error) {
 	var s squashfsSuper
@@ -61,9 +61,17 @@ func inspectSquashfs(part *io.SectionReader) ([]string, error) {
 	if err := fitsInto(s.Length, part); err != nil {
 		return nil, err
 	}
-	options := []string{"SQUASHFS", compressor}
+	filters, err := squashfsFilters(s, part)
+	if err != nil {
+		return nil, err
+	}
+	return rung.Options(rung.SquashFS, []string{compressor}, filters), nil
+}
+
+// squashfsFilters returns the filters that a file system's own options for xz name.
+func squashfsFilters(s squashfsSuper, part *io.SectionReader) ([]string, error) {
 	if s.Compressor != squashfsXZ || s.Flags&squashfsHasOptions == 0 {
-		return options, nil
+		return nil, nil
 	}
 	var xz struct {
 		Header              uint16
@@ -72,12 +80,17 @@ func inspectSquashfs(part *io.SectionReader) ([]string, error) {
 	if err := readAt(part, int64(binary.Size(s)), &xz); err != nil {
 		return nil, err
 	}
-	for bit, option := range xzFilters {
-		if xz.Filters>>bit&1 != 0 {
-			options = append(options, option)
+	return named(xzFilters, xz.Filters), nil
+}
+
+// named returns the names of the bits that are set.
+func named(names []string, bits uint32) (set []string) {
+	for bit, name := range names {
+		if bits>>bit&1 != 0 {
+			set = append(set, name)
 		}
 	}
-	return options, nil
+	return set
 }
 
 // erofsSuper is the superblock of erofs (fs/erofs/erofs_fs.h, struct erofs_super_block), as far as it is looked at.
@@ -101,8 +114,8 @@ const (
 	erofsBlockBits  = 12       // 4 KiB, what every kernel mounts
 )
 
-// erofsCompressors are the options of the kernel for the bits of compressors.
-var erofsCompressors = []string{"EROFS_FS_ZIP", "EROFS_FS_ZIP_LZMA", "EROFS_FS_ZIP_DEFLATE", "EROFS_FS_ZIP_ZSTD"}
+// erofsCompressors are the names of compressors by their bits.
+var erofsCompressors = []string{"lz4", "lzma", "deflate", "zstd"}
 
 func inspectErofs(part *io.SectionReader) ([]string, error) {
 	var s erofsSuper
@@ -120,21 +133,24 @@ func inspectErofs(part *io.SectionReader) ([]string, error) {
 	if err := fitsInto(uint64(s.Blocks)<<erofsBlockBits, part); err != nil {
 		return nil, err
 	}
-	options := []string{"EROFS_FS"}
-	switch compressors := s.Compressors; {
-	case s.Incompat&erofsConfigured != 0:
-		if compressors>>len(erofsCompressors) != 0 {
-			return nil, fmt.Errorf("is compressed with erofs compressors %#x, of which kernels read lz4, lzma, deflate and zstd", compressors)
-		}
-		for bit, option := range erofsCompressors {
-			if bit == 0 || compressors>>bit&1 != 0 { // all others need the first one
-				options = append(options, option)
-			}
-		}
-	case s.Incompat&erofsCompressed != 0:
-		options = append(options, erofsCompressors[0])
+	compressors, err := s.compressors()
+	if err != nil {
+		return nil, err
 	}
-	return slices.Clip(options), nil
+	return rung.Options(rung.EROFS, compressors, nil), nil
+}
+
+// compressors returns the names of what the file system is compressed with: lz4 unless it lists some.
+func (s *erofsSuper) compressors() ([]string, error) {
+	switch bits := s.Compressors; {
+	case s.Incompat&erofsConfigured != 0 && bits>>len(erofsCompressors) != 0:
+		return nil, fmt.Errorf("is compressed with erofs compressors %#x, of which kernels read lz4, lzma, deflate and zstd", bits)
+	case s.Incompat&erofsConfigured != 0:
+		return named(erofsCompressors, uint32(bits)|1), nil // the first one's support is what all others need
+	case s.Incompat&erofsCompressed != 0:
+		return erofsCompressors[:1], nil
+	}
+	return nil, nil
 }
 
 func readAt(part *io.SectionReader, offset int64, to any) error {
