@@ -75,50 +75,6 @@ func CheckModules(modules []strictyaml.Text, add func(line strictyaml.Line, form
 	}
 }
 
-func (c *checker) source(s Source) {
-	kinds := 0
-	if s.Deb != nil {
-		kinds++
-		c.deb(s.Deb)
-	}
-	if s.Go != nil {
-		kinds++
-		c.module(s.Go)
-	}
-	if s.URL != nil {
-		kinds++
-		c.url(s.URL)
-	}
-	if s.GitHub != nil {
-		kinds++
-		c.github(s.GitHub)
-	}
-	if s.Binpkg != nil {
-		kinds++
-		c.binpkg(s.Binpkg)
-	}
-	if s.Dir != nil {
-		kinds++
-		c.directory(s.Dir.Path)
-	}
-	if kinds != 1 {
-		c.add(s.Line, "a source with %d kinds; wanted one of deb, go, url, github, binpkg, dir", kinds)
-	}
-}
-
-// Names as Debian policy 5.6.1 has them.
-var validPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
-
-func (c *checker) deb(d *Deb) {
-	if len(d.Packages) == 0 {
-		c.add(d.Line, "no packages; wanted at least one")
-	}
-	for _, name := range d.Packages {
-		c.packageName(name)
-	}
-	c.suite(d.Line, d.Suite)
-}
-
 func (c *checker) packageName(name strictyaml.Text) {
 	if !validPackage.MatchString(name.Value) {
 		c.add(name.Line, "%q is not a package name; wanted one such as open-vm-tools", name)
@@ -136,15 +92,6 @@ func (c *checker) executable(name strictyaml.Text) {
 	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name.Value))
 	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
 		c.add(name.Line, "%q is not an executable file beside %s; wanted a script (chmod +x)", name, FileName)
-	}
-}
-
-func (c *checker) module(g *Go) {
-	if g.Version != "" && !strings.HasPrefix(g.Version, "v") {
-		c.add(g.Line, "version %q; wanted an exact module version such as v1.2.3", g.Version)
-	}
-	if g.Sum != "" && !strings.HasPrefix(g.Sum, "h1:") {
-		c.add(g.Line, "sum %q; wanted the module's h1: sum, which go mod download -json prints", g.Sum)
 	}
 }
 

@@ -48,29 +48,6 @@ type Source struct {
 	Dir    *Dir    `yaml:"dir"`
 }
 
-// Deb is packages of the Debian archive with what they depend on and the base does not have.
-type Deb struct {
-	Line     strictyaml.Line
-	Suite    string            `yaml:"suite,required"`
-	Packages []strictyaml.Text `yaml:"packages,required"`
-	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
-}
-
-// Go is a module from the module proxy.
-type Go struct {
-	Line    strictyaml.Line
-	Module  string  `yaml:"module,required"`
-	Version string  `yaml:"version,required"`
-	Sum     string  `yaml:"sum,required"` // h1:…, as in go.sum
-	Update  Pattern `yaml:"update"`       // of versions that count as newer; all when empty
-}
-
-// Dir is a directory beside the definition that is copied to a place of its own.
-type Dir struct {
-	Path strictyaml.Text `yaml:"path,required"`
-	To   Path            `yaml:"to,required"`
-}
-
 // Build is what is made from sources.
 type Build struct {
 	Go     []GoProgram `yaml:"go"`

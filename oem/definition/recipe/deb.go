@@ -1,0 +1,43 @@
+package recipe
+
+import (
+	"regexp"
+
+	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+)
+
+// Deb is packages of the Debian archive with what they depend on and the base does not have.
+type Deb struct {
+	Line     strictyaml.Line
+	Suite    string            `yaml:"suite,required"`
+	Packages []strictyaml.Text `yaml:"packages,required"`
+	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
+}
+
+// Name is the kind's key.
+func (*Deb) Name() string { return "deb" }
+
+// Question names the suite and the packages.
+func (d *Deb) Question(private bool) string {
+	words := []string{d.Suite}
+	if private {
+		words = append(words, "private")
+	}
+	return question(d, appendNames(words, d.Packages, d.Without)...)
+}
+
+// DependsOnBase is false for packages that bring all their libraries: they are the same for every base.
+func (*Deb) DependsOnBase(private bool) bool { return !private }
+
+// Names as Debian policy 5.6.1 has them.
+var validPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+
+func (d *Deb) check(c *checker) {
+	if len(d.Packages) == 0 {
+		c.add(d.Line, "no packages; wanted at least one")
+	}
+	for _, name := range d.Packages {
+		c.packageName(name)
+	}
+	c.suite(d.Line, d.Suite)
+}
