@@ -20,8 +20,8 @@ type comments struct {
 	packages map[string]docs
 }
 
-// module is the import path of the checkout, which this package lies in at oem/schema.
-var module = strings.TrimSuffix(reflect.TypeFor[docs]().PkgPath(), "/oem/schema")
+// module is the import path of the checkout, which this package lies in at oem/definition/schema.
+var module = strings.TrimSuffix(reflect.TypeFor[docs]().PkgPath(), "/oem/definition/schema")
 
 // of returns the comments of the package that a type is from; of another module's there are none.
 func (c comments) of(t reflect.Type) (docs, error) {
