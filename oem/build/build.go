@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,8 +22,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/source"
+	"github.com/flatcar/oem-sysext/oem/source/dir"
 	"github.com/flatcar/oem-sysext/oem/source/input"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/tools/golang"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
@@ -43,14 +46,30 @@ type Builder struct {
 	Binpkgs  string // address of the mirror of Flatcar's binary packages; boards/ is below it
 	Locked   bool   // take everything from lock files, and never look anything up
 	Log      *slog.Logger
-	Go       *Go
+	Go       *golang.Toolchain
 	Base     *target.Base
 	Blobs    *store.Blobs
 	Results  *store.Results
 	Scratch  string // a directory for work that is thrown away
 	// Tools returns a root with packages of a suite, or of the tools' own suite when it is empty, for scripts to work in.
 	Tools func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error)
-	Epoch time.Time // what scripts take for the time
+	Epoch time.Time    // what scripts take for the time
+	Kinds source.Kinds // of sources; all that there are when empty
+}
+
+// Env is what sources work with.
+func (b *Builder) Env() *kind.Env {
+	return &kind.Env{
+		Checkout: b.Checkout, Archive: b.Archive, Store: b.Store, GitHub: b.GitHub, Binpkgs: b.Binpkgs,
+		Go: b.Go, Base: b.Base, Results: b.Results,
+	}
+}
+
+func (b *Builder) kinds() source.Kinds {
+	if b.Kinds == nil {
+		return source.All
+	}
+	return b.Kinds
 }
 
 // Resolved is a recipe with everything that was open in it decided.
@@ -68,12 +87,14 @@ func (r *Resolved) Inputs() []input.Input {
 	var inputs []input.Input
 	for i, pins := range r.Pins {
 		for _, p := range pins {
-			inputs = append(inputs, input.Input{Kind: r.Recipe.Sources[i].Kind(), Name: p.Name, Version: p.Version, Digest: string(p.Digest)})
+			kind := r.Recipe.Sources[i].Kind()
+			inputs = append(inputs, input.Input{Kind: kind, Name: p.Name, Version: p.Version, Digest: string(p.Digest)})
 		}
 	}
 	for _, e := range r.Beside {
 		if e.Type == tree.File {
-			inputs = append(inputs, input.Input{Kind: "file", Name: path.Join(r.Recipe.Name.Value, e.Path), Digest: "sha256:" + e.SHA256.String()})
+			name := path.Join(r.Recipe.Name.Value, e.Path)
+			inputs = append(inputs, input.Input{Kind: "file", Name: name, Digest: "sha256:" + e.SHA256.String()})
 		}
 	}
 	return inputs
@@ -85,7 +106,7 @@ func (r *Resolved) Inputs() []input.Input {
 // r is resolved anew, so that it says what was really used.
 func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	made, err := b.tree(ctx, r)
-	var gone *GoneError
+	var gone *kind.GoneError
 	if errors.As(err, &gone) && r.Locked && !b.Locked {
 		b.Log.Warn("the lock file is stale; using what the archive offers instead", "recipe", r.Recipe.Name.Value, "error", err)
 		fresh, resolveErr := b.resolve(ctx, r.Recipe, r.Arch, &lock.Lock{})
@@ -199,7 +220,7 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 		return err
 	}
 	if r.Recipe.Files.Value != "" {
-		if err := copyDir(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
+		if err := dir.Copy(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
 			return err
 		}
 	}
@@ -221,9 +242,9 @@ func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error 
 	if err := b.compile(ctx, r, root); err != nil {
 		return err
 	}
-	for _, source := range r.Recipe.Sources {
-		if source.Dir != nil {
-			if err := copyDir(root, b.beside(r.Recipe, source.Dir.Path.Value), string(source.Dir.To)); err != nil {
+	for _, one := range r.Recipe.Sources {
+		if late, is := b.kinds().Of(r.Recipe, one).(kind.Late); is {
+			if err := late.LayOut(b.Env(), root); err != nil {
 				return err
 			}
 		}
@@ -232,9 +253,7 @@ func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error 
 }
 
 // beside returns where a file beside a recipe lies.
-func (b *Builder) beside(r *recipe.Recipe, name string) string {
-	return filepath.Join(b.Checkout, filepath.Dir(r.File), name)
-}
+func (b *Builder) beside(r *recipe.Recipe, name string) string { return b.Env().Beside(r, name) }
 
 func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error {
 	if r.Recipe.GoModule() == nil {
@@ -287,7 +306,7 @@ func (b *Builder) scanBeside(r *recipe.Recipe) (tree.Tree, error) {
 		for _, e := range part {
 			e.Path = path.Join("/", dir, e.Path)
 			e.UID, e.GID, e.Xattrs = 0, 0, nil
-			e.Mode &= 0o100 // all that copyDir looks at
+			e.Mode &= 0o100 // all that dir.Copy looks at
 			found = append(found, e)
 		}
 	}

@@ -6,58 +6,12 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
-
-// copyDir copies a directory of the recipe to a place in root. Of its metadata only the executable bit counts,
-// so that neither the checkout's umask nor its owner shows in an image.
-func copyDir(root *os.Root, from, to string) error {
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(from, name)
-		if err != nil {
-			return err
-		}
-		target := path.Join(to, filepath.ToSlash(relative))
-		switch {
-		case d.IsDir():
-			return makeDir(root, target)
-		case d.Type() == fs.ModeSymlink:
-			link, err := os.Readlink(name)
-			if err != nil {
-				return err
-			}
-			return root.Symlink(link, rel(target))
-		}
-		return copyFile(root, name, target)
-	})
-}
-
-func copyFile(root *os.Root, from, to string) error {
-	info, err := os.Stat(from)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %v; wanted files, directories and symbolic links", from, info.Mode().Type())
-	}
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	mode := fs.FileMode(0o644)
-	if info.Mode()&0o100 != 0 {
-		mode = 0o755
-	}
-	return writeFile(root, to, content, mode)
-}
 
 // writeFile makes a file that must not be there yet.
 func writeFile(root *os.Root, name string, content []byte, mode fs.FileMode) error {
@@ -104,4 +58,4 @@ func upholds(root *os.Root, r *recipe.Recipe) error {
 }
 
 // rel turns an absolute path into what os.Root takes.
-func rel(name string) string { return strings.TrimPrefix(path.Clean(name), "/") }
+func rel(name string) string { return rooted.Rel(name) }

@@ -27,19 +27,6 @@ import (
 // private tells whether packages bring all their libraries.
 func (b *Builder) private() bool { return !b.Base.IsDebian() }
 
-// everywhere is packages that no base needs, under Debian's names.
-var everywhere = []string{
-	// the loader and the C library belong together and to all processes; libpam to all that ask for passwords
-	"libc6", "libc-bin", "libpam0g",
-	// programs and data that every base has, from elsewhere
-	"bash", "ca-certificates", "coreutils", "curl", "dash", "fdisk", "gdisk", "iproute2", "kmod", "mount", "netbase",
-	"openssl", "passwd", "procps", "systemd", "tzdata", "udev", "util-linux",
-	// installing
-	"adduser", "debconf", "dpkg", "init-system-helpers", "perl-base", "sysvinit-utils", "ucf",
-	// plugins and settings of libraries, for what nothing here does
-	"libsasl2-modules-db", "openssl-provider-legacy", "readline-common",
-}
-
 // privateDir is where a recipe's libraries go.
 func privateDir(name string) string { return "/usr/lib/oem-" + name + "/lib" }
 

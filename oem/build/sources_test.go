@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flatcar/oem-sysext/oem/source/binpkg"
 	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/target"
 
@@ -463,7 +464,7 @@ func TestBinpkg(t *testing.T) {
 	}
 
 	b.Binpkgs = ""
-	if _, err := b.Look(t.Context(), load(t, b.Checkout), load(t, b.Checkout).Sources[0], arch.AMD64); err == nil || !strings.Contains(err.Error(), EnvBinpkgs) {
+	if _, err := b.Look(t.Context(), load(t, b.Checkout), load(t, b.Checkout).Sources[0], arch.AMD64); err == nil || !strings.Contains(err.Error(), binpkg.EnvBinpkgs) {
 		t.Errorf("without a mirror: %v", err)
 	}
 	for says, index := range map[string]string{

@@ -11,6 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/source/deb"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
@@ -64,7 +65,7 @@ func (b *Builder) LookTools(ctx context.Context, s Toolset, machine arch.Arch) (
 		want = slices.Concat(want, packages.Essential())
 	}
 	closure, err := packages.Closure(debian.Ask{Want: want})
-	return debPins(closure.Packages), err
+	return deb.Pins(closure.Packages), err
 }
 
 // open returns the root that a toolset is in.
@@ -77,7 +78,7 @@ func (b *Builder) findTools(r *recipe.Recipe, locked *lock.Lock) (all [][]lock.P
 	for _, s := range Toolsets(r, b.private()) {
 		pins, answered := locked.Find(s.Question(), "", arch.Arch(runtime.GOARCH))
 		if !answered && b.Locked {
-			return nil, fmt.Errorf("%s: its lock file does not say what %q stands for on %s; run %s", r.File, s.Question(), runtime.GOARCH, LockCommand(r.Name.Value))
+			return nil, fmt.Errorf("%s: its lock file does not say what %q stands for on %s; run %s", r.File, s.Question(), runtime.GOARCH, lock.Command(r.Name.Value))
 		}
 		all = append(all, pins)
 	}
@@ -108,10 +109,10 @@ func (b *Builder) checkTools(ctx context.Context, r *Resolved) error {
 			continue
 		}
 		if b.Locked {
-			return fmt.Errorf("%s: of the tools that make it, %s; run %s", r.Recipe.File, strings.Join(differ, "; "), LockCommand(r.Recipe.Name.Value))
+			return fmt.Errorf("%s: of the tools that make it, %s; run %s", r.Recipe.File, strings.Join(differ, "; "), lock.Command(r.Recipe.Name.Value))
 		}
 		b.Log.Warn("the lock file is stale; using what the archive offers instead", "recipe", r.Recipe.Name.Value,
-			"tools", strings.Join(differ, "; "), "to renew it", LockCommand(r.Recipe.Name.Value))
+			"tools", strings.Join(differ, "; "), "to renew it", lock.Command(r.Recipe.Name.Value))
 	}
 	return nil
 }

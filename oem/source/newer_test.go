@@ -1,4 +1,4 @@
-package bump
+package source
 
 import (
 	"fmt"
@@ -12,10 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/tools/golang"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
@@ -39,7 +40,7 @@ func bumped(t *testing.T, sources string, files map[string]string) (string, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	golang, err := build.FindGo(t.Context())
+	toolchain, err := golang.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +49,16 @@ func bumped(t *testing.T, sources string, files map[string]string) (string, erro
 	if err := mistakes.Err(); err != nil {
 		t.Fatal(err)
 	}
-	source := set["tool"].Sources[0]
-	finder := Finder{Go: golang, GitHub: hub, Store: fetch.New(t.TempDir(), log, nil)}
-	newer, err := finder.Find(t.Context(), source)
+	r := set["tool"]
+	updater, is := All.Of(r, r.Sources[0]).(kind.Updater)
+	if !is {
+		return "", nil
+	}
+	newer, err := updater.Newer(t.Context(), &kind.Env{Go: toolchain, GitHub: hub, Store: fetch.New(t.TempDir(), log, nil)})
 	if err != nil || newer == nil {
 		return "", err
 	}
-	changed, err := newer.Apply([]byte(definition), 0, source.Kind())
+	changed, err := newer.Apply([]byte(definition), 0, r.Sources[0].Kind())
 	return strings.ReplaceAll(strings.TrimPrefix(string(changed), head), server.URL, "HOST"), err
 }
 
@@ -75,7 +79,7 @@ const listed = `sources:
       update: {address: HOST/list, pattern: 'tool-([0-9.]+)\.tgz'}
 `
 
-func TestFind(t *testing.T) {
+func TestNewer(t *testing.T) {
 	zeros := strings.Repeat("0", 64)
 	page := map[string]string{"/list": "tool-1.10.tgz tool-1.8.tgz tool-1.10.tgz", "/1.10/tool-amd64": "a", "/1.10/tool-aarch64": "b"}
 	for name, test := range map[string]struct {
@@ -99,7 +103,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestFindRefuses(t *testing.T) {
+func TestNewerRefuses(t *testing.T) {
 	definition := strings.ReplaceAll(listed, "SUM", strings.Repeat("0", 64))
 	for says, files := range map[string]map[string]string{
 		"no such file there":          nil,
@@ -114,7 +118,7 @@ func TestFindRefuses(t *testing.T) {
 
 // TestModule asks the real module proxy for a module that this project itself uses.
 func TestModule(t *testing.T) {
-	sums, err := os.ReadFile("../../../go.sum")
+	sums, err := os.ReadFile("../../go.sum")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
-	"github.com/flatcar/oem-sysext/oem/source/bump"
+	"github.com/flatcar/oem-sysext/oem/source"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -105,17 +106,20 @@ func (c *locker) edit(ctx context.Context, r *recipe.Recipe, definition []byte) 
 	if err != nil {
 		return nil, nil, err
 	}
-	finder := bump.Finder{Go: b.Go, GitHub: b.GitHub, Store: b.Store}
 	var changes []Bumped
-	for i, source := range r.Sources {
-		newer, err := finder.Find(ctx, source)
+	for i, one := range r.Sources {
+		updater, names := source.All.Of(r, one).(kind.Updater)
+		if !names {
+			continue
+		}
+		newer, err := updater.Newer(ctx, b.Env())
 		if err != nil {
 			return nil, nil, err
 		}
 		if newer == nil {
 			continue
 		}
-		if definition, err = newer.Apply(definition, i, source.Kind()); err != nil {
+		if definition, err = newer.Apply(definition, i, one.Kind()); err != nil {
 			return nil, nil, err
 		}
 		changes = append(changes, Bumped{r.Name.Value, newer.Name, newer.From, newer.To})
@@ -147,14 +151,15 @@ func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
 	return changes
 }
 
+// packageVersions returns the versions that a lock file has of what the recipe itself names no version of.
 func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]string {
 	versions := map[string]string{}
-	for _, source := range r.Sources {
-		if source.Deb == nil && source.Binpkg == nil {
+	for _, one := range r.Sources {
+		if _, names := source.All.Of(r, one).(kind.Updater); names {
 			continue
 		}
 		for _, s := range l.Sources {
-			if pins, _ := l.Find(s.Source, s.Base, a); s.Source == source.Question(false) || s.Source == source.Question(true) {
+			if pins, _ := l.Find(s.Source, s.Base, a); s.Source == one.Question(false) || s.Source == one.Question(true) {
 				for _, pin := range pins {
 					versions[pin.Name] = pin.Version
 				}

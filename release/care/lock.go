@@ -239,5 +239,5 @@ func CheckLocks(checkout, baseID string) error {
 	}
 	slices.Sort(stale)
 	return fmt.Errorf("lock files do not say what these recipes ask: %s; run %s for each, or %s",
-		strings.Join(stale, ", "), build.LockCommand("NAME"), build.LockCommand("all"))
+		strings.Join(stale, ", "), lock.Command("NAME"), lock.Command("all"))
 }

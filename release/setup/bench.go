@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/tools/golang"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
@@ -41,7 +42,7 @@ type Bench struct {
 	Downloads *progress.Downloads
 	Jobs      int
 
-	golang  func() (*build.Go, error)
+	golang  func() (*golang.Toolchain, error)
 	options Options
 	cache   *store.Cache
 	scratch *store.Scratch
@@ -71,7 +72,7 @@ func (b *Bench) WithTools(ctx context.Context) (*Bench, error) {
 // OpenCache is Open without tools: what looking things up takes.
 func OpenCache(o Options) (*Bench, error) {
 	b := &Bench{Log: o.Log, Progress: o.Progress, Downloads: progress.NewDownloads(o.Progress), Jobs: o.Parallel(), options: o}
-	b.golang = sync.OnceValues(func() (*build.Go, error) { return build.FindGo(context.Background()) })
+	b.golang = sync.OnceValues(func() (*golang.Toolchain, error) { return golang.Find(context.Background()) })
 	err := b.openCache()
 	if err == nil {
 		err = b.openArchive()
@@ -172,7 +173,7 @@ func (b *Bench) Factory(base *target.Base, epoch time.Time) (*oem.Factory, error
 
 // Builder returns what makes trees from recipes for a base.
 func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, error) {
-	golang, err := b.Go()
+	toolchain, err := b.Go()
 	if err != nil {
 		return nil, err
 	}
@@ -182,13 +183,13 @@ func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, err
 	}
 	return &build.Builder{
 		Checkout: b.options.Checkout, Archive: b.Archive, Store: b.Store, GitHub: hub, Binpkgs: b.options.Flatcar.Binary,
-		Locked: b.options.Locked, Log: b.Log, Go: golang, Base: base,
+		Locked: b.options.Locked, Log: b.Log, Go: toolchain, Base: base,
 		Blobs: b.Blobs, Results: b.Results, Scratch: b.Scratch, Tools: b.ScriptTools, Epoch: epoch,
 	}, nil
 }
 
 // Go returns the host's go command, which is asked once.
-func (b *Bench) Go() (*build.Go, error) { return b.golang() }
+func (b *Bench) Go() (*golang.Toolchain, error) { return b.golang() }
 
 // Timed says how long a part took that has no steps to count.
 func (b *Bench) Timed(name string, work func() error) error {

@@ -26,7 +26,7 @@ import (
 
 // Describe keeps all files of the release as blobs and writes down what they are.
 func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full partition.Partition, kernel Kernel) (*manifest.Manifest, error) {
-	golang, err := s.Bench.Go()
+	toolchain, err := s.Bench.Go()
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 			Source: s.Base.Source, Usr: digest.Of([]byte(s.Base.Target.Usr.Listing())),
 		},
 		Tools: tools,
-		Go:    golang.Version,
+		Go:    toolchain.Version,
 		Partition: manifest.Partition{
 			File: manifest.PartitionFile, Filesystem: btrfs.FlatcarFilesystem,
 			RootHash: full.Verity.RootHash, Salt: full.Verity.Salt, UUID: full.Verity.UUID,

@@ -26,6 +26,9 @@ import (
 // FileName is a lock file's name, beside the recipe.
 const FileName = "recipe.lock"
 
+// Command is what makes a recipe's lock file say what the recipe asks.
+func Command(recipe string) string { return "scripts/mage recipe:lock " + recipe }
+
 // Lock is one lock file. The zero value answers nothing.
 type Lock struct {
 	Sources []Source `yaml:"sources,required"`
@@ -151,7 +154,7 @@ func (s *Source) pins(a arch.Arch) *[]Pin {
 // Encode writes the file: one line for each pin, so that a change reads as one.
 func (l *Lock) Encode(recipe string) ([]byte, error) {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Written by scripts/mage recipe:lock %s. Review it, do not edit it.\n", recipe)
+	fmt.Fprintf(&out, "# Written by %s. Review it, do not edit it.\n", Command(recipe))
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
 	sources := append([]Source{}, l.Sources...) // none is a list, too

@@ -7,7 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 )
+
+// Rel turns an absolute path into what os.Root takes.
+func Rel(name string) string { return strings.TrimPrefix(path.Clean(name), "/") }
 
 // MakeDir makes a directory and those above it, as far as they are not there, with mode 0755.
 func MakeDir(root *os.Root, dir string) error {

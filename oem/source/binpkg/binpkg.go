@@ -1,4 +1,5 @@
-package build
+// Package binpkg takes binary packages of a Flatcar release with what they depend on and the base does not have.
+package binpkg
 
 import (
 	"bytes"
@@ -6,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
@@ -14,91 +14,49 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/source/download"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/binpkg"
-	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
-// lookURL fetches the file, whose digest the recipe has, and its signature.
-func (b *Builder) lookURL(ctx context.Context, r *recipe.Recipe, u *recipe.URL, a arch.Arch) ([]lock.Pin, error) {
-	digest, _ := u.Digest(a)
-	addresses := u.Addresses(a)
-	file, err := b.Store.File(ctx, fetch.Want{URLs: addresses, SHA256: digest})
-	if err != nil {
-		return nil, err
+// Of returns a recipe's source if it is of this kind, or nil.
+func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
+	if s.Binpkg == nil {
+		return nil
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	pin := lock.Pin{
-		Name: path.Base(addresses[0]), Version: u.Version, File: addresses[0], Size: lock.Size(info.Size()), Digest: lock.OfSHA256(digest),
-	}
-	return b.withSignature(ctx, r, u.Signature, file, pin, addresses)
+	return source{s.Binpkg}
 }
 
-// lookGitHub finds the asset and fetches it to learn its digest.
-func (b *Builder) lookGitHub(ctx context.Context, r *recipe.Recipe, g *recipe.GitHub, a arch.Arch) ([]lock.Pin, error) {
-	asset, err := b.GitHub.Asset(ctx, g.Repository.Value, g.Tag, g.AssetFor(a))
-	if err != nil {
-		return nil, err
-	}
-	address := b.GitHub.Server + "/" + asset.File
-	seen, err := b.Store.Learn(ctx, fetch.Unseen{URLs: []string{address}, Size: asset.Size})
-	if err != nil {
-		return nil, err
-	}
-	pin := lock.Pin{Name: asset.Name, Version: g.Tag, File: asset.File, Size: lock.Size(seen.Size), Digest: lock.OfSHA256(seen.SHA256)}
-	return b.withSignature(ctx, r, g.Signature, seen.Path, pin, []string{address})
-}
+type source struct{ *recipe.Binpkg }
 
-// withSignature fetches the signature beside a file, if the recipe names one, and checks it.
-// It returns the file's pin and the signature's.
-func (b *Builder) withSignature(ctx context.Context, r *recipe.Recipe, s *recipe.Signature, file string, pin lock.Pin, addresses []string) ([]lock.Pin, error) {
-	if s == nil {
-		return []lock.Pin{pin}, nil
-	}
-	var beside []string
-	for _, address := range addresses {
-		beside = append(beside, address+s.Suffix)
-	}
-	seen, err := b.Store.Learn(ctx, fetch.Unseen{
-		URLs: beside, Max: signature.MaxLength,
-		Also: func(path string) error { return signature.File(file, path, s.Minisign, b.beside(r, s.OpenPGP.Value)) },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("signature of %s: %w", pin.Name, err)
-	}
-	return []lock.Pin{pin, {
-		Name: pin.Name + s.Suffix, Version: pin.Version, File: pin.File + s.Suffix,
-		Size: lock.Size(seen.Size), Digest: lock.OfSHA256(seen.SHA256),
-	}}, nil
-}
+// NeedsLock says that only a lock file vouches for packages: indexes are not signed.
+func (source) NeedsLock() {}
 
 // EnvBinpkgs names the address of a mirror of Flatcar's binary packages; boards/ is below it.
 const EnvBinpkgs = "FLATCAR_BINPKGS"
 
-func (b *Builder) binpkgs() (string, error) {
-	if b.Binpkgs == "" {
+func mirror(env *kind.Env) (string, error) {
+	if env.Binpkgs == "" {
 		return "", fmt.Errorf("nothing says where Flatcar's binary packages are; set %s to the address that boards/ is below", EnvBinpkgs)
 	}
-	return strings.TrimSuffix(b.Binpkgs, "/"), nil
+	return strings.TrimSuffix(env.Binpkgs, "/"), nil
 }
 
-// lookBinpkg reads the release's index, and fetches the packages named and what they need beyond the base to learn their digests.
-func (b *Builder) lookBinpkg(ctx context.Context, p *recipe.Binpkg, a arch.Arch) ([]lock.Pin, error) {
-	mirror, err := b.binpkgs()
+// Look reads the release's index, and fetches the packages named and what they need beyond the base to learn their digests.
+func (p source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
+	address, err := mirror(env)
 	if err != nil {
 		return nil, err
 	}
 	dir := path.Join("boards", string(a)+"-usr", p.Release, "pkgs")
-	found, err := b.binpkgClosure(ctx, mirror+"/"+dir, p, a)
+	found, err := p.closure(ctx, env, address+"/"+dir, a)
 	if err != nil {
 		return nil, err
 	}
 	var pins []lock.Pin
 	for _, one := range found {
 		file := path.Join(dir, one.File)
-		seen, err := b.Store.Learn(ctx, fetch.Unseen{URLs: []string{mirror + "/" + file}, Size: one.Size, Also: one.CheckSHA1})
+		seen, err := env.Store.Learn(ctx, fetch.Unseen{URLs: []string{address + "/" + file}, Size: one.Size, Also: one.CheckSHA1})
 		if err != nil {
 			return nil, fmt.Errorf("package %s: %w", one.CPN(), err)
 		}
@@ -109,8 +67,8 @@ func (b *Builder) lookBinpkg(ctx context.Context, p *recipe.Binpkg, a arch.Arch)
 	return pins, nil
 }
 
-func (b *Builder) binpkgClosure(ctx context.Context, address string, p *recipe.Binpkg, a arch.Arch) ([]*binpkg.Package, error) {
-	document, err := b.Store.Latest(ctx, address+"/Packages")
+func (p source) closure(ctx context.Context, env *kind.Env, address string, a arch.Arch) ([]*binpkg.Package, error) {
+	document, err := env.Store.Latest(ctx, address+"/Packages")
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +79,7 @@ func (b *Builder) binpkgClosure(ctx context.Context, address string, p *recipe.B
 	if err != nil {
 		return nil, fmt.Errorf("index of %s at %s: %w", p.Release, fetch.Redact(address), err)
 	}
-	have, err := binpkg.ReadInstalled(b.Base.Gentoo)
+	have, err := binpkg.ReadInstalled(env.Base.Gentoo)
 	if err != nil {
 		return nil, err
 	}
@@ -131,4 +89,22 @@ func (b *Builder) binpkgClosure(ctx context.Context, address string, p *recipe.B
 	}
 	found, err := index.Closure(binpkg.Ask{Want: names, Have: have, Without: p.Without})
 	return found, errors.Join(err, document.Keep())
+}
+
+// Unpack lays out packages.
+func (p source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
+	address, err := mirror(env)
+	if err != nil {
+		return err
+	}
+	for _, pin := range pins {
+		file, err := env.Store.File(ctx, download.Want([]string{address + "/" + pin.File}, pin))
+		if err == nil {
+			err = binpkg.Unpack(file, to.Root, to.Keep)
+		}
+		if err != nil {
+			return kind.About(pin, err)
+		}
+	}
+	return nil
 }

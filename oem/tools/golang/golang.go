@@ -1,4 +1,5 @@
-package build
+// Package golang runs the Go toolchain of the host.
+package golang
 
 import (
 	"context"
@@ -9,14 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// Go is the host's Go toolchain, with the host's module proxy and caches and nothing else of its environment.
-type Go struct {
+// Toolchain is the host's Go toolchain, with the host's module proxy and caches and nothing else of its environment.
+type Toolchain struct {
 	Version string // as "go version" prints it
 	env     []string
 }
@@ -24,8 +24,8 @@ type Go struct {
 // passed is what the toolchain takes over: where modules come from, how they are verified, where they are kept.
 var passed = []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOMODCACHE", "GOCACHE", "GOPATH", "GOROOT"}
 
-// FindGo asks the host's go command for its version and configuration.
-func FindGo(ctx context.Context) (*Go, error) {
+// Find asks the host's go command for its version and configuration.
+func Find(ctx context.Context) (*Toolchain, error) {
 	host := run.HostEnv("PATH", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GOENV", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 		"http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC")
 	asking := append(host, run.HostEnv(passed...)...)
@@ -46,22 +46,22 @@ func FindGo(ctx context.Context) (*Go, error) {
 	for name, value := range config {
 		env = append(env, name+"="+value)
 	}
-	return &Go{Version: strings.TrimSpace(string(version)), env: env}, nil
+	return &Toolchain{Version: strings.TrimSpace(string(version)), env: env}, nil
 }
 
 // Module downloads a module, verifies its sum and returns the directory with its source.
 // The go command verifies it too, against the checksum database that the host configures,
 // and later the sums of what the module depends on against the module's own go.sum.
-func (g *Go) Module(ctx context.Context, m *recipe.Go) (string, error) {
-	found, err := g.download(ctx, m)
+func (g *Toolchain) Module(ctx context.Context, m *recipe.Go) (string, error) {
+	found, err := g.Download(ctx, m)
 	return found.Dir, err
 }
 
-// downloaded is what the go command says about a module (go help mod download).
-type downloaded struct{ Dir, Zip, Sum, Error string }
+// Downloaded is what the go command says about a module (go help mod download).
+type Downloaded struct{ Dir, Zip, Sum, Error string }
 
-// download fetches a module and verifies its sum.
-func (g *Go) download(ctx context.Context, m *recipe.Go) (downloaded, error) {
+// Download fetches a module and verifies its sum.
+func (g *Toolchain) Download(ctx context.Context, m *recipe.Go) (Downloaded, error) {
 	found, err := g.fetch(ctx, m.Module, m.Version)
 	if err == nil && found.Sum != m.Sum {
 		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
@@ -69,13 +69,13 @@ func (g *Go) download(ctx context.Context, m *recipe.Go) (downloaded, error) {
 	return found, err
 }
 
-func (g *Go) fetch(ctx context.Context, module, version string) (downloaded, error) {
+func (g *Toolchain) fetch(ctx context.Context, module, version string) (Downloaded, error) {
 	out, err := run.Output(ctx, run.Cmd{
 		Program: "go", Args: []string{"mod", "download", "-json", module + "@" + version},
 		Dir: os.TempDir(), // outside of any module
 		Env: g.env,
 	})
-	var found downloaded
+	var found Downloaded
 	if jsonErr := json.Unmarshal(out, &found); jsonErr != nil && err == nil {
 		err = jsonErr
 	}
@@ -85,23 +85,8 @@ func (g *Go) fetch(ctx context.Context, module, version string) (downloaded, err
 	return found, err
 }
 
-// look says where the module proxy has the module.
-func (g *Go) look(ctx context.Context, m *recipe.Go) ([]lock.Pin, error) {
-	found, err := g.download(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(found.Zip)
-	if err != nil {
-		return nil, err
-	}
-	// Below the cache's download directory, files have the names that they have below a proxy (go help goproxy).
-	_, file, _ := strings.Cut(filepath.ToSlash(found.Zip), "/cache/download/")
-	return []lock.Pin{{Name: m.Module, Version: m.Version, File: file, Size: lock.Size(info.Size()), Digest: lock.Digest(m.Sum)}}, nil
-}
-
 // Versions returns the versions of a module that its proxy lists, and the one that it calls the latest.
-func (g *Go) Versions(ctx context.Context, module string) ([]string, error) {
+func (g *Toolchain) Versions(ctx context.Context, module string) ([]string, error) {
 	var found struct {
 		Version  string
 		Versions []string
@@ -118,14 +103,14 @@ func (g *Go) Versions(ctx context.Context, module string) ([]string, error) {
 }
 
 // Sum returns the sum of a module's version, which the go command verifies against the checksum database that the host configures.
-func (g *Go) Sum(ctx context.Context, module, version string) (string, error) {
+func (g *Toolchain) Sum(ctx context.Context, module, version string) (string, error) {
 	found, err := g.fetch(ctx, module, version)
 	return found.Sum, err
 }
 
 // Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
 // with the same toolchain.
-func (g *Go) Program(ctx context.Context, moduleDir string, a arch.Arch, program recipe.GoProgram, root string) error {
+func (g *Toolchain) Program(ctx context.Context, moduleDir string, a arch.Arch, program recipe.GoProgram, root string) error {
 	to := filepath.Join(root, string(program.To))
 	err := run.Run(ctx, run.Cmd{
 		Program: "go",

@@ -160,6 +160,9 @@ type Asset struct {
 	Size size.Bytes
 }
 
+// Address is where a file below Server is.
+func (c *Client) Address(file string) string { return c.Server + "/" + file }
+
 // Asset finds the one asset of a release whose name matches a pattern (path.Match).
 func (c *Client) Asset(ctx context.Context, repository, tag, pattern string) (Asset, error) {
 	owner, repo, _ := strings.Cut(repository, "/")

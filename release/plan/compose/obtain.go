@@ -72,7 +72,7 @@ func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file,
 		if err != nil {
 			return "", "", err
 		}
-		address := hub.Server + "/" + list.File
+		address := hub.Address(list.File)
 		seen, err := c.bench.Store.Learn(ctx, fetch.Unseen{URLs: []string{address}, Max: maxSums, Also: func(file string) error {
 			if x.GitHub.Signature == nil {
 				return nil
@@ -92,7 +92,7 @@ func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file,
 			return "", "", fmt.Errorf("%s of release %s: %w", list.Name, tag, err)
 		}
 	}
-	file, err = c.bench.Store.File(ctx, fetch.Want{URLs: []string{hub.Server + "/" + found.File}, SHA256: wanted, Size: found.Size})
+	file, err = c.bench.Store.File(ctx, fetch.Want{URLs: []string{hub.Address(found.File)}, SHA256: wanted, Size: found.Size})
 	return file, found.Name, err
 }
 

@@ -1,0 +1,102 @@
+// Package deb takes packages of the Debian archive with what they depend on and the base does not have.
+package deb
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/target"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+)
+
+// Of returns a recipe's source if it is of this kind, or nil.
+func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
+	if s.Deb == nil {
+		return nil
+	}
+	return source{s.Deb, r.Name.Value}
+}
+
+type source struct {
+	*recipe.Deb
+	recipe string // its name
+}
+
+// everywhere is packages that no base needs, under Debian's names.
+var everywhere = []string{
+	// the loader and the C library belong together and to all processes; libpam to all that ask for passwords
+	"libc6", "libc-bin", "libpam0g",
+	// programs and data that every base has, from elsewhere
+	"bash", "ca-certificates", "coreutils", "curl", "dash", "fdisk", "gdisk", "iproute2", "kmod", "mount", "netbase",
+	"openssl", "passwd", "procps", "systemd", "tzdata", "udev", "util-linux",
+	// installing
+	"adduser", "debconf", "dpkg", "init-system-helpers", "perl-base", "sysvinit-utils", "ucf",
+	// plugins and settings of libraries, for what nothing here does
+	"libsasl2-modules-db", "openssl-provider-legacy", "readline-common",
+}
+
+// Look returns the packages named and what they need beyond the base.
+func (d source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
+	debs, err := d.closure(ctx, env, a)
+	return Pins(debs), err
+}
+
+// Pins are packages as a lock file has them.
+func Pins(debs []debian.Package) (pins []lock.Pin) {
+	for _, p := range debs {
+		pins = append(pins, lock.Pin{
+			Name: p.Name, Version: p.Version, From: p.Pocket, File: p.Filename, Size: lock.Size(p.Size), Digest: lock.OfSHA256(p.SHA256),
+		})
+	}
+	return pins
+}
+
+func (d source) closure(ctx context.Context, env *kind.Env, a arch.Arch) ([]debian.Package, error) {
+	release, err := env.Archive.Release(ctx, d.Suite, string(a))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range d.Packages {
+		names = append(names, name.Value)
+	}
+	without := d.Without
+	if private := !env.Base.IsDebian(); private {
+		without = slices.Concat(without, everywhere)
+	}
+	inputs := []any{release.Fingerprint, digest.Of(env.Base.Status), names, without}
+	return store.Memo(ctx, env.Results, "closure", inputs, store.Nothing, func() ([]debian.Package, error) {
+		return solve(ctx, env.Base, release, debian.Ask{Want: names, Without: without})
+	})
+}
+
+// solve finds the packages that the base lacks.
+func solve(ctx context.Context, base *target.Base, release *debian.Release, ask debian.Ask) ([]debian.Package, error) {
+	var err error
+	ask.Have, err = debian.ParseStatus(bytes.NewReader(base.Status))
+	if err != nil {
+		return nil, err
+	}
+	packages, err := release.Packages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	closure, err := packages.Closure(ask)
+	if err != nil {
+		return nil, err
+	}
+	unused := slices.DeleteFunc(closure.Unused, func(name string) bool { return slices.Contains(everywhere, name) })
+	if len(unused) > 0 && !base.IsDebian() { // a base of Debian has some of what is left out, so that nothing asks for it
+		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(unused, ", "))
+	}
+	return closure.Packages, nil
+}

@@ -1,0 +1,46 @@
+package download
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/upstream/signature"
+)
+
+// Found is a file that was fetched for the first time.
+type Found struct {
+	Recipe    *recipe.Recipe
+	Signature *recipe.Signature // that the recipe names; nil for none
+	Path      string            // of the file in the store
+	Pin       lock.Pin
+	Addresses []string
+}
+
+// Pins fetches the signature beside a file, if the recipe names one, and checks it.
+// It returns the file's pin and the signature's.
+func (f Found) Pins(ctx context.Context, env *kind.Env) ([]lock.Pin, error) {
+	s, pin := f.Signature, f.Pin
+	if s == nil {
+		return []lock.Pin{pin}, nil
+	}
+	var beside []string
+	for _, address := range f.Addresses {
+		beside = append(beside, address+s.Suffix)
+	}
+	key := env.Beside(f.Recipe, s.OpenPGP.Value)
+	seen, err := env.Store.Learn(ctx, fetch.Unseen{
+		URLs: beside, Max: signature.MaxLength,
+		Also: func(path string) error { return signature.File(f.Path, path, s.Minisign, key) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signature of %s: %w", pin.Name, err)
+	}
+	return []lock.Pin{pin, {
+		Name: pin.Name + s.Suffix, Version: pin.Version, File: pin.File + s.Suffix,
+		Size: lock.Size(seen.Size), Digest: lock.OfSHA256(seen.SHA256),
+	}}, nil
+}

@@ -1,0 +1,58 @@
+// Package url takes files at addresses.
+package url
+
+import (
+	"context"
+	"os"
+	"path"
+
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/source/download"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
+)
+
+// Of returns a recipe's source if it is of this kind, or nil.
+func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
+	if s.URL == nil {
+		return nil
+	}
+	return source{s.URL, r}
+}
+
+type source struct {
+	*recipe.URL
+	recipe *recipe.Recipe
+}
+
+// Agrees compares the digest that the recipe has.
+func (u source) Agrees(a arch.Arch, pins []lock.Pin) bool {
+	want, _ := u.Digest(a)
+	return len(pins) > 0 && pins[0].SHA256() == want
+}
+
+// Look fetches the file, whose digest the recipe has, and its signature.
+func (u source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
+	digest, _ := u.Digest(a)
+	addresses := u.Addresses(a)
+	file, err := env.Store.File(ctx, fetch.Want{URLs: addresses, SHA256: digest})
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	pin := lock.Pin{
+		Name: path.Base(addresses[0]), Version: u.Version, File: addresses[0], Size: lock.Size(info.Size()), Digest: lock.OfSHA256(digest),
+	}
+	return download.Found{Recipe: u.recipe, Signature: u.Signature, Path: file, Pin: pin, Addresses: addresses}.Pins(ctx, env)
+}
+
+// Unpack lays out the file. What may follow is its signature, which was checked when it was looked up.
+func (u source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
+	file := download.File{Pin: pins[0], Addresses: u.Addresses(to.Arch), Unpack: u.URL.Unpack}
+	return kind.About(file.Pin, file.LayOut(ctx, env, to))
+}
