@@ -30,7 +30,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/golang"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
@@ -40,7 +40,7 @@ const revision = 4
 // Builder makes trees for one base.
 type Builder struct {
 	Checkout string // the directory that recipes/ lies in
-	Archive  *debian.Archive
+	Archive  *repository.Archive
 	Store    *fetch.Store
 	GitHub   *github.Client
 	Binpkgs  string // address of the mirror of Flatcar's binary packages; boards/ is below it

@@ -34,7 +34,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
@@ -512,8 +512,8 @@ func TestSupersededDeb(t *testing.T) {
 	over := func(dir string) (*Builder, *bytes.Buffer) {
 		b, log := m.over(t, dir)
 		b.Base.Status = []byte("Package: base-files\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n\n")
-		b.Archive = &debian.Archive{
-			Sources: debian.Sources{Main: m.address + "/debian", Security: m.address + "/security", Keyring: keyring}, Store: b.Store, Log: b.Log,
+		b.Archive = &repository.Archive{
+			Sources: repository.Sources{Main: m.address + "/debian", Security: m.address + "/security", Keyring: keyring}, Store: b.Store, Log: b.Log,
 		}
 		return b, log
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/bases/features"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar"
@@ -57,9 +57,9 @@ type Base struct {
 	base.Base
 	Name     Name
 	Arch     arch.Arch
-	Target   *target.Base    // what building needs to know of it
-	Suite    *debian.Release // that a reference base is made from; nil for others
-	Epoch    time.Time       // of everything in the release
+	Target   *target.Base        // what building needs to know of it
+	Suite    *repository.Release // that a reference base is made from; nil for others
+	Epoch    time.Time           // of everything in the release
 	Features features.Features
 }
 

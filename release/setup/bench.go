@@ -24,7 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/golang"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
@@ -36,7 +36,7 @@ type Bench struct {
 	CacheDir  string // absolute
 	Tools     *toolroot.Root
 	Store     *fetch.Store
-	Archive   *debian.Archive
+	Archive   *repository.Archive
 	Log       *slog.Logger
 	Progress  *progress.Display
 	Downloads *progress.Downloads
@@ -107,13 +107,13 @@ func (b *Bench) openCache() (err error) {
 }
 
 func (b *Bench) openArchive() error {
-	sources, err := debian.HostSources("/etc/apt", b.options.Getenv)
+	sources, err := repository.HostSources("/etc/apt", b.options.Getenv)
 	if err != nil {
 		return err
 	}
 	downloads := filepath.Join(b.CacheDir, "downloads")
 	b.Store = fetch.New(downloads, b.Log, b.Downloads)
-	b.Archive = &debian.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads}
+	b.Archive = &repository.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads}
 	return nil
 }
 

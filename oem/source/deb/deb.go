@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // Of returns a recipe's source if it is of this kind, or nil.
@@ -80,7 +81,7 @@ func (d source) closure(ctx context.Context, env *kind.Env, a arch.Arch) ([]debi
 }
 
 // solve finds the packages that the base lacks.
-func solve(ctx context.Context, base *target.Base, release *debian.Release, ask debian.Ask) ([]debian.Package, error) {
+func solve(ctx context.Context, base *target.Base, release *repository.Release, ask debian.Ask) ([]debian.Package, error) {
 	var err error
 	ask.Have, err = debian.ParseStatus(bytes.NewReader(base.Status))
 	if err != nil {

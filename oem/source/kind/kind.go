@@ -17,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/newer"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/golang"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
@@ -53,7 +53,7 @@ type Updater interface {
 // Env is what sources work with.
 type Env struct {
 	Checkout string // the directory that recipes/ lies in
-	Archive  *debian.Archive
+	Archive  *repository.Archive
 	Store    *fetch.Store
 	GitHub   *github.Client
 	Binpkgs  string // address of the mirror of Flatcar's binary packages; boards/ is below it

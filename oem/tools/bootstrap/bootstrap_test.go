@@ -19,18 +19,18 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // spec is a small root with what is made differently each time: users, keys, caches, copies of the host's files.
 func spec(t *testing.T) bootstrap.Spec {
 	needs.Root(t)
 	needs.Programs(t, bootstrap.Programs()...)
-	sources, err := debian.HostSources("/etc/apt", os.Getenv)
+	sources, err := repository.HostSources("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := &debian.Archive{Sources: sources, Store: fetch.New(t.TempDir(), logger(t), nil), Log: logger(t)}
+	archive := &repository.Archive{Sources: sources, Store: fetch.New(t.TempDir(), logger(t), nil), Log: logger(t)}
 	release, err := archive.Release(t.Context(), "trixie", "amd64")
 	if err != nil {
 		t.Fatal(err)

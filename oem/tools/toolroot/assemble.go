@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // Suite is the Debian suite that the pipeline's own tools come from.
@@ -32,8 +32,8 @@ var packages = []string{
 type Options struct {
 	CacheDir string // must exist
 	Results  *store.Results
-	Release  *debian.Release // for the host's architecture
-	Packages []string        // what the root holds; the programs of the pipeline itself when empty
+	Release  *repository.Release // for the host's architecture
+	Packages []string            // what the root holds; the programs of the pipeline itself when empty
 	Epoch    time.Time
 	Log      *slog.Logger
 }

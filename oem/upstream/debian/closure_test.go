@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 )
 
 // packagesOf loads indexes: pockets by name, each a list of stanzas.
@@ -12,7 +14,7 @@ func packagesOf(t *testing.T, pockets ...[]string) *Packages {
 	t.Helper()
 	p := newPackages("trixie", "amd64")
 	for i, stanzas := range pockets {
-		text, err := reduce(strings.NewReader(strings.Join(stanzas, "\n")))
+		text, err := Reduce(strings.NewReader(strings.Join(stanzas, "\n")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,38 +39,38 @@ func baseOf(t *testing.T, stanzas ...string) *Installed {
 }
 
 func installedOf(name, version string, lines ...string) string {
-	return stanzaOf(name, version, append(lines, "Status: install ok installed")...)
+	return debiantest.Stanza(name, version, append(lines, "Status: install ok installed")...)
 }
 
 func TestClosure(t *testing.T) {
 	packages := packagesOf(t, []string{
-		stanzaOf("agent", "2", "Depends: python, libnew (>= 1.2), adduser, mta | mail", "Pre-Depends: early", "Recommends: huge", "Breaks: python (<< 1)"),
-		stanzaOf("early", "1"),
-		stanzaOf("python", "3", "Depends: python-lib (= 3), libc (>= 2)", "Provides: python-abi (= 3.13)"),
-		stanzaOf("python-lib", "3", "Depends: python:any"),
-		stanzaOf("libnew", "1.1"),
-		stanzaOf("libc", "3"),
-		stanzaOf("adduser", "1", "Depends: perl"),
-		stanzaOf("perl", "1"),
-		stanzaOf("huge", "1"),
-		stanzaOf("small-mta", "1", "Provides: mail"),
-		stanzaOf("exim", "1", "Provides: mail", "Priority: standard"),
-		stanzaOf("a-mta", "1", "Provides: mail", "Priority: optional"),
-		stanzaOf("needs-abi", "1", "Depends: python-abi (>= 3.12), python-abi (<< 3.14)"),
-		stanzaOf("loop-a", "1", "Depends: loop-b"),
-		stanzaOf("loop-b", "1", "Depends: loop-a"),
-		stanzaOf("first-fails", "1", "Depends: broken | small-mta"),
-		stanzaOf("broken", "1", "Depends: early, nowhere"),
-		stanzaOf("chosen-first", "1", "Depends: huge | mail, exim"),
-		stanzaOf("other-arch", "1", "Depends: early:arm64 | early"),
+		debiantest.Stanza("agent", "2", "Depends: python, libnew (>= 1.2), adduser, mta | mail", "Pre-Depends: early", "Recommends: huge", "Breaks: python (<< 1)"),
+		debiantest.Stanza("early", "1"),
+		debiantest.Stanza("python", "3", "Depends: python-lib (= 3), libc (>= 2)", "Provides: python-abi (= 3.13)"),
+		debiantest.Stanza("python-lib", "3", "Depends: python:any"),
+		debiantest.Stanza("libnew", "1.1"),
+		debiantest.Stanza("libc", "3"),
+		debiantest.Stanza("adduser", "1", "Depends: perl"),
+		debiantest.Stanza("perl", "1"),
+		debiantest.Stanza("huge", "1"),
+		debiantest.Stanza("small-mta", "1", "Provides: mail"),
+		debiantest.Stanza("exim", "1", "Provides: mail", "Priority: standard"),
+		debiantest.Stanza("a-mta", "1", "Provides: mail", "Priority: optional"),
+		debiantest.Stanza("needs-abi", "1", "Depends: python-abi (>= 3.12), python-abi (<< 3.14)"),
+		debiantest.Stanza("loop-a", "1", "Depends: loop-b"),
+		debiantest.Stanza("loop-b", "1", "Depends: loop-a"),
+		debiantest.Stanza("first-fails", "1", "Depends: broken | small-mta"),
+		debiantest.Stanza("broken", "1", "Depends: early, nowhere"),
+		debiantest.Stanza("chosen-first", "1", "Depends: huge | mail, exim"),
+		debiantest.Stanza("other-arch", "1", "Depends: early:arm64 | early"),
 	}, nil, []string{
-		stanzaOf("libnew", "1.2-1+deb13u1"),
-		stanzaOf("huge", "0.9"),
+		debiantest.Stanza("libnew", "1.2-1+deb13u1"),
+		debiantest.Stanza("huge", "0.9"),
 	})
 	base := baseOf(t,
 		installedOf("libc", "2.41"),
 		installedOf("perl-base", "5", "Provides: perlapi"),
-		stanzaOf("exim", "1", "Status: deinstall ok config-files", "Provides: mail"),
+		debiantest.Stanza("exim", "1", "Status: deinstall ok config-files", "Provides: mail"),
 	)
 	for _, test := range []struct {
 		name    string
@@ -109,9 +111,9 @@ func TestClosure(t *testing.T) {
 
 func TestHighestVersionWins(t *testing.T) {
 	packages := packagesOf(t,
-		[]string{stanzaOf("x", "1.10"), stanzaOf("y", "1"), stanzaOf("z", "1")},
-		[]string{stanzaOf("x", "1.9"), stanzaOf("y", "1")},
-		[]string{stanzaOf("z", "1+deb13u1")})
+		[]string{debiantest.Stanza("x", "1.10"), debiantest.Stanza("y", "1"), debiantest.Stanza("z", "1")},
+		[]string{debiantest.Stanza("x", "1.9"), debiantest.Stanza("y", "1")},
+		[]string{debiantest.Stanza("z", "1+deb13u1")})
 	got, err := packages.Closure(Ask{Want: []string{"x", "y", "z"}})
 	if err != nil {
 		t.Fatal(err)
@@ -128,17 +130,17 @@ func TestHighestVersionWins(t *testing.T) {
 
 func TestClosureRefuses(t *testing.T) {
 	packages := packagesOf(t, []string{
-		stanzaOf("waagent", "2", "Depends: python3"),
-		stanzaOf("python3", "3.13", "Depends: libpython3"),
-		stanzaOf("libpython3", "3.13", "Depends: libc6 (>= 2.41)"),
-		stanzaOf("too-new", "1", "Depends: libc6 (>= 3)"),
-		stanzaOf("nowhere-near", "1", "Depends: qqqqqqqqq | libc6 (<< 1)"),
-		stanzaOf("virtual", "1", "Depends: only-one"),
-		stanzaOf("provider", "1", "Provides: only-one", "Depends: missing-thing"),
-		stanzaOf("malformed", "1", "Depends: a ("),
-		stanzaOf("abi-user", "1", "Depends: only-one (>= 2)"),
-		stanzaOf("libc-abi-user", "1", "Depends: libc-abi"),
-		stanzaOf("libc6", "2.42", "Provides: libc-abi"),
+		debiantest.Stanza("waagent", "2", "Depends: python3"),
+		debiantest.Stanza("python3", "3.13", "Depends: libpython3"),
+		debiantest.Stanza("libpython3", "3.13", "Depends: libc6 (>= 2.41)"),
+		debiantest.Stanza("too-new", "1", "Depends: libc6 (>= 3)"),
+		debiantest.Stanza("nowhere-near", "1", "Depends: qqqqqqqqq | libc6 (<< 1)"),
+		debiantest.Stanza("virtual", "1", "Depends: only-one"),
+		debiantest.Stanza("provider", "1", "Provides: only-one", "Depends: missing-thing"),
+		debiantest.Stanza("malformed", "1", "Depends: a ("),
+		debiantest.Stanza("abi-user", "1", "Depends: only-one (>= 2)"),
+		debiantest.Stanza("libc-abi-user", "1", "Depends: libc-abi"),
+		debiantest.Stanza("libc6", "2.42", "Provides: libc-abi"),
 	})
 	base := baseOf(t, installedOf("libc6", "2.36"))
 	for _, test := range []struct {
@@ -175,10 +177,10 @@ func TestClosureRefuses(t *testing.T) {
 func TestParseStatus(t *testing.T) {
 	have := baseOf(t,
 		installedOf("a", "1", "Provides: b (= 2), c", "Conffiles:\n /etc/x 123"),
-		stanzaOf("pending", "1", "Status: install ok triggers-pending"),
-		stanzaOf("held", "1", "Status: hold ok installed"),
-		stanzaOf("half", "1", "Status: install reinstreq half-installed"),
-		stanzaOf("gone", "1", "Status: deinstall ok config-files"),
+		debiantest.Stanza("pending", "1", "Status: install ok triggers-pending"),
+		debiantest.Stanza("held", "1", "Status: hold ok installed"),
+		debiantest.Stanza("half", "1", "Status: install reinstreq half-installed"),
+		debiantest.Stanza("gone", "1", "Status: deinstall ok config-files"),
 	)
 	for text, want := range map[string]bool{
 		"a": true, "a (>= 2)": false, "a:any": true, "a:arm64": false, "b (>= 2)": true, "b (>> 2)": false, "c": true, "c (= 1)": false,

@@ -43,7 +43,7 @@ func (i *Installed) add(text string) error {
 		return nil
 	}
 	one := installed{fields["package"], fields["version"], fields["architecture"]}
-	if !validName(one.name) || one.version == "" {
+	if !ValidName(one.name) || one.version == "" {
 		return fmt.Errorf("package %q has the version %q; wanted a name and a version", one.name, one.version)
 	}
 	i.byName[one.name] = append(i.byName[one.name], one)

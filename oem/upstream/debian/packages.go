@@ -2,7 +2,6 @@ package debian
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -33,16 +32,15 @@ type provided struct {
 	rank    int // of the package
 }
 
-// Packages loads the package indexes of the release, from the cache when they did not change.
-func (r *Release) Packages(ctx context.Context) (*Packages, error) {
-	all := newPackages(r.Suite, r.Arch)
-	for _, p := range r.pockets {
-		text, err := r.indexText(ctx, p)
-		if err == nil {
-			err = all.add(p.name, text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("packages of %s: %w", p.name, err)
+// Pocket is the index of a suite or pocket, such as trixie-security, as Reduce returns it.
+type Pocket struct{ Name, Text string }
+
+// Load reads the indexes of a suite and its pockets, for an architecture.
+func Load(suite, arch string, pockets []Pocket) (*Packages, error) {
+	all := newPackages(suite, arch)
+	for _, p := range pockets {
+		if err := all.add(p.Name, p.Text); err != nil {
+			return nil, fmt.Errorf("packages of %s: %w", p.Name, err)
 		}
 	}
 	if err := all.collectProvides(); err != nil {
@@ -86,7 +84,7 @@ func (p *Packages) add(pocket, text string) error {
 			return err
 		}
 		c := newCandidate(pocket, one, fields)
-		if !validName(c.name) || c.version == "" {
+		if !ValidName(c.name) || c.version == "" {
 			return fmt.Errorf("package %q has the version %q; wanted a name and a version", c.name, c.version)
 		}
 		if best := p.byName[c.name]; best == nil || CompareVersions(c.version, best.version) > 0 {

@@ -65,7 +65,7 @@ func parseRelation(text string) (relation, error) {
 	name, rest := cutAtAny(rest, " \t\n([<")
 	var r relation
 	r.name, r.arch, _ = strings.Cut(name, ":")
-	if !validName(r.name) {
+	if !ValidName(r.name) {
 		return malformed("wanted the name of a package first")
 	}
 	if inner, after, found := cutBracket(rest, "(", ")"); found {
@@ -115,9 +115,9 @@ func splitOperator(text string) (op, version string) {
 	return op, strings.TrimSpace(version)
 }
 
-// validName tells whether text may be the name of a package. Debian policy 5.6.1 wants lower case,
+// ValidName tells whether text may be the name of a package. Debian policy 5.6.1 wants lower case,
 // at least two characters; dpkg takes more, and so do we, as long as it is no path.
-func validName(text string) bool {
+func ValidName(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 		return !letter && !isDigit(r) && !strings.ContainsRune("+-._", r)

@@ -85,15 +85,15 @@ func endOfField(text string) int {
 	}
 }
 
-// stanza is a parsed stanza of which each field may be asked for. Names of fields are in lower case.
-type stanza map[string]string
+// Stanza is a parsed stanza of which each field may be asked for. Names of fields are in lower case.
+type Stanza map[string]string
 
-func parseStanza(text string) (stanza, error) {
+func parseStanza(text string) (Stanza, error) {
 	fields, err := appendFields(nil, text)
 	if err != nil {
 		return nil, err
 	}
-	parsed := stanza{}
+	parsed := Stanza{}
 	for _, f := range fields {
 		name := strings.ToLower(f.name)
 		if _, twice := parsed[name]; twice {
@@ -104,9 +104,9 @@ func parseStanza(text string) (stanza, error) {
 	return parsed, nil
 }
 
-// readStanzas parses all stanzas of a short text.
-func readStanzas(r io.Reader) ([]stanza, error) {
-	var all []stanza
+// ReadStanzas parses all stanzas of a short text.
+func ReadStanzas(r io.Reader) ([]Stanza, error) {
+	var all []Stanza
 	for reader := newStanzaReader(r); ; {
 		text, err := reader.next()
 		if errors.Is(err, io.EOF) {

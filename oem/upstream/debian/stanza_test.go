@@ -10,7 +10,7 @@ import (
 )
 
 func TestReadStanzas(t *testing.T) {
-	got, err := readStanzas(strings.NewReader(`
+	got, err := ReadStanzas(strings.NewReader(`
 # a comment
 Package: a
 Description: short
@@ -29,7 +29,7 @@ Url: http://example.org/`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []stanza{
+	want := []Stanza{
 		{"package": "a", "description": "short\n long\n .\n more", "sha256": "abc 1 x\n\tdef 2 y"},
 		{"package": "b", "empty": "", "url": "http://example.org/"},
 	}
@@ -48,7 +48,7 @@ func TestReadStanzasRefuses(t *testing.T) {
 		"A: " + strings.Repeat("x", maxLine): "line 1 is longer than 1048576 bytes",
 		strings.Repeat("A: "+strings.Repeat("x", 1<<19)+"\n", 40): "the stanza is longer than 16777216 bytes",
 	} {
-		if _, err := readStanzas(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := ReadStanzas(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.40q: error is %v; wanted %q", text, err, says)
 		}
 	}
@@ -73,7 +73,7 @@ func FuzzStanzas(f *testing.F) {
 				return
 			}
 		}
-		if _, err := readStanzas(strings.NewReader(text)); err != nil {
+		if _, err := ReadStanzas(strings.NewReader(text)); err != nil {
 			t.Errorf("one by one it was accepted: %v", err)
 		}
 	})

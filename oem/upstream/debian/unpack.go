@@ -121,7 +121,7 @@ func readControl(member io.Reader) (Control, error) {
 		if header.Name != "./control" && header.Name != "control" {
 			continue
 		}
-		stanzas, err := readStanzas(reader)
+		stanzas, err := ReadStanzas(reader)
 		if err != nil {
 			return nil, fmt.Errorf("control: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 )
 
 // unpacked unpacks a package into an empty root and lists it.
@@ -47,7 +48,7 @@ func TestUnpack(t *testing.T) {
 		"./sbin -> usr/sbin", "./libx32 -> /usr/libx32", "./etc/tool.conf", "./var/lib/tool/", "./library/x",
 	}
 	inUsr := []string{"usr/bin/sh", "usr/bin/tool", "usr/lib/systemd/system/tool.service", "usr/lib64/ld.so"}
-	names, control, err := unpacked(t, debOf(t, files...), nil)
+	names, control, err := unpacked(t, debiantest.Deb(t, files...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,21 +58,21 @@ func TestUnpack(t *testing.T) {
 	if diff := cmp.Diff(Control{"package": "tool", "version": "1.0"}, control); diff != "" {
 		t.Errorf("control, wanted (-), got (+):\n%s", diff)
 	}
-	names, _, err = unpacked(t, debOf(t, files...), func(string) bool { return true })
+	names, _, err = unpacked(t, debiantest.Deb(t, files...), func(string) bool { return true })
 	if diff := cmp.Diff(append([]string{"etc/tool.conf", "library/x"}, inUsr...), names); diff != "" || err != nil {
 		t.Errorf("all: %v, wanted (-), got (+):\n%s", err, diff)
 	}
 }
 
 func TestUnpackRefuses(t *testing.T) {
-	format := member{"debian-binary", "2.0\n"}
-	control := member{"control.tar.xz", compress(t, controlTar(t, "Package: tool\n"))}
-	data := member{"data.tar", tarOf(t, "./usr/x")}
-	good := arOf(format, control, data)
+	format := debiantest.Member{"debian-binary", "2.0\n"}
+	control := debiantest.Member{"control.tar.xz", debiantest.Compress(t, debiantest.Control(t, "Package: tool\n"))}
+	data := debiantest.Member{"data.tar", debiantest.Tar(t, "./usr/x")}
+	good := debiantest.Ar(format, control, data)
 	if _, _, err := unpacked(t, good, nil); err != nil {
 		t.Fatalf("the good one: %v", err)
 	}
-	if _, _, err := unpacked(t, arOf(format, member{"_gpgorigin", "x"}, control, member{"_other/", "xy"}, data), nil); err != nil {
+	if _, _, err := unpacked(t, debiantest.Ar(format, debiantest.Member{"_gpgorigin", "x"}, control, debiantest.Member{"_other/", "xy"}, data), nil); err != nil {
 		t.Errorf("members with an underscore: %v", err)
 	}
 	for name, test := range map[string]struct {
@@ -80,21 +81,21 @@ func TestUnpackRefuses(t *testing.T) {
 	}{
 		"empty":             {nil, "does not begin as an ar archive"},
 		"not a package":     {[]byte("<html>not found</html>"), "does not begin as an ar archive"},
-		"format 3":          {arOf(member{"debian-binary", "3.0\n"}, control, data), `format version "3.0\n"`},
-		"another order":     {arOf(control, format, data), "the first member is"},
-		"no control":        {arOf(format, data), `has a member "data.tar"; wanted control.tar`},
-		"no data":           {arOf(format, control), "has no data.tar"},
-		"lzma":              {arOf(format, control, member{"data.tar.lzma", "x"}), `has a member "data.tar.lzma"`},
-		"more after":        {arOf(format, control, data, data), "there is more after data.tar"},
-		"empty control":     {arOf(format, member{"control.tar", tarOf(t)}, data), "has no control file"},
-		"malformed control": {arOf(format, member{"control.tar", controlTar(t, "x\n")}, data), "is not a field"},
-		"two in control":    {arOf(format, member{"control.tar", controlTar(t, "A: b\n\nC: d\n")}, data), "2 stanzas"},
+		"format 3":          {debiantest.Ar(debiantest.Member{"debian-binary", "3.0\n"}, control, data), `format version "3.0\n"`},
+		"another order":     {debiantest.Ar(control, format, data), "the first member is"},
+		"no control":        {debiantest.Ar(format, data), `has a member "data.tar"; wanted control.tar`},
+		"no data":           {debiantest.Ar(format, control), "has no data.tar"},
+		"lzma":              {debiantest.Ar(format, control, debiantest.Member{"data.tar.lzma", "x"}), `has a member "data.tar.lzma"`},
+		"more after":        {debiantest.Ar(format, control, data, data), "there is more after data.tar"},
+		"empty control":     {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Tar(t)}, data), "has no control file"},
+		"malformed control": {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "x\n")}, data), "is not a field"},
+		"two in control":    {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "A: b\n\nC: d\n")}, data), "2 stanzas"},
 		"cut":               {good[:len(good)-700], "cut"},
 		"cut header":        {good[:len(arMagic)+30], "header of a member"},
 		"header":            {bytes.Replace(good, []byte("`\n"), []byte("``"), 1), "wanted a backtick"},
 		"length":            {bytes.Replace(good, []byte("4         `"), []byte("-4        `"), 1), "length"},
-		"outside":           {arOf(format, control, member{"data.tar", tarOf(t, "../x")}), `tool.deb: entry "../x"`},
-		"same after merge":  {arOf(format, control, member{"data.tar", tarOf(t, "./lib/x", "./usr/lib/x")}), "came before"},
+		"outside":           {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "../x")}), `tool.deb: entry "../x"`},
+		"same after merge":  {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "./lib/x", "./usr/lib/x")}), "came before"},
 	} {
 		if _, _, err := unpacked(t, test.deb, func(string) bool { return true }); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: error is %v; wanted %q", name, err, test.says)
@@ -139,8 +140,8 @@ func TestUnpackRealPackages(t *testing.T) {
 }
 
 func FuzzAr(f *testing.F) {
-	f.Add(debOf(f, "./usr/bin/tool"))
-	f.Add(arOf(member{"a", "1"}, member{"b/", "22"}))
+	f.Add(debiantest.Deb(f, "./usr/bin/tool"))
+	f.Add(debiantest.Ar(debiantest.Member{"a", "1"}, debiantest.Member{"b/", "22"}))
 	f.Add([]byte(arMagic))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		members, err := newArReader(bytes.NewReader(content))

@@ -13,12 +13,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // Foreign returns the base of a definition for an architecture whose programs this host need not run: its packages, unpacked.
 // What install scripts and dracut would make is not there, so it has no kernel and initramfs to boot.
 // Images are built for it and checked against it all the same.
-func Foreign(ctx context.Context, def Definition, archive *debian.Archive, suite *debian.Release, opts Options) (Base, error) {
+func Foreign(ctx context.Context, def Definition, archive *repository.Archive, suite *repository.Release, opts Options) (Base, error) {
 	id, err := VersionID(opts.Version)
 	if err != nil {
 		return Base{}, err
@@ -49,7 +50,7 @@ func Foreign(ctx context.Context, def Definition, archive *debian.Archive, suite
 }
 
 // foreignPackages are what the definition wants and all that it needs.
-func foreignPackages(ctx context.Context, def Definition, suite *debian.Release) ([]debian.Package, error) {
+func foreignPackages(ctx context.Context, def Definition, suite *repository.Release) ([]debian.Package, error) {
 	index, err := suite.Packages(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func foreignPackages(ctx context.Context, def Definition, suite *debian.Release)
 }
 
 // unpackForeign makes usr and status in dir.
-func unpackForeign(ctx context.Context, def Definition, archive *debian.Archive, packages []debian.Package, dir string, opts Options) error {
+func unpackForeign(ctx context.Context, def Definition, archive *repository.Archive, packages []debian.Package, dir string, opts Options) error {
 	opts.Log.Info("unpacking a base", "base", def.ID, "arch", opts.Arch, "packages", len(packages))
 	path := filepath.Join(dir, "root")
 	if err := os.Mkdir(path, 0o755); err != nil {

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // Status returns which packages a base of this definition has, as a dpkg status file, from the archive's indexes alone.
 // So lock files can be made for every architecture without assembling a base of each.
-func (d Definition) Status(ctx context.Context, release *debian.Release) ([]byte, error) {
+func (d Definition) Status(ctx context.Context, release *repository.Release) ([]byte, error) {
 	packages, err := release.Packages(ctx)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // Cache returns the checkout's cache directory, or the one that CACHE names.
@@ -99,12 +99,12 @@ func With(t testing.TB, suite string) func(ctx context.Context, suite string, pa
 }
 
 // Archive returns the archive that the host's apt is set up for.
-func Archive(t testing.TB) *debian.Archive {
+func Archive(t testing.TB) *repository.Archive {
 	t.Helper()
-	sources, err := debian.HostSources("/etc/apt", os.Getenv)
+	sources, err := repository.HostSources("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	downloads, log := filepath.Join(Cache(t), "downloads"), slog.New(slog.DiscardHandler)
-	return &debian.Archive{Sources: sources, Store: fetch.New(downloads, log, nil), Log: log, CacheDir: downloads}
+	return &repository.Archive{Sources: sources, Store: fetch.New(downloads, log, nil), Log: log, CacheDir: downloads}
 }

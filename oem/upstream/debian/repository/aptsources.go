@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // aptSources reads sources.list and then sources.list.d, in the order that apt does.
@@ -47,7 +49,7 @@ func aptSources(dir string) ([]aptSource, error) {
 
 // parseDeb822Sources reads a .sources file (sources.list(5), DEB822-STYLE FORMAT).
 func parseDeb822Sources(text string) ([]aptSource, error) {
-	stanzas, err := readStanzas(strings.NewReader(text))
+	stanzas, err := debian.ReadStanzas(strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

@@ -1,14 +1,14 @@
-// Package debian finds, verifies and unpacks packages of a Debian archive, without apt or dpkg.
+// Package repository finds and verifies packages of a Debian archive, without apt.
 //
 // The chain of trust is the archive's own (apt-secure(8)): an OpenPGP key of the keyring signs InRelease,
 // InRelease holds the digests of the package indexes, an index holds the digests of the packages.
 //
 //	Sources   where the archive is, from the host's apt configuration
-//	Archive   → Release (verified, cheap) → Packages (loaded) → Closure (what a tool needs beyond the base)
-//	Archive   → Deb (one verified .deb) → Unpack (its files)
+//	Archive   → Release (verified, cheap) → debian.Packages (loaded) → debian.Closure (what a tool needs beyond the base)
+//	Archive   → Deb (one verified .deb) → debian.Unpack (its files)
 //
-// Formats: deb(5), deb822(5), deb-version(7), and https://wiki.debian.org/DebianRepository/Format.
-package debian
+// Formats: https://wiki.debian.org/DebianRepository/Format.
+package repository
 
 import (
 	"context"
@@ -19,9 +19,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
-	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // Archive is a Debian archive and its security archive.
@@ -50,19 +49,8 @@ func (a *Archive) address(pocket string) string {
 	return a.Main
 }
 
-// Package is one binary package of an archive. It holds what Deb needs, so it can be kept in a lock file.
-type Package struct {
-	Name         string
-	Version      string
-	Architecture string // "all" or the architecture asked for
-	Pocket       string // the suite or pocket that has it, such as trixie or trixie-security
-	Filename     string // below the archive's address
-	Size         size.Bytes
-	SHA256       digest.SHA256
-}
-
 // Deb returns the path of the package's verified .deb in the store.
-func (a *Archive) Deb(ctx context.Context, p Package) (string, error) {
+func (a *Archive) Deb(ctx context.Context, p debian.Package) (string, error) {
 	if !fs.ValidPath(p.Filename) {
 		return "", fmt.Errorf("package %s %s: the file name %q is not a path below the archive", p.Name, p.Version, p.Filename)
 	}

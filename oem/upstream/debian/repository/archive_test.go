@@ -1,7 +1,6 @@
-package debian
+package repository
 
 import (
-	"archive/tar"
 	"bytes"
 	"crypto/md5"
 	"fmt"
@@ -20,10 +19,10 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
-	"github.com/ulikunitz/xz"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 )
 
 // The key is made in January, the archive published in February, and it is the first of March.
@@ -155,7 +154,7 @@ func base(pocket string) string {
 // publish writes a pocket with an index of these stanzas.
 func (m *mirror) publish(pocket string, stanzas []string, edits ...edit) {
 	m.t.Helper()
-	index := []byte(compress(m.t, strings.Join(stanzas, "\n")))
+	index := []byte(debiantest.Compress(m.t, strings.Join(stanzas, "\n")))
 	dir := base(pocket) + "/dists/" + pocket
 	sum := digest.Of(index).String()
 	m.put(dir+"/main/binary-amd64/Packages.xz", index)
@@ -211,88 +210,4 @@ func (m *mirror) archive() *Archive {
 		CacheDir: filepath.Join(dir, "index"),
 		Now:      present,
 	}
-}
-
-func compress(t testing.TB, text string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := xz.NewWriter(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustWrite(t, w, text)
-	return out.String()
-}
-
-// stanzaOf returns the index stanza of a package. Further lines are added as they are.
-func stanzaOf(name, version string, lines ...string) string {
-	text := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nDescription: test\nFilename: pool/%s_%s.deb\nSize: 10\nSHA256: %s\n",
-		name, version, name, version, digest.Of([]byte(name+version)))
-	for _, line := range lines {
-		text += line + "\n"
-	}
-	return text
-}
-
-// member is one of an ar archive.
-type member struct{ name, content string }
-
-// arOf writes an ar archive.
-func arOf(members ...member) []byte {
-	out := []byte(arMagic)
-	for _, m := range members {
-		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n%s", m.name, 0, 0, 0, "100644", len(m.content), m.content)
-		if len(m.content)%2 == 1 {
-			out = append(out, '\n')
-		}
-	}
-	return out
-}
-
-// tarOf writes a tar archive of files, directories ("x/") and links ("x -> y").
-func tarOf(t testing.TB, names ...string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for _, name := range names {
-		header := tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(name)), Uid: os.Getuid(), Gid: os.Getgid(), ModTime: published}
-		content := name
-		if link, target, isLink := strings.Cut(name, " -> "); isLink {
-			header.Name, header.Linkname, header.Typeflag, header.Size, content = link, target, tar.TypeSymlink, 0, ""
-		} else if strings.HasSuffix(name, "/") {
-			header.Typeflag, header.Size, content = tar.TypeDir, 0, ""
-		}
-		if err := w.WriteHeader(&header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
-// controlTar writes the control member of a package.
-func controlTar(t testing.TB, control string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	if err := w.WriteHeader(&tar.Header{Name: "./control", Typeflag: tar.TypeReg, Size: int64(len(control))}); err != nil {
-		t.Fatal(err)
-	}
-	mustWrite(t, w, control)
-	return out.String()
-}
-
-// debOf writes a package with these files.
-func debOf(t testing.TB, files ...string) []byte {
-	t.Helper()
-	return arOf(
-		member{"debian-binary", "2.0\n"},
-		member{"control.tar.xz", compress(t, controlTar(t, "Package: tool\nVersion: 1.0\n"))},
-		member{"data.tar.xz", compress(t, tarOf(t, files...))},
-	)
 }

@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"context"
@@ -13,7 +13,21 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
+
+// Packages loads the package indexes of the release, from the cache when they did not change.
+func (r *Release) Packages(ctx context.Context) (*debian.Packages, error) {
+	var pockets []debian.Pocket
+	for _, p := range r.pockets {
+		text, err := r.indexText(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("packages of %s: %w", p.name, err)
+		}
+		pockets = append(pockets, debian.Pocket{Name: p.name, Text: text})
+	}
+	return debian.Load(r.Suite, r.Arch, pockets)
+}
 
 // indexText returns the needed fields of a pocket's index.
 func (r *Release) indexText(ctx context.Context, p pocket) (string, error) {
@@ -40,12 +54,6 @@ func (r *Release) indexText(ctx context.Context, p pocket) (string, error) {
 	return text, writeCached(cached, p.index.SHA256, text)
 }
 
-// neededFields are the fields that resolving and fetching need: a third of an index.
-var neededFields = map[string]bool{
-	"Package": true, "Version": true, "Architecture": true, "Priority": true, "Essential": true, "Provides": true,
-	"Depends": true, "Pre-Depends": true, "Filename": true, "Size": true, "SHA256": true,
-}
-
 // reduceFile reads an index, which may be compressed, and returns its needed fields.
 func reduceFile(path string) (string, error) {
 	file, err := os.Open(path)
@@ -58,34 +66,10 @@ func reduceFile(path string) (string, error) {
 		return "", err
 	}
 	defer plain.Close()
-	return reduce(plain)
+	return debian.Reduce(plain)
 }
 
-// reduce returns the needed fields of each stanza, one line each.
-func reduce(index io.Reader) (string, error) {
-	var out strings.Builder
-	var fields []field
-	for reader := newStanzaReader(index); ; {
-		text, err := reader.next()
-		if errors.Is(err, io.EOF) {
-			return out.String(), nil
-		}
-		if err == nil {
-			fields, err = appendFields(fields[:0], text)
-		}
-		if err != nil {
-			return "", fmt.Errorf("before line %d: %w", reader.line, err)
-		}
-		for _, f := range fields {
-			if neededFields[f.name] {
-				out.WriteString(f.name + ": " + strings.ReplaceAll(f.value, "\n", "") + "\n")
-			}
-		}
-		out.WriteByte('\n')
-	}
-}
-
-// cacheVersion is part of a cached index's first line. Raise it when neededFields or the form changes.
+// cacheVersion is part of a cached index's first line. Raise it when the fields that debian.Reduce keeps change, or the form.
 const cacheVersion = "2"
 
 // cacheLine is the first line of a cached index: what it was made from and what it must hold.

@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // inRelease is the part of a Release file that we use.
@@ -29,7 +30,7 @@ func (d *inRelease) isUnreleased() bool {
 
 // parseInRelease reads a Release file (https://wiki.debian.org/DebianRepository/Format).
 func parseInRelease(text string) (*inRelease, error) {
-	stanzas, err := readStanzas(strings.NewReader(text))
+	stanzas, err := debian.ReadStanzas(strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

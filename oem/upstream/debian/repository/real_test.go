@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"fmt"
@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
 // realSuite is the suite of the real archive that tests resolve in.
@@ -43,9 +44,9 @@ func TestRealArchive(t *testing.T) {
 }
 
 // closuresAsApt compares closures over a small base with what apt's solver adds to it.
-func closuresAsApt(t *testing.T, r *Release, packages *Packages) {
-	status := smallBase(t, packages)
-	have, err := ParseStatus(strings.NewReader(status))
+func closuresAsApt(t *testing.T, r *Release, packages *debian.Packages) {
+	status := smallBase(t, r, packages)
+	have, err := debian.ParseStatus(strings.NewReader(status))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func closuresAsApt(t *testing.T, r *Release, packages *Packages) {
 	} {
 		t.Run(strings.Join(want, "+"), func(t *testing.T) {
 			t.Parallel()
-			closure, err := packages.Closure(Ask{Want: want, Have: have})
+			closure, err := packages.Closure(debian.Ask{Want: want, Have: have})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,14 +74,15 @@ func closuresAsApt(t *testing.T, r *Release, packages *Packages) {
 }
 
 // filesAsDpkg compares unpacked packages, one with set-user-ID programs among them, with what dpkg-deb unpacks.
-func filesAsDpkg(t *testing.T, a *Archive, packages *Packages) {
+func filesAsDpkg(t *testing.T, a *Archive, packages *debian.Packages) {
 	needs.Root(t) // or owners and modes differ
 	for _, name := range []string{"sudo", "chrony", "open-vm-tools"} {
-		one, err := packages.byName[name].published()
+		closure, err := packages.Closure(debian.Ask{Want: []string{name}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		deb, err := a.Deb(t.Context(), one)
+		at := slices.IndexFunc(closure.Packages, func(p debian.Package) bool { return p.Name == name })
+		deb, err := a.Deb(t.Context(), closure.Packages[at])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +95,7 @@ func filesAsDpkg(t *testing.T, a *Archive, packages *Packages) {
 			t.Fatal(err)
 		}
 		defer func() { _ = root.Close() }()
-		if _, err := Unpack(deb, root, func(string) bool { return true }); err != nil {
+		if _, err := debian.Unpack(deb, root, func(string) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(inodes(t, theirs), inodes(t, ours)); diff != "" {
@@ -125,21 +127,36 @@ func inodes(t *testing.T, dir string) []string {
 }
 
 // smallBase returns the dpkg status of a system with little more than the essential packages and systemd.
-func smallBase(t *testing.T, packages *Packages) string {
+func smallBase(t *testing.T, r *Release, packages *debian.Packages) string {
 	t.Helper()
+	stanzas := map[string]string{} // by name and version
 	var want []string
-	for name, c := range packages.byName {
-		if c.field("Priority") == "required" {
-			want = append(want, name)
+	for _, p := range r.pockets {
+		text, err := r.indexText(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for one := range strings.SplitSeq(text, "\n\n") {
+			parsed, err := debian.ReadStanzas(strings.NewReader(one))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, fields := range parsed {
+				name := fields["package"]
+				stanzas[name+" "+fields["version"]] = one
+				if fields["priority"] == "required" && packages.Version(name) == fields["version"] {
+					want = append(want, name)
+				}
+			}
 		}
 	}
-	closure, err := packages.Closure(Ask{Want: append(want, "systemd", "udev", "apt")})
+	closure, err := packages.Closure(debian.Ask{Want: append(want, "systemd", "udev", "apt")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var status strings.Builder
 	for _, p := range closure.Packages {
-		fmt.Fprintf(&status, "%s\nStatus: install ok installed\nMaintainer: x\nDescription: x\n\n", packages.byName[p.Name].text)
+		fmt.Fprintf(&status, "%s\nStatus: install ok installed\nMaintainer: x\nDescription: x\n\n", stanzas[p.Name+" "+p.Version])
 	}
 	return status.String()
 }

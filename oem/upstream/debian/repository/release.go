@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
@@ -48,7 +49,7 @@ type pocket struct {
 // and that are older than one that was accepted from the same address before.
 // Only suites that are not released yet may lack pockets.
 func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, error) {
-	if !validName(suite) || !validName(arch) {
+	if !debian.ValidName(suite) || !debian.ValidName(arch) {
 		return nil, fmt.Errorf("suite %q, architecture %q: wanted words such as trixie and amd64", suite, arch)
 	}
 	keys, err := signature.ReadKeyring(a.Keyring)

@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
@@ -30,7 +32,7 @@ func release(t *testing.T, a *Archive) *Release {
 func TestFromReleaseToPackage(t *testing.T) {
 	m := newMirror(t)
 	a := m.archive()
-	deb := debOf(t, "./usr/bin/tool")
+	deb := debiantest.Deb(t, "./usr/bin/tool")
 	m.put("/debian/pool/tool.deb", deb)
 	stanza := "Package: tool\nVersion: 1.0\nArchitecture: all\nFilename: pool/tool.deb\nSize: " + strconv.Itoa(len(deb)) + "\nSHA256: " + digest.Of(deb).String() + "\n"
 	m.publish("trixie", []string{stanza})
@@ -39,7 +41,7 @@ func TestFromReleaseToPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closure, err := packages.Closure(Ask{Want: []string{"tool"}})
+	closure, err := packages.Closure(debian.Ask{Want: []string{"tool"}})
 	if err != nil || len(closure.Packages) != 1 {
 		t.Fatalf("closure is %+v, %v", closure, err)
 	}
@@ -54,7 +56,7 @@ func TestFromReleaseToPackage(t *testing.T) {
 
 func TestUnchangedReleaseCostsThreeRequests(t *testing.T) {
 	m := newMirror(t)
-	m.publish("trixie", []string{stanzaOf("tool", "1")})
+	m.publish("trixie", []string{debiantest.Stanza("tool", "1")})
 	a := m.archive()
 	first := release(t, a)
 	if _, err := first.Packages(t.Context()); err != nil {
@@ -74,7 +76,7 @@ func TestUnchangedReleaseCostsThreeRequests(t *testing.T) {
 	if first.Fingerprint != second.Fingerprint || !first.Date.Equal(published) {
 		t.Errorf("first %v of %v, second %v", first.Fingerprint, first.Date, second.Fingerprint)
 	}
-	m.publish("trixie-security", []string{stanzaOf("tool", "2")}, set("Date", published.Add(time.Hour).Format(time.RFC1123)))
+	m.publish("trixie-security", []string{debiantest.Stanza("tool", "2")}, set("Date", published.Add(time.Hour).Format(time.RFC1123)))
 	third := release(t, a)
 	if third.Fingerprint == first.Fingerprint || !third.Date.Equal(published.Add(time.Hour)) || !third.SuiteDate().Equal(published) {
 		t.Errorf("after a security update: %+v", third)
@@ -213,7 +215,7 @@ func TestExpiredIsAcceptedOnRequest(t *testing.T) {
 
 func TestUnreleasedSuiteMayLackPockets(t *testing.T) {
 	m := newMirror(t)
-	m.publish("forky", []string{stanzaOf("tool", "1")}, set("Suite", "testing"))
+	m.publish("forky", []string{debiantest.Stanza("tool", "1")}, set("Suite", "testing"))
 	a := m.archive()
 	r, err := a.Release(t.Context(), "forky", "amd64")
 	if err != nil || len(r.pockets) != 1 {
@@ -236,7 +238,7 @@ func TestPackagesRefuses(t *testing.T) {
 		"wrong digest": {func(m *mirror) {
 			for path := range m.file {
 				if strings.HasPrefix(path, index) {
-					m.put(path, []byte(compress(t, stanzaOf("tool", "6.6.6"))))
+					m.put(path, []byte(debiantest.Compress(t, debiantest.Stanza("tool", "6.6.6"))))
 				}
 			}
 		}, "wrong content"},
@@ -248,13 +250,13 @@ func TestPackagesRefuses(t *testing.T) {
 			}
 		}, "the mirror is being updated"},
 		"malformed":   {func(m *mirror) { m.publish("trixie", []string{"no field\n"}) }, "is not a field"},
-		"bad name":    {func(m *mirror) { m.publish("trixie", []string{stanzaOf("../x", "1")}) }, `package "../x"`},
+		"bad name":    {func(m *mirror) { m.publish("trixie", []string{debiantest.Stanza("../x", "1")}) }, `package "../x"`},
 		"no version":  {func(m *mirror) { m.publish("trixie", []string{"Package: x\n"}) }, "wanted a name and a version"},
-		"bad provide": {func(m *mirror) { m.publish("trixie", []string{stanzaOf("x", "1", "Provides: y (")}) }, "field Provides"},
+		"bad provide": {func(m *mirror) { m.publish("trixie", []string{debiantest.Stanza("x", "1", "Provides: y (")}) }, "field Provides"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMirror(t)
-			m.publish("trixie", []string{stanzaOf("tool", "1")})
+			m.publish("trixie", []string{debiantest.Stanza("tool", "1")})
 			test.change(m)
 			_, err := release(t, m.archive()).Packages(t.Context())
 			if err == nil || !strings.Contains(err.Error(), test.says) {
@@ -266,7 +268,7 @@ func TestPackagesRefuses(t *testing.T) {
 
 func TestIndexWithoutByHash(t *testing.T) {
 	m := newMirror(t)
-	m.publish("trixie", []string{stanzaOf("tool", "1")}, set("Acquire-By-Hash", "no"))
+	m.publish("trixie", []string{debiantest.Stanza("tool", "1")}, set("Acquire-By-Hash", "no"))
 	if _, err := release(t, m.archive()).Packages(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -279,12 +281,12 @@ func TestIndexWithoutByHash(t *testing.T) {
 
 func TestDamagedIndexCacheIsMadeAgain(t *testing.T) {
 	m := newMirror(t)
-	m.publish("trixie", []string{stanzaOf("tool", "1")})
+	m.publish("trixie", []string{debiantest.Stanza("tool", "1")})
 	a := m.archive()
 	r := release(t, a)
 	for range 2 {
 		packages, err := r.Packages(t.Context())
-		if err != nil || packages.byName["tool"].version != "1" {
+		if err != nil || packages.Version("tool") != "1" {
 			t.Fatalf("%v, %v", packages, err)
 		}
 		path := filepath.Join(a.CacheDir, "trixie_amd64")
@@ -301,7 +303,7 @@ func TestDamagedIndexCacheIsMadeAgain(t *testing.T) {
 func TestDebRefuses(t *testing.T) {
 	m := newMirror(t)
 	a := m.archive()
-	deb := debOf(t, "./usr/bin/tool")
+	deb := debiantest.Deb(t, "./usr/bin/tool")
 	m.put("/debian/pool/cut.deb", deb[:len(deb)-1])
 	m.put("/debian/pool/altered.deb", append(deb[:len(deb)-1:len(deb)-1], 'x'))
 	for filename, says := range map[string]string{
@@ -311,7 +313,7 @@ func TestDebRefuses(t *testing.T) {
 		"../etc/passwd":    "is not a path below the archive",
 		"/etc/passwd":      "is not a path below the archive",
 	} {
-		p := Package{Name: "tool", Version: "1.0", Pocket: "trixie", Filename: filename, SHA256: digest.Of(deb)}
+		p := debian.Package{Name: "tool", Version: "1.0", Pocket: "trixie", Filename: filename, SHA256: digest.Of(deb)}
 		_, err := a.Deb(t.Context(), p)
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: error is %v; wanted %q", filename, err, says)

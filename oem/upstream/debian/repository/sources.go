@@ -1,4 +1,4 @@
-package debian
+package repository
 
 import (
 	"cmp"
@@ -101,8 +101,10 @@ func (s aptSource) isFor(base string) bool {
 
 // isDebianSuite takes "bookworm", and "bookworm-updates" and "bookworm/updates" as well.
 func isDebianSuite(suite string) bool {
-	name, _ := cutAtAny(suite, "-/")
-	return slices.Contains(debianSuites, name)
+	if end := strings.IndexAny(suite, "-/"); end >= 0 {
+		suite = suite[:end]
+	}
+	return slices.Contains(debianSuites, suite)
 }
 
 // pick finds the two archives. The main archive's settings count for both.
