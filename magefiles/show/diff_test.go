@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
@@ -20,9 +20,9 @@ func TestDiff(t *testing.T) {
 		{Is: content("/usr/bin/new", 1)},
 	}
 	inputs := []care.InputChange{
-		{Was: &build.Input{Kind: "deb", Name: "a", Version: "1"}, Is: &build.Input{Kind: "deb", Name: "a", Version: "2"}},
-		{Was: &build.Input{Kind: "deb", Name: "gone", Version: "1"}},
-		{Is: &build.Input{Kind: "file", Name: "agent/unit", Digest: "sha256:01"}},
+		{Was: &input.Input{Kind: "deb", Name: "a", Version: "1"}, Is: &input.Input{Kind: "deb", Name: "a", Version: "2"}},
+		{Was: &input.Input{Kind: "deb", Name: "gone", Version: "1"}},
+		{Is: &input.Input{Kind: "file", Name: "agent/unit", Digest: "sha256:01"}},
 	}
 	for _, c := range []struct {
 		diff care.RecipeDiff

@@ -10,6 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
@@ -59,18 +60,18 @@ func TestDiffRecipe(t *testing.T) {
 
 // An input that came, went or has another version is told of, and none that is as it was.
 func TestDiffRecipeOfInputs(t *testing.T) {
-	input := func(name, version string) *build.Input {
-		return &build.Input{Kind: "deb", Name: name, Version: version}
+	deb := func(name, version string) *input.Input {
+		return &input.Input{Kind: "deb", Name: name, Version: version}
 	}
 	was := manifest.Manifest{Recipes: []manifest.Recipe{
-		{Name: "agent", Inputs: []build.Input{*input("a", "1"), *input("gone", "1"), *input("same", "1")}},
-		{Name: "other", Inputs: []build.Input{*input("theirs", "1")}},
+		{Name: "agent", Inputs: []input.Input{*deb("a", "1"), *deb("gone", "1"), *deb("same", "1")}},
+		{Name: "other", Inputs: []input.Input{*deb("theirs", "1")}},
 	}}
 	is := &oem.Explained{Resolved: &build.Resolved{
 		Recipe: &recipe.Recipe{Sources: []recipe.Source{{Deb: &recipe.Deb{}}}},
 		Pins:   [][]lock.Pin{{{Name: "a", Version: "2"}, {Name: "new", Version: "1"}, {Name: "same", Version: "1"}}},
 	}}
-	want := &RecipeDiff{Recipe: "agent", Inputs: []InputChange{{input("a", "1"), input("a", "2")}, {input("gone", "1"), nil}, {nil, input("new", "1")}}}
+	want := &RecipeDiff{Recipe: "agent", Inputs: []InputChange{{deb("a", "1"), deb("a", "2")}, {deb("gone", "1"), nil}, {nil, deb("new", "1")}}}
 	if diff := cmp.Diff(want, diffRecipe("agent", &was, is)); diff != "" {
 		t.Error(diff)
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
@@ -41,12 +41,12 @@ func (p *Planner) Fit(ctx context.Context, like *Planned) (*Planned, error) {
 }
 
 // FitInto is Fit with another budget than those of images.
-func (p *Planner) FitInto(ctx context.Context, like *Planned, b fit.Budget) (*Planned, error) {
+func (p *Planner) FitInto(ctx context.Context, like *Planned, b budget.Budget) (*Planned, error) {
 	s, err := p.searchLike(ctx, like)
 	if err != nil {
 		return nil, err
 	}
-	s.planner.Budgets = []fit.Budget{b}
+	s.planner.Budgets = []budget.Budget{b}
 	return s.plan(ctx)
 }
 

@@ -12,8 +12,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/testrelease"
@@ -59,13 +61,13 @@ func BenchmarkFit(b *testing.B) {
 		found := fitOnce(b, cold(b, made), made)
 		took := time.Since(start)
 		start = time.Now()
-		strongest := pack.Rung{Filesystem: pack.SquashFS, Compressor: "xz", Block: size.MiB, Filter: "x86"}
+		strongest := rung.Rung{Filesystem: rung.SquashFS, Compressor: "xz", Block: size.MiB, Filter: "x86"}
 		apart := everyPlatform(b, cold(b, made), made, strongest)
 		pass := time.Since(start)
 		start = time.Now()
 		fitOnce(b, made.Planner(), made)
 		warm := time.Since(start)
-		today := everyPlatform(b, made.Planner(), made, pack.Rung{Filesystem: pack.EROFS})
+		today := everyPlatform(b, made.Planner(), made, rung.Rung{Filesystem: rung.EROFS})
 		least := smallestPlan(b, made)
 		solid := solidArchive(b, made)
 		b.ReportMetric(float64(total(found.Images)), "plan-B")
@@ -83,7 +85,7 @@ func BenchmarkFit(b *testing.B) {
 }
 
 // everyPlatform packs each platform's whole tree at one rung, and returns what all of them take in /usr.
-func everyPlatform(b *testing.B, p *plan.Planner, made *testrelease.Release, rung pack.Rung) (sum size.Bytes) {
+func everyPlatform(b *testing.B, p *plan.Planner, made *testrelease.Release, at rung.Rung) (sum size.Bytes) {
 	b.Helper()
 	factory, err := p.Bench.Factory(made.Base.Target, made.Base.Epoch)
 	if err != nil {
@@ -91,11 +93,11 @@ func everyPlatform(b *testing.B, p *plan.Planner, made *testrelease.Release, run
 	}
 	packed := make([]pack.Image, len(made.Planned.Staged))
 	for i, s := range made.Planned.Staged {
-		if packed[i], err = factory.Packer.Image(b.Context(), s.Tree, rung); err != nil {
+		if packed[i], err = factory.Packer.Image(b.Context(), s.Tree, at); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if rung.Filesystem == pack.SquashFS { // nothing that btrfs could compress
+	if at.Filesystem == rung.SquashFS { // nothing that btrfs could compress
 		for _, image := range packed {
 			sum += image.Size
 		}
@@ -114,7 +116,7 @@ func everyPlatform(b *testing.B, p *plan.Planner, made *testrelease.Release, run
 // smallestPlan returns what the same layers take when each is packed as small as it gets.
 func smallestPlan(b *testing.B, made *testrelease.Release) (sum size.Bytes) {
 	b.Helper()
-	_, err := made.Planner().FitInto(b.Context(), made.Planned, fit.Budget{Name: "none", Limit: -1}) // what does not fit is told with the smallest choices
+	_, err := made.Planner().FitInto(b.Context(), made.Planned, budget.Budget{Name: "none", Limit: -1}) // what does not fit is told with the smallest choices
 	var over *fit.OverBudgetError
 	if !errors.As(err, &over) {
 		b.Fatalf("error is %v", err)

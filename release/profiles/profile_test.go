@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
 )
 
 const head = `summary: some
@@ -56,7 +56,7 @@ placement: {azure: "usr, oem-partition", gce: both}
 	if diff := cmp.Diff([]string{"azure", "gce"}, p.PlatformIDs()); diff != "" {
 		t.Error(diff)
 	}
-	for id, want := range map[string]Places{"azure": {fit.InUsr, fit.OnOEM}, "gce": {fit.InBothPlaces}, "qemu": {fit.InUsr}} {
+	for id, want := range map[string]Places{"azure": {budget.InUsr, budget.OnOEM}, "gce": {budget.InBothPlaces}, "qemu": {budget.InUsr}} {
 		if diff := cmp.Diff(want, p.Of(id)); diff != "" {
 			t.Errorf("%s: %s", id, diff)
 		}

@@ -14,10 +14,10 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sums"
@@ -189,7 +189,7 @@ func TestNotes(t *testing.T) {
 	if err := MayPublish(t.Context(), large, io.Discard); err == nil || !strings.Contains(err.Error(), "disk.bin has 2.0 GiB") {
 		t.Errorf("error is %v", err)
 	}
-	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []build.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
+	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []input.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
 	r, err := prove.Open(o.Dir())
 	if err != nil {
 		t.Fatal(err)

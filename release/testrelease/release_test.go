@@ -15,8 +15,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
 	"github.com/flatcar/oem-sysext/oem/image/pack/packtest"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -209,7 +209,7 @@ func addWrong(t *testing.T, work string) {
 	}
 	content := tree.Tree{{Path: "/extension-release.oem-wrong", Type: tree.File, Mode: 0o644, Size: n, SHA256: d}}
 	content = content.Below("/usr/lib/extension-release.d")
-	image, err := factory.Packer.Image(t.Context(), content, pack.Default)
+	image, err := factory.Packer.Image(t.Context(), content, rung.Default)
 	if err != nil {
 		t.Fatal(err)
 	}

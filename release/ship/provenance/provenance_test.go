@@ -9,18 +9,18 @@ import (
 	intoto "github.com/in-toto/attestation/go/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 func testManifest() *manifest.Manifest {
-	deb := build.Input{Kind: "deb", Name: "agent", Version: "2.0-1", Digest: "sha256:" + digest.Of([]byte("agent")).String()}
-	module := build.Input{Kind: "go", Name: "example.org/login", Version: "v1.2.3", Digest: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+	deb := input.Input{Kind: "deb", Name: "agent", Version: "2.0-1", Digest: "sha256:" + digest.Of([]byte("agent")).String()}
+	module := input.Input{Kind: "go", Name: "example.org/login", Version: "v1.2.3", Digest: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
 	return &manifest.Manifest{
 		Schema: manifest.Schema, Version: "1.2.3", Arch: "amd64", Epoch: 1700000000, Go: "go1.26", Tools: map[string]string{"erofs-utils": "1.8"},
 		Base:    manifest.Base{ID: "trixie", Archive: digest.Of([]byte("archive"))},
-		Recipes: []manifest.Recipe{{Name: "agent", Inputs: []build.Input{deb, module}}, {Name: "other", Inputs: []build.Input{deb}}},
+		Recipes: []manifest.Recipe{{Name: "agent", Inputs: []input.Input{deb, module}}, {Name: "other", Inputs: []input.Input{deb}}},
 		Files:   []manifest.File{{Name: "usr.bin", SHA256: digest.Of([]byte("usr"))}, {Name: "vmlinuz", SHA256: digest.Of([]byte("kernel"))}},
 	}
 }

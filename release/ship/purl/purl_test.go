@@ -3,11 +3,11 @@ package purl
 import (
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem/build"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 )
 
 func TestOf(t *testing.T) {
-	for want, input := range map[string]build.Input{
+	for want, input := range map[string]input.Input{
 		"pkg:deb/debian/libglib2.0-0t64@2.84.4-3~deb13u5?arch=amd64":                    {Kind: "deb", Name: "libglib2.0-0t64", Version: "2.84.4-3~deb13u5"},
 		"pkg:deb/debian/hcloud-cli@1.39.0-2%2Bb9?arch=amd64":                            {Kind: "deb", Name: "hcloud-cli", Version: "1.39.0-2+b9"},
 		"pkg:deb/debian/libstdc%2B%2B6@1:14.2.0?arch=amd64":                             {Kind: "deb", Name: "libstdc++6", Version: "1:14.2.0"},

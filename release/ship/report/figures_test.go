@@ -5,23 +5,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 func TestPartsOf(t *testing.T) {
 	images := []manifest.Image{{Embedded: "x", Cost: 200, Size: 190}, {Cost: 0, Size: 500}} // the second one is not embedded
 	for name, test := range map[string]struct {
-		budgets []fit.Budget
+		budgets []budget.Budget
 		after   size.Bytes
 		want    parts
 	}{
-		"headroom":                             {[]fit.Budget{{Name: "payload", Limit: 5}, {Name: "usr", Limit: 900}}, 480, parts{Base: 300, Images: 200, Metadata: 20, Headroom: 100, Free: 380}},
+		"headroom":                             {[]budget.Budget{{Name: "payload", Limit: 5}, {Name: "usr", Limit: 900}}, 480, parts{Base: 300, Images: 200, Metadata: 20, Headroom: 100, Free: 380}},
 		"no budget":                            {nil, 500, parts{Base: 300, Images: 200, Free: 500}},
-		"headroom is used":                     {[]fit.Budget{{Name: "usr", Limit: 400}}, 500, parts{Base: 300, Images: 200, Headroom: 500}},
-		"larger file system than budget knows": {[]fit.Budget{{Name: "usr", Limit: 2000}}, 500, parts{Base: 300, Images: 200, Free: 500}},
+		"headroom is used":                     {[]budget.Budget{{Name: "usr", Limit: 400}}, 500, parts{Base: 300, Images: 200, Headroom: 500}},
+		"larger file system than budget knows": {[]budget.Budget{{Name: "usr", Limit: 2000}}, 500, parts{Base: 300, Images: 200, Free: 500}},
 	} {
 		got := partsOf(&manifest.Manifest{
 			Images: images, Plan: manifest.Plan{Budgets: test.budgets},
@@ -36,16 +36,16 @@ func TestPartsOf(t *testing.T) {
 func TestInputChanges(t *testing.T) {
 	one, other := "sha256:0123456789abcdef", "sha256:fedcba9876543210"
 	for name, test := range map[string]struct {
-		before, after build.Input
+		before, after input.Input
 		want          []change
 	}{
-		"same":        {build.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, build.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, nil},
-		"new version": {build.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, build.Input{Kind: "deb", Name: "a", Version: "2", Digest: other}, []change{{"deb", "a", "1", "2"}}},
-		"rebuilt":     {build.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, build.Input{Kind: "deb", Name: "a", Version: "1", Digest: other}, []change{{"deb", "a", "sha256:0123456789ab", "sha256:fedcba987654"}}},
-		"no version":  {build.Input{Kind: "file", Name: "a", Digest: one}, build.Input{Kind: "file", Name: "a", Digest: "h1:short"}, []change{{"file", "a", "sha256:0123456789ab", "h1:short"}}},
-		"another one": {build.Input{Kind: "deb", Name: "a", Version: "1"}, build.Input{Kind: "go", Name: "a", Version: "1"}, []change{{"deb", "a", "1", ""}, {"go", "a", "", "1"}}},
+		"same":        {input.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, input.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, nil},
+		"new version": {input.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, input.Input{Kind: "deb", Name: "a", Version: "2", Digest: other}, []change{{"deb", "a", "1", "2"}}},
+		"rebuilt":     {input.Input{Kind: "deb", Name: "a", Version: "1", Digest: one}, input.Input{Kind: "deb", Name: "a", Version: "1", Digest: other}, []change{{"deb", "a", "sha256:0123456789ab", "sha256:fedcba987654"}}},
+		"no version":  {input.Input{Kind: "file", Name: "a", Digest: one}, input.Input{Kind: "file", Name: "a", Digest: "h1:short"}, []change{{"file", "a", "sha256:0123456789ab", "h1:short"}}},
+		"another one": {input.Input{Kind: "deb", Name: "a", Version: "1"}, input.Input{Kind: "go", Name: "a", Version: "1"}, []change{{"deb", "a", "1", ""}, {"go", "a", "", "1"}}},
 	} {
-		got := inputChanges([]build.Input{test.before}, []build.Input{test.after})
+		got := inputChanges([]input.Input{test.before}, []input.Input{test.after})
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}

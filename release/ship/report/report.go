@@ -28,7 +28,7 @@ type figures struct {
 	Last      *manifest.Manifest // the release before this one, or nil
 	Images    []image            // the largest first
 	Platforms []platform         // the largest first
-	Rungs     []rung             // the most used ones first
+	Rungs     []rungUse          // the most used ones first
 	Parts     parts
 	Embedded  size.Bytes // what all embedded images cost
 	Unpacked  size.Bytes // what their files would take
@@ -87,15 +87,15 @@ type platform struct {
 // OnOEM tells whether the platform's image is not in /usr.
 func (p platform) OnOEM() bool { return p.Placement == budget.OnOEM }
 
-// rung sums up what is packed one way.
-type rung struct {
+// rungUse sums up what is packed one way.
+type rungUse struct {
 	Name           string
 	Images         int
 	Unpacked, Size size.Bytes
 }
 
 // Ratio is what packing leaves of a hundred bytes.
-func (r rung) Ratio() float64 { return percent(r.Size, r.Unpacked) }
+func (r rungUse) Ratio() float64 { return percent(r.Size, r.Unpacked) }
 
 // parts are what the file system of the USR partition consists of.
 type parts struct{ Base, Images, Metadata, Headroom, Free size.Bytes }
@@ -202,7 +202,7 @@ func roomOf(images []*manifest.Image) size.Bytes {
 }
 
 func (f *figures) addImages() {
-	rungs := map[string]*rung{}
+	rungs := map[string]*rungUse{}
 	for _, i := range f.Manifest.Images {
 		with := image{Image: i}
 		if f.Last != nil {
@@ -212,7 +212,7 @@ func (f *figures) addImages() {
 		f.Unpacked += i.Unpacked
 		name := i.Rung.String()
 		if rungs[name] == nil {
-			rungs[name] = &rung{Name: name}
+			rungs[name] = &rungUse{Name: name}
 		}
 		rungs[name].Images++
 		rungs[name].Unpacked += i.Unpacked

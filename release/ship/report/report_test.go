@@ -15,11 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/image/fit"
-	"github.com/flatcar/oem-sysext/oem/image/pack"
+	"github.com/flatcar/oem-sysext/oem/image/budget"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
@@ -30,8 +30,8 @@ const hostile = "/usr/share/x/<script>alert(1)</script>|`b`\n# \"&'.txt"
 
 // releases returns two releases of three platforms. In the second, a tool was updated and two clouds share Python.
 func releases() (last, this *manifest.Manifest) {
-	xz := pack.Rung{Filesystem: pack.SquashFS, Compressor: "xz", Block: size.MiB, Filter: "x86"}
-	zstd := pack.Rung{Filesystem: pack.SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
+	xz := rung.Rung{Filesystem: rung.SquashFS, Compressor: "xz", Block: size.MiB, Filter: "x86"}
+	zstd := rung.Rung{Filesystem: rung.SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
 	agent := func(version string, n int64) manifest.Content { return file("/usr/bin/agent", version, "agent", n) }
 	python := file("/usr/lib/python3/libpython3.so", "3.13", "python3", 7<<20)
 	cloud := func(n int64) manifest.Content {
@@ -42,7 +42,7 @@ func releases() (last, this *manifest.Manifest) {
 	last = release0("4230.2.1", 1762000000,
 		imageOfFiles("oem-alpha", zstd, 3*size.MiB, []string{"alpha"}, agent("1.4", 3<<20), python),
 		imageOfFiles("oem-beta", xz, 3*size.MiB, []string{"beta"}, cloud(90000), link, python),
-		imageOfFiles("oem-gamma", pack.Rung{Filesystem: pack.EROFS}, 12*size.KiB, []string{"gamma"}, file("/usr/lib/udev/rules.d/80-gamma.rules", "1", "gamma", 900)),
+		imageOfFiles("oem-gamma", rung.Rung{Filesystem: rung.EROFS}, 12*size.KiB, []string{"gamma"}, file("/usr/lib/udev/rules.d/80-gamma.rules", "1", "gamma", 900)),
 	)
 	last.Platforms = []manifest.Platform{
 		platformOf("alpha", "Alpha Cloud", 4200, last.Images[0]),
@@ -50,9 +50,9 @@ func releases() (last, this *manifest.Manifest) {
 		platformOf("gamma", "Gamma", 120, last.Images[2]),
 	}
 	last.Recipes = []manifest.Recipe{
-		{Name: "agent", Inputs: []build.Input{input("go", "example.org/agent", "v1.4.0"), input("file", "agent/files/agent.service", "")}},
-		{Name: "cloud", Inputs: []build.Input{input("deb", "cloud-tools", "2.0-1")}},
-		{Name: "gamma", Inputs: []build.Input{input("deb", "gamma-udev", "1-1")}},
+		{Name: "agent", Inputs: []input.Input{inputOf("go", "example.org/agent", "v1.4.0"), inputOf("file", "agent/files/agent.service", "")}},
+		{Name: "cloud", Inputs: []input.Input{inputOf("deb", "cloud-tools", "2.0-1")}},
+		{Name: "gamma", Inputs: []input.Input{inputOf("deb", "gamma-udev", "1-1")}},
 	}
 
 	this = release0("4230.2.2", 1763209600,
@@ -65,8 +65,8 @@ func releases() (last, this *manifest.Manifest) {
 		platformOf("beta", "Beta|Cloud", 61000, this.Images[1], this.Images[2]),
 	}
 	this.Recipes = []manifest.Recipe{
-		{Name: "agent", Inputs: []build.Input{input("go", "example.org/agent", "v1.5.0"), {Kind: "file", Name: "agent/files/agent.service", Digest: "sha256:" + digest.Of([]byte("other")).String()}}},
-		{Name: "cloud", Inputs: []build.Input{input("deb", "cloud-tools", "2.1-1"), input("deb", "python3", "3.13.5-1")}},
+		{Name: "agent", Inputs: []input.Input{inputOf("go", "example.org/agent", "v1.5.0"), {Kind: "file", Name: "agent/files/agent.service", Digest: "sha256:" + digest.Of([]byte("other")).String()}}},
+		{Name: "cloud", Inputs: []input.Input{inputOf("deb", "cloud-tools", "2.1-1"), inputOf("deb", "python3", "3.13.5-1")}},
 	}
 	this.Tools["squashfs-tools"] = "1:4.7.2-1"
 	return last, this
@@ -85,7 +85,7 @@ func release0(version string, epoch int64, images ...manifest.Image) *manifest.M
 	}
 	m.Partition.FreeAfter = m.Partition.FreeBefore - embeddedCost(m) - 64*size.KiB
 	fixed := m.Partition.Filesystem - m.Partition.FreeBefore
-	m.Plan = manifest.Plan{Profile: "flatcar", Budgets: []fit.Budget{
+	m.Plan = manifest.Plan{Profile: "flatcar", Budgets: []budget.Budget{
 		{Name: "usr", Limit: m.Partition.Filesystem - 64*size.MiB, Used: fixed + embeddedCost(m), Fixed: fixed},
 		{Name: "initramfs", Limit: 60_000_000, Used: 61_000_000, Fixed: 26_000_000},
 	}}
@@ -100,11 +100,11 @@ func file(path, version, recipe string, n int64) manifest.Content {
 	return manifest.Content{Path: path, Size: n, SHA256: digest.Of([]byte(path + version)), Recipe: recipe}
 }
 
-func input(kind, name, version string) build.Input {
-	return build.Input{Kind: kind, Name: name, Version: version, Digest: "sha256:" + digest.Of([]byte(name+version)).String()}
+func inputOf(kind, name, version string) input.Input {
+	return input.Input{Kind: kind, Name: name, Version: version, Digest: "sha256:" + digest.Of([]byte(name+version)).String()}
 }
 
-func imageOfFiles(name string, rung pack.Rung, packed size.Bytes, platforms []string, contents ...manifest.Content) manifest.Image {
+func imageOfFiles(name string, rung rung.Rung, packed size.Bytes, platforms []string, contents ...manifest.Content) manifest.Image {
 	i := manifest.Image{
 		Name: name, Platforms: platforms, File: name + ".raw", Embedded: "share/flatcar/oem-sysext/" + name + ".raw",
 		Size: packed, SHA256: digest.Of(fmt.Append(nil, name, packed)), Rung: rung, Cost: packed + 4*size.KiB, Read: int64(packed / 20), Contents: contents,
@@ -116,7 +116,7 @@ func imageOfFiles(name string, rung pack.Rung, packed size.Bytes, platforms []st
 }
 
 func platformOf(id, name string, read int64, images ...manifest.Image) manifest.Platform {
-	p := manifest.Platform{ID: id, Name: name, KernelID: id, Placement: fit.InUsr, Read: read}
+	p := manifest.Platform{ID: id, Name: name, KernelID: id, Placement: budget.InUsr, Read: read}
 	for _, i := range images {
 		p.Activates = append(p.Activates, i.Name)
 		p.Files += len(i.Contents)
@@ -331,7 +331,7 @@ func TestLargeReleaseStaysSmall(t *testing.T) {
 			contents = append(contents, file(fmt.Sprintf("/usr/lib/python3/dist-packages/module%d/file%d.cpython-313-x86_64-linux-gnu.so", i%9, i), fmt.Sprint(p), "cloud", int64(1000*i)))
 		}
 		id := fmt.Sprintf("cloud%d", p)
-		this.Images = append(this.Images, imageOfFiles("oem-"+id, pack.Rung{Filesystem: pack.EROFS}, size.MiB, []string{id}, contents...))
+		this.Images = append(this.Images, imageOfFiles("oem-"+id, rung.Rung{Filesystem: rung.EROFS}, size.MiB, []string{id}, contents...))
 		this.Platforms = append(this.Platforms, platformOf(id, id, 5, this.Images[p]))
 	}
 	last, _ := releases()

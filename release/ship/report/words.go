@@ -70,11 +70,11 @@ func (t tally) String() string {
 }
 
 // byCount puts what most images use first.
-func byCount(rungs map[string]*rung) []rung {
-	var list []rung
+func byCount(rungs map[string]*rungUse) []rungUse {
+	var list []rungUse
 	for _, name := range slices.Sorted(maps.Keys(rungs)) {
 		list = append(list, *rungs[name])
 	}
-	slices.SortStableFunc(list, func(a, b rung) int { return cmp.Compare(b.Images, a.Images) })
+	slices.SortStableFunc(list, func(a, b rungUse) int { return cmp.Compare(b.Images, a.Images) })
 	return list
 }

@@ -12,23 +12,23 @@ import (
 	"github.com/spdx/tools-golang/spdx"
 	"github.com/spdx/tools-golang/spdxlib"
 
-	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
 var (
-	agent = build.Input{Kind: "deb", Name: "agent", Version: "1:2.0-1+b1", Digest: "sha256:" + digest.Of([]byte("agent")).String()}
-	glib  = build.Input{Kind: "deb", Name: "libglib2.0-0t64", Version: "2.84.4-3", Digest: "sha256:" + digest.Of([]byte("glib")).String()}
-	unit  = build.Input{Kind: "file", Name: "agent/files/agent.service", Digest: "sha256:" + digest.Of([]byte("unit")).String()}
-	login = build.Input{Kind: "go", Name: "example.org/login", Version: "v1.2.3", Digest: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+	agent = input.Input{Kind: "deb", Name: "agent", Version: "1:2.0-1+b1", Digest: "sha256:" + digest.Of([]byte("agent")).String()}
+	glib  = input.Input{Kind: "deb", Name: "libglib2.0-0t64", Version: "2.84.4-3", Digest: "sha256:" + digest.Of([]byte("glib")).String()}
+	unit  = input.Input{Kind: "file", Name: "agent/files/agent.service", Digest: "sha256:" + digest.Of([]byte("unit")).String()}
+	login = input.Input{Kind: "go", Name: "example.org/login", Version: "v1.2.3", Digest: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
 )
 
 func testManifest() *manifest.Manifest {
 	m := &manifest.Manifest{
 		Schema: manifest.Schema, Version: "9999.0.0+nightly-20260102-0304", Arch: "amd64", Epoch: 1700000000,
 		Base:    manifest.Base{ID: "trixie", VersionID: "9999.0.0", Systemd: "257", Kernel: "6.12"},
-		Recipes: []manifest.Recipe{{Name: "agent", Inputs: []build.Input{agent, glib, unit}}, {Name: "login", Inputs: []build.Input{login}}, {Name: "other", Inputs: []build.Input{glib}}},
+		Recipes: []manifest.Recipe{{Name: "agent", Inputs: []input.Input{agent, glib, unit}}, {Name: "login", Inputs: []input.Input{login}}, {Name: "other", Inputs: []input.Input{glib}}},
 	}
 	image := func(name string, recipes ...string) {
 		i := manifest.Image{Name: name, Platforms: []string{"gce"}, File: name + ".raw", Embedded: "share/" + name + ".raw", SHA256: digest.Of([]byte(name))}
