@@ -24,6 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/source"
 	"github.com/flatcar/oem-sysext/oem/source/dir"
+	"github.com/flatcar/oem-sysext/oem/source/gomodule"
 	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -259,15 +260,16 @@ func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error
 	if r.Recipe.GoModule() == nil {
 		return nil
 	}
-	module, err := b.Go.Module(ctx, r.Recipe.GoModule())
+	module, err := b.Go.Source(ctx, gomodule.Module(r.Recipe.GoModule()))
 	if err != nil {
 		return err
 	}
 	for _, program := range r.Recipe.Build.Go {
+		made := golang.Program{Package: program.Package, To: string(program.To)}
 		if err := makeDir(root, path.Dir(string(program.To))); err != nil {
 			return err
 		}
-		if err := b.Go.Program(ctx, module, r.Arch, program, root.Name()); err != nil {
+		if err := b.Go.Build(ctx, module, r.Arch, made, root.Name()); err != nil {
 			return err
 		}
 	}

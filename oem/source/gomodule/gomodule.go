@@ -14,6 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/source/newer"
+	"github.com/flatcar/oem-sysext/oem/tools/golang"
 )
 
 // Of returns a recipe's source if it is of this kind, or nil.
@@ -26,6 +27,11 @@ func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
 
 type source struct{ *recipe.Go }
 
+// Module is what a recipe says about a module, for the toolchain.
+func Module(m *recipe.Go) golang.Module {
+	return golang.Module{Path: m.Module, Version: m.Version, Sum: m.Sum}
+}
+
 // Agrees compares the sum that the recipe has.
 func (m source) Agrees(_ arch.Arch, pins []lock.Pin) bool {
 	return len(pins) == 1 && string(pins[0].Digest) == m.Sum
@@ -33,7 +39,7 @@ func (m source) Agrees(_ arch.Arch, pins []lock.Pin) bool {
 
 // Look says where the module proxy has the module.
 func (m source) Look(ctx context.Context, env *kind.Env, _ arch.Arch) ([]lock.Pin, error) {
-	found, err := env.Go.Download(ctx, m.Go)
+	found, err := env.Go.Download(ctx, Module(m.Go))
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
@@ -49,10 +48,16 @@ func Find(ctx context.Context) (*Toolchain, error) {
 	return &Toolchain{Version: strings.TrimSpace(string(version)), env: env}, nil
 }
 
-// Module downloads a module, verifies its sum and returns the directory with its source.
+// Module is a version of a module, and its sum as go.sum has it.
+type Module struct{ Path, Version, Sum string }
+
+// Program is a main package of a module, and where its file goes.
+type Program struct{ Package, To string }
+
+// Source downloads a module, verifies its sum and returns the directory with its source.
 // The go command verifies it too, against the checksum database that the host configures,
 // and later the sums of what the module depends on against the module's own go.sum.
-func (g *Toolchain) Module(ctx context.Context, m *recipe.Go) (string, error) {
+func (g *Toolchain) Source(ctx context.Context, m Module) (string, error) {
 	found, err := g.Download(ctx, m)
 	return found.Dir, err
 }
@@ -61,10 +66,10 @@ func (g *Toolchain) Module(ctx context.Context, m *recipe.Go) (string, error) {
 type Downloaded struct{ Dir, Zip, Sum, Error string }
 
 // Download fetches a module and verifies its sum.
-func (g *Toolchain) Download(ctx context.Context, m *recipe.Go) (Downloaded, error) {
-	found, err := g.fetch(ctx, m.Module, m.Version)
+func (g *Toolchain) Download(ctx context.Context, m Module) (Downloaded, error) {
+	found, err := g.fetch(ctx, m.Path, m.Version)
 	if err == nil && found.Sum != m.Sum {
-		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Module, m.Version, found.Sum, m.Sum)
+		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Path, m.Version, found.Sum, m.Sum)
 	}
 	return found, err
 }
@@ -108,10 +113,10 @@ func (g *Toolchain) Sum(ctx context.Context, module, version string) (string, er
 	return found.Sum, err
 }
 
-// Program builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
+// Build builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
 // with the same toolchain.
-func (g *Toolchain) Program(ctx context.Context, moduleDir string, a arch.Arch, program recipe.GoProgram, root string) error {
-	to := filepath.Join(root, string(program.To))
+func (g *Toolchain) Build(ctx context.Context, moduleDir string, a arch.Arch, program Program, root string) error {
+	to := filepath.Join(root, program.To)
 	err := run.Run(ctx, run.Cmd{
 		Program: "go",
 		Args:    []string{"build", "-ldflags=-s -w -buildid=", "-o", to, program.Package},
