@@ -3,10 +3,6 @@ package oem
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
@@ -14,18 +10,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
-
-// Recipe reads all recipes of a checkout and returns the named one, whether or not a platform uses it.
-func Recipe(checkout fs.FS, name string) (*recipe.Recipe, error) {
-	recipes, mistakes := recipe.Load(checkout, "recipes")
-	if err := mistakes.Err(); err != nil {
-		return nil, err
-	}
-	if r := recipes[name]; r != nil {
-		return r, nil
-	}
-	return nil, fmt.Errorf("no recipe %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(recipes)), ", "))
-}
 
 // Explained is what one recipe makes of its sources, without the recipes that it needs.
 type Explained struct {

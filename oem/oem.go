@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/store"
@@ -27,41 +25,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
-
-// Definitions reads recipes/ and platforms/ of a checkout and returns all platforms.
-// The error is strictyaml.Mistakes with everything that is wrong in any file.
-func Definitions(checkout fs.FS) ([]*platform.Platform, error) {
-	platforms, _, err := AllDefinitions(checkout)
-	return platforms, err
-}
-
-// AllDefinitions is Definitions that returns the recipes as well, also those of no platform.
-func AllDefinitions(checkout fs.FS) ([]*platform.Platform, recipe.Set, error) {
-	recipes, mistakes := recipe.Load(checkout, "recipes")
-	platforms, more := platform.Load(checkout, "platforms", recipes)
-	return platforms, recipes, append(mistakes, more...).Err()
-}
-
-// Select returns the platforms that exist for an architecture, or those of them that are named.
-func Select(platforms []*platform.Platform, a arch.Arch, ids ...string) ([]*platform.Platform, error) {
-	var selected []*platform.Platform
-	var known []string
-	for _, p := range platforms {
-		if !p.Supports(a) {
-			continue
-		}
-		known = append(known, p.ID.Value)
-		if len(ids) == 0 || slices.Contains(ids, p.ID.Value) {
-			selected = append(selected, p)
-		}
-	}
-	for _, id := range ids {
-		if !slices.Contains(known, id) {
-			return nil, fmt.Errorf("no platform %q for %s; there are %s", id, a, strings.Join(known, ", "))
-		}
-	}
-	return selected, nil
-}
 
 // Staged is one platform's tree, proven to run on the base.
 type Staged struct {

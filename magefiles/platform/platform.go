@@ -8,7 +8,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
@@ -17,7 +17,7 @@ import (
 
 // List shows all platforms with their recipes and missing tools.
 func List() error {
-	platforms, err := oem.Definitions(os.DirFS("."))
+	platforms, err := definition.Platforms(os.DirFS("."))
 	if err != nil {
 		return err
 	}

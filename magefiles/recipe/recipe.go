@@ -9,7 +9,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release/care"
@@ -18,7 +18,7 @@ import (
 
 // Check reads all recipes, lock files and platforms and reports every mistake in them.
 func Check() error {
-	platforms, err := oem.Definitions(os.DirFS("."))
+	platforms, err := definition.Platforms(os.DirFS("."))
 	if err == nil {
 		err = care.CheckLocks(".", setup.DefaultBase)
 	}

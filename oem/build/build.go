@@ -133,7 +133,7 @@ func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recipe %s for %s: %w", r.Recipe.Name, r.Arch, err)
 	}
-	made, err := store.Memo(ctx, b.Results, "tree", key, names, func() (tree.Tree, error) { return b.make(ctx, r) })
+	made, err := store.Memo(ctx, b.Results.Step("tree", key), names, func() (tree.Tree, error) { return b.make(ctx, r) })
 	if err == nil {
 		made, err = b.Base.Lay(made)
 	}

@@ -52,7 +52,7 @@ func New(base *target.Base, blobs *store.Blobs, results *store.Results, scratch 
 
 // Tree returns all problems of a tree, by path.
 func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
-	return store.Memo(ctx, c.results, "check", []any{revision, c.base.Arch, c.digest, t}, store.Nothing, func() ([]Problem, error) {
+	return store.Memo(ctx, c.results.Step("check", []any{revision, c.base.Arch, c.digest, t}), store.Nothing, func() ([]Problem, error) {
 		return c.run(ctx, t)
 	})
 }

@@ -47,7 +47,7 @@ func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	if _, has := c.base.Usr.Find("/usr/bin/systemd-analyze"); !has || !isNative {
 		return nil, nil
 	}
-	known, err := store.Memo(ctx, c.results, "check-base", []any{revision, c.digest}, store.Nothing, func() ([]string, error) {
+	known, err := store.Memo(ctx, c.results.Step("check-base", []any{revision, c.digest}), store.Nothing, func() ([]string, error) {
 		return c.judge(ctx, nil, unitsOf(c.base.Usr))
 	})
 	if err != nil {

@@ -1,4 +1,4 @@
-package oem
+package definition
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 )
 
 func TestProjectsOwnDefinitions(t *testing.T) {
-	platforms, err := Definitions(os.DirFS(".."))
+	platforms, err := Platforms(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func recipeFile(name, more string) *fstest.MapFile {
 }
 
 func TestEveryMistakeOfAllFiles(t *testing.T) {
-	_, err := Definitions(fstest.MapFS{
+	_, err := Platforms(fstest.MapFS{
 		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\n"),
 		"recipes/b/recipe.yaml": recipeFile("b", "needs: [c, nothing]\n"),
 		"recipes/c/recipe.yaml": recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
@@ -135,7 +135,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	platforms, err := Definitions(os.DirFS(".."))
+	platforms, err := Platforms(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,15 @@ func TestSelect(t *testing.T) {
 		t.Errorf("selected %v, %v", one, err)
 	}
 	if _, err := Select(platforms, arch.AMD64, "azrue"); err == nil || !strings.Contains(err.Error(), "azure") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestRecipe(t *testing.T) {
+	if r, err := Recipe(os.DirFS("../.."), "chrony"); err != nil || r.Name.Value != "chrony" {
+		t.Errorf("recipe is %v, %v", r, err)
+	}
+	if _, err := Recipe(os.DirFS("../.."), "chorny"); err == nil || !strings.Contains(err.Error(), "chrony, chrony-ec2") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package oem
+package definition
 
 import (
 	"os"
@@ -36,7 +36,7 @@ func (ms markers) machine() detect.Machine {
 
 // What machines of each platform show, gathered from cloud-init's ds-identify, systemd, virt-what and from machines.
 func TestDetection(t *testing.T) {
-	platforms, err := Definitions(os.DirFS(".."))
+	platforms, err := Platforms(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestDetection(t *testing.T) {
 
 // The boot loader names platforms by what Flatcar's images have in flatcar.oem.id=.
 func TestKernelIDs(t *testing.T) {
-	platforms, err := Definitions(os.DirFS(".."))
+	platforms, err := Platforms(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package oem
+package definition
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package oem
+package definition
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 // compiled returns a schema of the project, ready to validate.
 func compiled(t *testing.T, name string) *jsonschema.Schema {
 	t.Helper()
-	content, err := os.ReadFile("../" + name)
+	content, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +43,12 @@ func validate(t *testing.T, schema *jsonschema.Schema, definition []byte) error 
 }
 
 func TestSchemasAreCurrent(t *testing.T) {
-	want, err := Schemas(os.DirFS(".."))
+	want, err := Schemas(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range want {
-		if got, err := os.ReadFile("../" + name); err != nil || !bytes.Equal(got, content) {
+		if got, err := os.ReadFile("../../" + name); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("%s does not say what the Go types say (%v); run scripts/mage recipe:schema", name, err)
 		}
 	}
@@ -57,12 +57,12 @@ func TestSchemasAreCurrent(t *testing.T) {
 func TestEveryDefinitionFitsItsSchema(t *testing.T) {
 	for name, pattern := range map[string]string{RecipeSchema: "recipes/*/recipe.yaml", PlatformSchema: "platforms/*.yaml"} {
 		schema := compiled(t, name)
-		files, err := fs.Glob(os.DirFS(".."), pattern)
+		files, err := fs.Glob(os.DirFS("../.."), pattern)
 		if err != nil || len(files) < 20 {
 			t.Fatalf("%d files %s, %v", len(files), pattern, err)
 		}
 		for _, file := range files {
-			content, err := os.ReadFile("../" + file)
+			content, err := os.ReadFile("../../" + file)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -145,7 +145,7 @@ func (b *Base) openFlatcar(ctx context.Context, bench *setup.Bench, r Request) e
 // describe reads what building needs to know of the base.
 func (b *Base) describe(ctx context.Context, bench *setup.Bench) (*target.Base, error) {
 	// The directory's name has the digest of all that the base was made from.
-	usr, err := store.Memo(ctx, bench.Results, "base-tree", bench.CacheName(b.Usr), store.Nothing, func() (tree.Tree, error) {
+	usr, err := store.Memo(ctx, bench.Results.Step("base-tree", bench.CacheName(b.Usr)), store.Nothing, func() (tree.Tree, error) {
 		scanned, err := tree.Scan(b.Usr, digest.OfReader)
 		return scanned.Below("/usr"), err
 	})

@@ -3,13 +3,13 @@ package care
 import (
 	"io/fs"
 
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
 // Schemas returns the contents of all schema files of a checkout, by name.
 func Schemas(checkout fs.FS) (map[string][]byte, error) {
-	schemas, err := oem.Schemas(checkout)
+	schemas, err := definition.Schemas(checkout)
 	if err != nil {
 		return nil, err
 	}

@@ -5,13 +5,14 @@ import (
 	"os"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Show makes one recipe's tree for the base and tells what it is made of and what was left out.
 func Show(ctx context.Context, o setup.Options, name string) (*oem.Explained, error) {
-	found, err := oem.Recipe(os.DirFS(o.Checkout), name)
+	found, err := definition.Recipe(os.DirFS(o.Checkout), name)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 		Files:  slices.Concat(activate.System(c.Platforms, c.Choices), c.Trust.Files(""), update, stage.files()),
 	}
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results, "embed", inputs, Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("embed", inputs), Partition.blobs, func() (Partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {
 			return Partition{}, err

@@ -64,7 +64,7 @@ func Format(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Upda
 		return strip(ctx, bench, b, updates)
 	}
 	inputs := []any{bench.CacheName(b.Usr), b.Epoch.Unix(), bench.Tools.Versions(Tools...), ZstdVersion()}
-	return store.Memo(ctx, bench.Results, "format", inputs, Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("format", inputs), Partition.blobs, func() (Partition, error) {
 		id := digest.Of([]byte("file system of " + b.ID + " " + b.Version + " " + string(b.Arch)))
 		return makeImage(ctx, bench, func(path string) error {
 			return bench.Timed("file system of the base", func() error {
@@ -91,7 +91,7 @@ func strip(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updat
 	}
 	paths = slices.Concat(paths, activate.Paths(), updates.Paths())
 	inputs := []any{bench.CacheName(b.Image), paths, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results, "pristine", inputs, Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("pristine", inputs), Partition.blobs, func() (Partition, error) {
 		return makeImage(ctx, bench, func(path string) error {
 			return bench.Timed("partition of the base", func() error { return embed.Strip(ctx, b.Image, path, paths, b.Epoch) })
 		})
@@ -101,7 +101,7 @@ func strip(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updat
 // Empty makes a partition that has nothing but the directory that images go to, for measuring what one takes.
 func Empty(ctx context.Context, bench *setup.Bench) (Partition, error) {
 	inputs := []any{time.Unix(0, 0), bench.Tools.Versions(Tools...), ZstdVersion()}
-	return store.Memo(ctx, bench.Results, "empty", inputs, Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("empty", inputs), Partition.blobs, func() (Partition, error) {
 		return makeImage(ctx, bench, func(path string) error {
 			source, err := os.MkdirTemp(bench.Scratch, "empty.")
 			if err != nil {
@@ -122,7 +122,7 @@ func Empty(ctx context.Context, bench *setup.Bench) (Partition, error) {
 // Flatten makes content part of a partition's /usr.
 func Flatten(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, content embed.Content) (Partition, error) {
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results, "flatten", inputs, Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("flatten", inputs), Partition.blobs, func() (Partition, error) {
 		return makeImage(ctx, bench, func(path string) error {
 			return bench.Timed("flattening", func() error {
 				return content.Into(ctx, bench.Blobs.Path(on.SHA256), path, bench.Blobs, b.Epoch)

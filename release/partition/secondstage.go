@@ -58,7 +58,7 @@ func (c Content) Grown(ctx context.Context, bench *setup.Bench, b *bases.Base, o
 // makeSecondStage returns the initramfs in a partition with more files in it.
 func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, added []embed.File) (SecondStage, error) {
 	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(squashfs.Tools...)}
-	return store.Memo(ctx, bench.Results, "second-stage", inputs, SecondStage.blobs, func() (s SecondStage, err error) {
+	return store.Memo(ctx, bench.Results.Step("second-stage", inputs), SecondStage.blobs, func() (s SecondStage, err error) {
 		dir, err := os.MkdirTemp(bench.Scratch, "stage.")
 		if err != nil {
 			return s, err

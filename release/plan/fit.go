@@ -103,7 +103,7 @@ func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) 
 
 // ladder returns the rungs that the base's kernel reads and the tool root makes.
 func (p *Planner) ladder(ctx context.Context) ([]rung.Rung, error) {
-	writers, err := store.Memo(ctx, p.Bench.Results, "writers", p.Bench.Tools.Versions(pack.Tools...), store.Nothing, func() (pack.Writers, error) {
+	writers, err := store.Memo(ctx, p.Bench.Results.Step("writers", p.Bench.Tools.Versions(pack.Tools...)), store.Nothing, func() (pack.Writers, error) {
 		return pack.Detect(ctx, p.Bench.Tools)
 	})
 	return pack.Ladder(p.Base.Arch, p.Base.Target.Kernel, writers), err

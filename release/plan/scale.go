@@ -29,7 +29,7 @@ func (p *Planner) newScale(ctx context.Context) (*scale, error) {
 // cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
 func (s *scale) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
 	inputs := []any{s.empty.SHA256, packed.SHA256, partition.ZstdVersion()}
-	return store.Memo(ctx, s.Bench.Results, "cost", inputs, store.Nothing, func() (size.Bytes, error) {
+	return store.Memo(ctx, s.Bench.Results.Step("cost", inputs), store.Nothing, func() (size.Bytes, error) {
 		s.editing.Lock()
 		defer s.editing.Unlock()
 		dir, err := os.MkdirTemp(s.Bench.Scratch, "cost.")

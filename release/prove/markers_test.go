@@ -6,11 +6,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 )
 
 func TestMarkers(t *testing.T) {
-	platforms, err := oem.Definitions(os.DirFS("../.."))
+	platforms, err := definition.Platforms(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}

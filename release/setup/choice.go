@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/store"
@@ -30,7 +30,7 @@ type Choice struct {
 func Choose(o Options) (*Choice, error) {
 	c := &Choice{}
 	var err error
-	if c.Catalogue, c.Recipes, err = oem.AllDefinitions(os.DirFS(o.Checkout)); err != nil {
+	if c.Catalogue, c.Recipes, err = definition.All(os.DirFS(o.Checkout)); err != nil {
 		return nil, err
 	}
 	known := profiles.Known{Platforms: PlatformIDs(c.Catalogue), Recipes: slices.Sorted(maps.Keys(c.Recipes))}
@@ -42,7 +42,7 @@ func Choose(o Options) (*Choice, error) {
 	if len(c.named) == 0 {
 		c.named = c.Profile.PlatformIDs()
 	}
-	if c.Chosen, err = oem.Select(c.Catalogue, o.Arch, c.named...); err != nil {
+	if c.Chosen, err = definition.Select(c.Catalogue, o.Arch, c.named...); err != nil {
 		return nil, err
 	}
 	c.Previous, err = previousReleases(o.Previous)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/bases/base"
@@ -18,7 +18,7 @@ import (
 // Every profile of the tree can be read, and goes to machines of before.
 func TestProfilesOfTheTree(t *testing.T) {
 	const checkout = "../.."
-	platforms, recipes, err := oem.AllDefinitions(os.DirFS(checkout))
+	platforms, recipes, err := definition.All(os.DirFS(checkout))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func copyWhole(from, to string) (err error) {
 func (s *Shipper) diskImage(ctx context.Context, p partition.Partition, k Kernel) (manifest.File, error) {
 	inputs := []any{s.Bench.CacheName(s.Base.Disk), p.SHA256, k.SHA256, s.Base.Epoch.Unix(), s.Bench.Tools.Versions(esp.Tools...)}
 	names := func(f manifest.File) []store.Blob { return setup.Blobs(f.Installed()) }
-	return store.Memo(ctx, s.Bench.Results, "disk", inputs, names, func() (manifest.File, error) {
+	return store.Memo(ctx, s.Bench.Results.Step("disk", inputs), names, func() (manifest.File, error) {
 		path := filepath.Join(s.Bench.Scratch, "disk")
 		if err := copyWhole(s.Base.Disk, path); err != nil {
 			return manifest.File{}, err

@@ -73,7 +73,7 @@ func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manife
 	if err != nil {
 		return err
 	}
-	signed, err := store.Memo(ctx, s.Bench.Results, "signed", []any{body.SHA256, signatures}, setup.Blobs, func() (manifest.Installed, error) {
+	signed, err := store.Memo(ctx, s.Bench.Results.Step("signed", []any{body.SHA256, signatures}), setup.Blobs, func() (manifest.Installed, error) {
 		f, err := os.Open(s.Bench.Blobs.Path(body.SHA256))
 		if err != nil {
 			return manifest.Installed{}, err
@@ -93,7 +93,7 @@ func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manife
 func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest.Installed, error) {
 	key := s.Keys.Update.Public()
 	inputs := []any{payload.Version, p.Image, p.Kernel, key.Size(), s.Bench.Tools.Versions(payload.Tools...), partition.ZstdVersion()}
-	return store.Memo(ctx, s.Bench.Results, "payload", inputs, setup.Blobs, func() (made manifest.Installed, err error) {
+	return store.Memo(ctx, s.Bench.Results.Step("payload", inputs), setup.Blobs, func() (made manifest.Installed, err error) {
 		step := s.Bench.Progress.Bytes(p.File, int64(p.Image.Size))
 		defer step.End()
 		image, err := os.Open(s.Bench.Blobs.Path(p.Image.SHA256))

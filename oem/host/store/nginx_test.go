@@ -91,7 +91,7 @@ func TestNginx(t *testing.T) {
 		}
 		content := strings.Repeat("0123456789abcdef", 1<<16)
 		names := func(d digest.SHA256) []store.Blob { return []store.Blob{{SHA256: d, Size: int64(len(content))}} }
-		d, err := store.Memo(t.Context(), results, "step", "input", names, func() (digest.SHA256, error) {
+		d, err := store.Memo(t.Context(), results.Step("step", "input"), names, func() (digest.SHA256, error) {
 			runs++
 			d, _, err := blobs.Add(strings.NewReader(content))
 			return d, err

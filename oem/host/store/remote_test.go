@@ -61,7 +61,7 @@ func (made) blobs() []Blob {
 // step does a step and fails the test unless the result and its blobs are right.
 func (m *machine) step(t *testing.T, input string) {
 	t.Helper()
-	got, err := Memo(t.Context(), m.results, "step", input, made.blobs, func() (made, error) {
+	got, err := Memo(t.Context(), m.results.Step("step", input), made.blobs, func() (made, error) {
 		m.runs++
 		a, _, err := m.blobs.Add(strings.NewReader(first))
 		b, _, other := m.blobs.Add(strings.NewReader(second))
@@ -289,7 +289,7 @@ func TestReadOnlyCache(t *testing.T) {
 func TestDamagedBlobIsNotShared(t *testing.T) {
 	place := t.TempDir()
 	m := newMachine(t, nil, place)
-	_, err := Memo(t.Context(), m.results, "step", "a", made.blobs, func() (made, error) {
+	_, err := Memo(t.Context(), m.results.Step("step", "a"), made.blobs, func() (made, error) {
 		_, _, err := m.blobs.Add(strings.NewReader(first))
 		d, _, other := m.blobs.Add(strings.NewReader(second))
 		return made{}, errors.Join(err, other, os.WriteFile(m.blobs.Path(d), []byte("and the s3cond"), 0o644))
@@ -307,7 +307,7 @@ func TestLargeBlobsStay(t *testing.T) {
 	place := t.TempDir()
 	m := newMachine(t, []string{place}, place)
 	large := func(int64) []Blob { return []Blob{{digest.SHA256{}, maxShared + 1}} }
-	if _, err := Memo(t.Context(), m.results, "step", "a", large, func() (int64, error) { return 1, nil }); err != nil {
+	if _, err := Memo(t.Context(), m.results.Step("step", "a"), large, func() (int64, error) { return 1, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(place, "*/*")); len(left) > 0 || m.warnings() > 0 {
@@ -329,7 +329,7 @@ func TestCancelledIsNoWarning(t *testing.T) {
 	m := newMachine(t, []string{server.URL}, server.URL)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Memo(ctx, m.results, "step", "a", Nothing, func() (int, error) { return 0, ctx.Err() }); !errors.Is(err, context.Canceled) || m.warnings() > 0 {
+	if _, err := Memo(ctx, m.results.Step("step", "a"), Nothing, func() (int, error) { return 0, ctx.Err() }); !errors.Is(err, context.Canceled) || m.warnings() > 0 {
 		t.Errorf("%v\n%s", err, &m.log)
 	}
 }

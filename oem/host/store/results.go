@@ -31,17 +31,30 @@ type Blob struct {
 	Size   int64
 }
 
+// Step is a step with its inputs, whose results are kept.
+type Step struct {
+	results *Results
+	name    string
+	inputs  any
+}
+
+// Step names a step and everything that its result depends on.
+func (r *Results) Step(name string, inputs any) Step { return Step{r, name, inputs} }
+
+func (s Step) key() (digest.SHA256, error) { return digest.OfInputs([]any{s.name, s.inputs}) }
+
 // Memo returns what the step returned before for the same inputs, here or on a machine that shares its results, if the blobs that
 // it names can be had; otherwise it runs the step and keeps the result.
 // Inputs must name everything that the result depends on, and neither they nor the result anything of this machine.
-func Memo[T any](ctx context.Context, r *Results, step string, inputs any, names func(T) []Blob, run func() (T, error)) (T, error) {
+func Memo[T any](ctx context.Context, s Step, names func(T) []Blob, run func() (T, error)) (T, error) {
+	r := s.results
 	usable := func(result T) bool { return r.shared.complete(ctx, r.blobs, names(result)) }
-	key, err := digest.OfInputs([]any{step, inputs})
+	key, err := s.key()
 	if err != nil {
 		var none T
 		return none, err
 	}
-	result, err := local(r, step, key, usable, func() (T, error) {
+	result, err := local(s, key, usable, func() (T, error) {
 		if encoded, found := r.shared.result(ctx, key); found {
 			var result T
 			if json.Unmarshal(encoded, &result) == nil && usable(result) {
@@ -64,17 +77,17 @@ func Memo[T any](ctx context.Context, r *Results, step string, inputs any, names
 func Nothing[T any](T) []Blob { return nil }
 
 // Local is Memo for results that are of use on this machine only, such as paths: as long as usable agrees.
-func Local[T any](r *Results, step string, inputs any, usable func(T) bool, run func() (T, error)) (T, error) {
-	key, err := digest.OfInputs([]any{step, inputs})
+func Local[T any](s Step, usable func(T) bool, run func() (T, error)) (T, error) {
+	key, err := s.key()
 	if err != nil {
 		var none T
 		return none, err
 	}
-	return local(r, step, key, usable, run)
+	return local(s, key, usable, run)
 }
 
-func local[T any](r *Results, step string, key digest.SHA256, usable func(T) bool, run func() (T, error)) (T, error) {
-	path := filepath.Join(r.dir, fmt.Sprintf("%s-%s", step, key))
+func local[T any](s Step, key digest.SHA256, usable func(T) bool, run func() (T, error)) (T, error) {
+	path := filepath.Join(s.results.dir, fmt.Sprintf("%s-%s", s.name, key))
 	if kept, ok := read[T](path); ok && usable(kept) {
 		if info, err := os.Stat(path); err == nil {
 			markUsed(path, info)

@@ -51,7 +51,7 @@ func TestLocal(t *testing.T) {
 	}
 	runs, usable := 0, true
 	step := func(input string) string {
-		got, err := Local(results, "greet", input, func(string) bool { return usable }, func() (string, error) {
+		got, err := Local(results.Step("greet", input), func(string) bool { return usable }, func() (string, error) {
 			runs++
 			return "hello " + input, nil
 		})
@@ -83,7 +83,7 @@ func TestLocal(t *testing.T) {
 	}
 	failed := errors.New("failed")
 	for range 2 {
-		_, err := Local(results, "fail", 1, func(int) bool { return true }, func() (int, error) { runs++; return 0, failed })
+		_, err := Local(results.Step("fail", 1), func(int) bool { return true }, func() (int, error) { runs++; return 0, failed })
 		if !errors.Is(err, failed) {
 			t.Errorf("error is %v", err)
 		}

@@ -58,7 +58,7 @@ func fill(t *testing.T) filled {
 // step makes a blob, or finds it made.
 func (f filled) step(t *testing.T, letter string) Blob {
 	t.Helper()
-	got, err := Memo(t.Context(), f.results, "letters", letter, func(b Blob) []Blob { return []Blob{b} }, func() (Blob, error) {
+	got, err := Memo(t.Context(), f.results.Step("letters", letter), func(b Blob) []Blob { return []Blob{b} }, func() (Blob, error) {
 		d, n, err := f.blobs.Add(strings.NewReader(strings.Repeat(letter, each)))
 		return Blob{d, n}, err
 	})

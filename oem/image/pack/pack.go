@@ -48,7 +48,7 @@ type Packer struct {
 func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
 	inputs := []any{t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
-	return store.Memo(ctx, p.Results, "pack", inputs, names, func() (Image, error) { return p.pack(ctx, t, r) })
+	return store.Memo(ctx, p.Results.Step("pack", inputs), names, func() (Image, error) { return p.pack(ctx, t, r) })
 }
 
 func (p *Packer) pack(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {

@@ -75,7 +75,7 @@ func (d source) closure(ctx context.Context, env *kind.Env, a arch.Arch) ([]debi
 		without = slices.Concat(without, everywhere)
 	}
 	inputs := []any{release.Fingerprint, digest.Of(env.Base.Status), names, without}
-	return store.Memo(ctx, env.Results, "closure", inputs, store.Nothing, func() ([]debian.Package, error) {
+	return store.Memo(ctx, env.Results.Step("closure", inputs), store.Nothing, func() ([]debian.Package, error) {
 		return solve(ctx, env.Base, release, debian.Ask{Want: names, Without: without})
 	})
 }

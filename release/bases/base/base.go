@@ -126,7 +126,7 @@ func mmdebstrapVersion(ctx context.Context, results *store.Results) (string, err
 	if err != nil {
 		return "", err
 	}
-	return store.Memo(ctx, results, "mmdebstrap", d, store.Nothing, func() (string, error) {
+	return store.Memo(ctx, results.Step("mmdebstrap", d), store.Nothing, func() (string, error) {
 		version, err := run.Output(ctx, run.Cmd{Program: program, Args: []string{"--version"}, Env: run.HostEnv("PATH")})
 		return string(version), err
 	})

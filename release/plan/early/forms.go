@@ -86,7 +86,7 @@ func (m *Maker) forms(p *platform.Platform) ([]form, error) {
 // writeForm writes an archive to the blobs.
 func (m *Maker) writeForm(ctx context.Context, name string, f form, image pack.Image) (manifest.File, error) {
 	inputs := []any{name, f.suffix, f.inputs, image.SHA256, m.Base.Epoch.Unix(), partition.ZstdVersion()}
-	made, err := store.Memo(ctx, m.Bench.Results, "initrd", inputs, setup.Blobs, func() (made manifest.Installed, err error) {
+	made, err := store.Memo(ctx, m.Bench.Results.Step("initrd", inputs), setup.Blobs, func() (made manifest.Installed, err error) {
 		content, err := os.Open(m.Bench.Blobs.Path(image.SHA256))
 		if err != nil {
 			return made, err

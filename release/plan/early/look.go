@@ -29,7 +29,7 @@ func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.
 		return nil, nil
 	}
 	// The directory's name has the digest of all that the base was made from.
-	host, err = store.Memo(ctx, bench.Results, "initrd-host", bench.CacheName(file), store.Nothing, func() (*initrd.Host, error) {
+	host, err = store.Memo(ctx, bench.Results.Step("initrd-host", bench.CacheName(file)), store.Nothing, func() (*initrd.Host, error) {
 		if TwoStages(b) {
 			return lookSecondStage(ctx, bench, file)
 		}

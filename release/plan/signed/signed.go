@@ -35,7 +35,7 @@ func (m Maker) Image(ctx context.Context, name string, packed pack.Image, key *s
 	}
 	names := func(i Image) []store.Blob { return []store.Blob{{SHA256: i.SHA256, Size: int64(i.Size)}} }
 	inputs := []any{packed, m.Arch, key.Certificate().Raw}
-	return store.Memo(ctx, m.Bench.Results, "signed image", inputs, names, func() (Image, error) {
+	return store.Memo(ctx, m.Bench.Results.Step("signed image", inputs), names, func() (Image, error) {
 		return m.write(ctx, name, packed, key)
 	})
 }

@@ -84,7 +84,7 @@ func (r *Reader) Read(ctx context.Context, blob digest.SHA256, trusted []*x509.C
 		return named
 	}
 	inputs := []any{revision, blob, by, r.Arch, r.Tools.Versions(Tools...)}
-	return store.Memo(ctx, r.Results, "extension", inputs, names, func() (Image, error) {
+	return store.Memo(ctx, r.Results.Step("extension", inputs), names, func() (Image, error) {
 		file, err := os.Open(r.Blobs.Path(blob))
 		if err != nil {
 			return Image{}, err
