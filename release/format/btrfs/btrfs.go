@@ -21,26 +21,29 @@
 // are created, and they are not used again, so replacing a file in an image that has it gives another image than adding it
 // to one that has not. A range of a file that was never written is a hole, where it covers whole units. And the attributes
 // that a new file inherits (the compression property, access control lists) are what the kernel makes of them.
+//
+// Refused are images whose superblock another system than Flatcar's build writes (package superblock), and what the normal
+// form has no place for (package rewrite).
 package btrfs
 
 import (
-	"encoding/hex"
-
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 // The geometry of a USR partition's image: a file system of 260094 blocks, and room for the dm-verity data behind it
 // (flatcar/scripts, build_library/disk_layout.json: fs_blocks and blocks of USR-A).
 const (
-	FlatcarFilesystem size.Bytes = 260094 * blockSize
+	FlatcarFilesystem size.Bytes = 260094 * ondisk.BlockSize
 	FlatcarPartition  size.Bytes = 1 * size.GiB
 )
 
 // UUID is the identity of a file system.
-type UUID [16]byte
+type UUID = superblock.UUID
 
-// String prints the usual form with dashes.
-func (u UUID) String() string {
-	h := hex.EncodeToString(u[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
-}
+// Superblock is what the head of an image says about its file system.
+type Superblock = superblock.Superblock
+
+// ReadSuperblock reads the superblock of an image, and refuses what is not a file system as Flatcar makes them.
+func ReadSuperblock(image string) (Superblock, error) { return superblock.Read(image) }

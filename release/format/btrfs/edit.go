@@ -9,6 +9,9 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/rewrite"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/space"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 // Edit writes at the path to what the image at the path from becomes when change has been applied to it.
@@ -37,7 +40,7 @@ func Edit(ctx context.Context, from, to string, epoch time.Time, change func(roo
 }
 
 func edit(ctx context.Context, in *os.File, to string, epoch time.Time, change func(root string) error) error {
-	super, err := readSuperblock(in)
+	super, err := superblock.ReadFile(in)
 	if err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func edit(ctx context.Context, in *os.File, to string, epoch time.Time, change f
 		if err := copySparse(out, in, int64(super.Size), info.Size()); err != nil {
 			return err
 		}
-		return rewrite(ctx, out, private, super, epoch)
+		return rewrite.File(ctx, out, private, super, epoch)
 	})
 }
 
@@ -105,7 +108,7 @@ func View(ctx context.Context, image string, look func(root string) error) error
 		return err
 	}
 	defer f.Close()
-	super, err := readSuperblock(f)
+	super, err := superblock.ReadFile(f)
 	if err != nil {
 		return err
 	}
@@ -125,5 +128,5 @@ func Free(_ context.Context, image string) (size.Bytes, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(0, newSpace(uint64(super.Size)).free()-super.Used), nil
+	return max(0, space.New(uint64(super.Size)).Free()-super.Used), nil
 }

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/google/go-cmp/cmp"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 func TestEdit(t *testing.T) {
@@ -141,7 +143,7 @@ func openImage(t *testing.T, path string) (*os.File, Superblock) {
 	in, err := os.Open(path)
 	must(t, err)
 	t.Cleanup(func() { in.Close() })
-	super, err := readSuperblock(in)
+	super, err := superblock.ReadFile(in)
 	must(t, err)
 	return in, super
 }

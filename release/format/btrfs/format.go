@@ -8,9 +8,10 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
-	"golang.org/x/sys/unix"
 )
 
 // Options say what Format makes.

@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
-	"golang.org/x/sys/unix"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/codec"
 )
 
 // childEnv makes the test binary run one of children instead of the tests.
@@ -84,8 +86,8 @@ func testTree(t testing.TB) string {
 	write("share/inline-random", 0o644, random(2048))
 	write("share/inline-compressed", 0o644, text(4000))
 	write("share/no-inline", 0o644, random(2049))
-	write("share/unit", 0o644, text(unit))
-	write("share/unit+1", 0o644, text(unit+1))
+	write("share/unit", 0o644, text(codec.Unit))
+	write("share/unit+1", 0o644, text(codec.Unit+1))
 	write("share/random", 0o644, random(1<<20))
 	write("share/zeros", 0o644, make([]byte, 500_000))
 	write("share/-odd \n\\x name ü\xff", 0o644, text(10))

@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/rewrite"
 )
 
 // TestRewriteKeepsExtents has the kernel make all kinds of extents and takes them for old ones.
@@ -27,7 +31,7 @@ func TestRewriteKeepsExtents(t *testing.T) {
 	must(t, err)
 	defer out.Close()
 	super.Generation = math.MaxUint64
-	must(t, rewrite(t.Context(), out, private, super, testEpoch))
+	must(t, rewrite.File(t.Context(), out, private, super, testEpoch))
 	must(t, out.Truncate(int64(testPartition)))
 	checkImage(t, out.Name())
 	if diff := cmp.Diff(want, viewListing(t, out.Name())); diff != "" {
@@ -90,10 +94,9 @@ func overwrite(t *testing.T, path string, at int64, data []byte) {
 func TestDamageIsFound(t *testing.T) {
 	path := testImage(t, testTree(t))
 	in, super := openImage(t, path)
-	_, random := findData(t, in)
 	for name, place := range map[string]int64{
-		"tree": int64(field64(super.raw, superRoot)) + 2000,
-		"data": random,
+		"tree": int64(super.Root().Address) + 2000,
+		"data": someData(t, path),
 	} {
 		t.Run(name, func(t *testing.T) {
 			damaged := filepath.Join(t.TempDir(), "damaged")
@@ -109,7 +112,7 @@ func TestDamageIsFound(t *testing.T) {
 			again, err := os.Create(filepath.Join(t.TempDir(), "out"))
 			must(t, err)
 			defer again.Close()
-			err = rewrite(t.Context(), again, out, super, testEpoch)
+			err = rewrite.File(t.Context(), again, out, super, testEpoch)
 			if err == nil || !strings.Contains(err.Error(), "checksum") {
 				t.Errorf("a flipped bit: error is %v; wanted one about a checksum", err)
 			}
@@ -117,23 +120,14 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
-// findData returns a reader and where some data lies in the file.
-func findData(t *testing.T, in *os.File) (*reader, int64) {
+// someData returns where some data of testTree lies in the file.
+func someData(t *testing.T, path string) int64 {
 	t.Helper()
-	r, err := openReader(in)
+	content, err := os.ReadFile(path)
 	must(t, err)
-	items, err := r.tree(fsTree)
-	must(t, err)
-	for _, it := range items {
-		if it.key.kind != extentData {
-			continue
-		}
-		e, err := parseFileExtent(it)
-		must(t, err)
-		if e.kind == typeRegular && e.disk != 0 {
-			return r, int64(e.disk)
-		}
+	at := bytes.Index(content, random(ondisk.BlockSize))
+	if at < 0 {
+		t.Fatal("no data")
 	}
-	t.Fatal("no data")
-	return nil, 0
+	return int64(at)
 }

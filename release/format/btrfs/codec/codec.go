@@ -1,46 +1,53 @@
-package btrfs
+// Package codec compresses and decompresses extents as btrfs does.
+//
+// In goes a piece of a file, out comes a zstd frame, and the other way round. Refused are other compressions than zstd,
+// and data that is none.
+package codec
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// unit is how much of a file is compressed in one piece: the most that the kernel accepts
+// Unit is how much of a file is compressed in one piece: the most that the kernel accepts
 // (fs/btrfs/compression.h, BTRFS_MAX_UNCOMPRESSED), which is also its zstd window (fs/btrfs/zstd.c, ZSTD_BTRFS_MAX_WINDOWLOG).
-const unit = 128 << 10
+const Unit = 128 << 10
 
-// codec compresses as btrfs does. What it writes depends on nothing but its input and the version of the library.
+// Zstd is the number that file extents have for what is compressed here (kernel include/uapi/linux/btrfs_tree.h).
+const Zstd = 3
+
+// Codec compresses as btrfs does. What it writes depends on nothing but its input and the version of the library.
 // It can be used by several goroutines.
-type codec struct {
+type Codec struct {
 	encoder *zstd.Encoder
 }
 
-func newCodec() (*codec, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(unit), zstd.WithEncoderCRC(false),
+// New returns a codec.
+func New() (*Codec, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(Unit), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
 	if err != nil {
 		return nil, err
 	}
-	return &codec{encoder}, nil
+	return &Codec{encoder}, nil
 }
 
-// encode compresses one unit at most.
-func (c *codec) encode(data []byte) []byte { return c.encoder.EncodeAll(data, nil) }
+// Encode compresses one unit at most.
+func (c *Codec) Encode(data []byte) []byte { return c.encoder.EncodeAll(data, nil) }
 
-// decode returns the first length bytes of a compressed extent. The frame may hold less: the kernel compresses
+// Decode returns the first length bytes of a compressed extent. The frame may hold less: the kernel compresses
 // up to the end of the file, and the rest of the last block is zero. So is what follows the frame on disk.
-func decode(compressed []byte, compression uint8, length int) ([]byte, error) {
-	if compression != compressZstd {
-		return nil, fmt.Errorf("compression is %d; wanted %d (zstd)", compression, compressZstd)
+func Decode(compressed []byte, compression uint8, length int) ([]byte, error) {
+	if compression != Zstd {
+		return nil, fmt.Errorf("compression is %d; wanted %d (zstd)", compression, Zstd)
 	}
 	// The reader is hidden: a bytes.Reader would be decoded as a whole, with the zeros for a second frame.
 	in := struct{ io.Reader }{bytes.NewReader(compressed)}
-	d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(unit), zstd.WithDecoderLowmem(true))
+	d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(Unit), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +60,3 @@ func decode(compressed []byte, compression uint8, length int) ([]byte, error) {
 	}
 	return data, nil
 }
-
-// dataSum is the checksum of a block of data.
-func dataSum(block []byte) uint32 { return crc32.Checksum(block, castagnoli) }
-
-func padded(n int) int { return (n + blockSize - 1) / blockSize * blockSize }

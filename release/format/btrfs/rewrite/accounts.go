@@ -1,9 +1,11 @@
-package btrfs
+package rewrite
 
 import (
 	"cmp"
 	"hash/crc32"
 	"slices"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
 )
 
 // placeExtentTree makes the tree that accounts for all data, all blocks of the other trees, and its own.
@@ -15,8 +17,8 @@ func (w *rewriter) placeExtentTree(others []placed) (placed, error) {
 		fixed = append(fixed, t.accounts()...)
 	}
 	for count := 1; ; {
-		space := w.space.clone()
-		addresses, err := space.blocks(count)
+		room := w.space.Clone()
+		addresses, err := room.Blocks(count)
 		if err != nil {
 			return placed{}, err
 		}
@@ -36,9 +38,9 @@ func (w *rewriter) accounts(fixed []item, own placed) []item {
 	items := append(slices.Clone(fixed), own.accounts()...)
 	for _, g := range w.groups() {
 		data := make([]byte, 24) // struct btrfs_block_group_item
-		setField64(data, 0, used(items, g))
-		setField64(data, 8, firstChunk)
-		setField64(data, 16, g.kind)
+		ondisk.PutUint64(data, 0, used(items, g))
+		ondisk.PutUint64(data, 8, firstChunk)
+		ondisk.PutUint64(data, 16, g.kind)
 		items = append(items, item{key{g.start, blockGroupItem, g.length}, data})
 	}
 	slices.SortFunc(items, func(a, b item) int { return a.key.compare(b.key) })
@@ -56,7 +58,7 @@ func used(items []item, g group) uint64 {
 		case extentItem:
 			total += it.key.offset
 		case metadataItem:
-			total += blockSize
+			total += ondisk.BlockSize
 		}
 	}
 	return total
@@ -74,11 +76,11 @@ func (p placed) accounts() []item {
 	for level, spans := range p.levels {
 		for range spans {
 			data := make([]byte, 24+9) // struct btrfs_extent_item, btrfs_extent_inline_ref
-			setField64(data, 0, 1)
-			setField64(data, 8, generation)
-			setField64(data, 16, extentIsTree)
+			ondisk.PutUint64(data, 0, 1)
+			ondisk.PutUint64(data, 8, generation)
+			ondisk.PutUint64(data, 16, extentIsTree)
 			data[24] = treeBlockRef
-			setField64(data, 25, p.owner)
+			ondisk.PutUint64(data, 25, p.owner)
 			items = append(items, item{key{p.addresses[i], metadataItem, uint64(level)}, data})
 			i++
 		}
@@ -88,7 +90,7 @@ func (p placed) accounts() []item {
 
 // maxInlineRefs is how many references an extent item holds before they get items of their own
 // (kernel fs/btrfs/ctree.h, BTRFS_MAX_EXTENT_ITEM_SIZE: a 16th of a leaf).
-const maxInlineRefs = ((blockSize-headerLength)/16 - 24) / (1 + dataRefLength)
+const maxInlineRefs = ((ondisk.BlockSize-headerLength)/16 - 24) / (1 + dataRefLength)
 
 const dataRefLength = 28 // struct btrfs_extent_data_ref
 
@@ -110,9 +112,9 @@ func dataItems(extents []extent) []item {
 				items = append(items, item{key{e.address, extentDataRef, ref.hash()}, ref.bytes()})
 			}
 		}
-		setField64(data, 0, total)
-		setField64(data, 8, generation)
-		setField64(data, 16, extentIsData)
+		ondisk.PutUint64(data, 0, total)
+		ondisk.PutUint64(data, 8, generation)
+		ondisk.PutUint64(data, 16, extentIsData)
 		items = append(items, item{key{e.address, extentItem, e.length}, data})
 	}
 	return items
@@ -120,23 +122,23 @@ func dataItems(extents []extent) []item {
 
 func (r dataRef) bytes() []byte {
 	data := make([]byte, dataRefLength)
-	setField64(data, 0, fsTree)
-	setField64(data, 8, r.inode)
-	setField64(data, 16, r.offset)
-	setField32(data, 24, r.count)
+	ondisk.PutUint64(data, 0, fsTree)
+	ondisk.PutUint64(data, 8, r.inode)
+	ondisk.PutUint64(data, 16, r.offset)
+	ondisk.PutUint32(data, 24, r.count)
 	return data
 }
 
 // hash orders references (kernel fs/btrfs/extent-tree.c, hash_extent_data_ref).
 func (r dataRef) hash() uint64 {
 	b := r.bytes()
-	high := ^crc32.Update(0, castagnoli, b[:8])
-	low := ^crc32.Update(0, castagnoli, b[8:24])
+	high := ^crc32.Update(0, ondisk.Castagnoli, b[:8])
+	low := ^crc32.Update(0, ondisk.Castagnoli, b[8:24])
 	return uint64(high)<<31 ^ uint64(low)
 }
 
 // Checksum items are as long as a leaf takes (kernel fs/btrfs/file-item.c, MAX_CSUM_ITEMS).
-const maxSums = (blockSize-headerLength-2*itemLength)/4 - 1
+const maxSums = (ondisk.BlockSize-headerLength-2*itemLength)/4 - 1
 
 func sumItems(extents []extent) []item {
 	sorted := slices.Clone(extents)
@@ -145,14 +147,14 @@ func sumItems(extents []extent) []item {
 	var end uint64
 	for _, e := range sorted {
 		for i, sum := range e.sums {
-			at := e.address + uint64(i)*blockSize
+			at := e.address + uint64(i)*ondisk.BlockSize
 			if last := len(items) - 1; last < 0 || end != at || len(items[last].data) == maxSums*4 {
 				items = append(items, item{key: key{csumObject, extentCsum, at}})
 			}
 			last := &items[len(items)-1]
 			last.data = append(last.data, 0, 0, 0, 0)
-			setField32(last.data, len(last.data)-4, sum)
-			end = at + blockSize
+			ondisk.PutUint32(last.data, len(last.data)-4, sum)
+			end = at + ondisk.BlockSize
 		}
 	}
 	return items

@@ -1,8 +1,11 @@
-package btrfs
+package rewrite
 
 import (
 	"errors"
 	"fmt"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/codec"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
 )
 
 // fileExtent is a stretch of a file: inline data, or a part of an extent on disk.
@@ -27,31 +30,31 @@ func parseFileExtent(it item) (fileExtent, error) {
 		return fileExtent{}, fmt.Errorf("file extent %v has %d bytes; wanted at least %d", it.key, len(it.data), fileInlineData)
 	}
 	e := fileExtent{
-		at: it.key.offset, kind: it.data[fileType], generation: field64(it.data, fileGeneration),
-		compression: it.data[fileCompression], ram: field64(it.data, fileRAMBytes),
+		at: it.key.offset, kind: it.data[fileType], generation: ondisk.Uint64(it.data, fileGeneration),
+		compression: it.data[fileCompression], ram: ondisk.Uint64(it.data, fileRAMBytes),
 	}
-	if it.data[fileEncryption] != 0 || field16(it.data, fileEncoding) != 0 {
+	if it.data[fileEncryption] != 0 || ondisk.Uint16(it.data, fileEncoding) != 0 {
 		return fileExtent{}, fmt.Errorf("file extent %v is encrypted or encoded in an unknown way", it.key)
 	}
 	if e.kind == typeInline {
 		e.inline, e.length = it.data[fileInlineData:], e.ram
-		if e.ram > blockSize {
-			return fileExtent{}, fmt.Errorf("inline extent %v has %d bytes; wanted at most %d", it.key, e.ram, blockSize)
+		if e.ram > ondisk.BlockSize {
+			return fileExtent{}, fmt.Errorf("inline extent %v has %d bytes; wanted at most %d", it.key, e.ram, ondisk.BlockSize)
 		}
 		return e, nil
 	}
 	if len(it.data) != fileLength || e.kind > typePrealloc {
 		return fileExtent{}, fmt.Errorf("file extent %v has type %d and %d bytes; wanted %d bytes", it.key, e.kind, len(it.data), fileLength)
 	}
-	e.disk, e.diskLength = field64(it.data, fileDiskAddress), field64(it.data, fileDiskBytes)
-	e.skip, e.length = field64(it.data, fileOffset), field64(it.data, fileBytes)
+	e.disk, e.diskLength = ondisk.Uint64(it.data, fileDiskAddress), ondisk.Uint64(it.data, fileDiskBytes)
+	e.skip, e.length = ondisk.Uint64(it.data, fileOffset), ondisk.Uint64(it.data, fileBytes)
 	return e, e.check(it.key)
 }
 
 func (e fileExtent) check(k key) error {
 	for _, n := range []uint64{e.at, e.disk, e.diskLength, e.skip, e.length} {
-		if n%blockSize != 0 {
-			return fmt.Errorf("file extent %v has a part at or of %d bytes; wanted whole blocks of %d", k, n, blockSize)
+		if n%ondisk.BlockSize != 0 {
+			return fmt.Errorf("file extent %v has a part at or of %d bytes; wanted whole blocks of %d", k, n, ondisk.BlockSize)
 		}
 	}
 	if e.at+e.length < e.at {
@@ -64,8 +67,8 @@ func (e fileExtent) check(k key) error {
 		return fmt.Errorf("file extent %v takes %d bytes from %d of an extent of %d, %d on disk; wanted at most %d",
 			k, e.length, e.skip, e.ram, e.diskLength, maxExtent)
 	}
-	if e.compression != compressNone && (e.ram > unit || e.diskLength > unit) {
-		return fmt.Errorf("compressed extent %v has %d bytes, %d on disk; wanted at most %d", k, e.ram, e.diskLength, unit)
+	if e.compression != compressNone && (e.ram > codec.Unit || e.diskLength > codec.Unit) {
+		return fmt.Errorf("compressed extent %v has %d bytes, %d on disk; wanted at most %d", k, e.ram, e.diskLength, codec.Unit)
 	}
 	return nil
 }
@@ -99,7 +102,7 @@ func (r *reader) readExtent(buf []byte, e fileExtent, at uint64) error {
 	if e.kind == typeRegular {
 		from, length := uint64(0), e.diskLength
 		if e.compression == compressNone {
-			from, length = e.skip+at, uint64(padded(len(buf)))
+			from, length = e.skip+at, uint64(ondisk.Padded(len(buf)))
 		}
 		if from+length > e.diskLength {
 			return errors.New("it ends too early")
@@ -116,7 +119,7 @@ func (r *reader) readExtent(buf []byte, e fileExtent, at uint64) error {
 		copy(buf, raw)
 		return nil
 	}
-	content, err := decode(raw, e.compression, int(e.ram))
+	content, err := codec.Decode(raw, e.compression, int(e.ram))
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
-package btrfs
+package rewrite
 
 import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/codec"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
 )
 
 // planFiles takes over the items of the file tree and collects the pieces of data that they need.
@@ -68,17 +71,17 @@ func (w *rewriter) isNew(e fileExtent) bool {
 // normaliseInode sets what the kernel took from its clock and its counters.
 // Access, change and creation time follow the modification time: they would tell when the image was made.
 func (w *rewriter) normaliseInode(inode []byte) {
-	setField64(inode, inodeGeneration, generation)
-	setField64(inode, inodeTransID, generation)
-	setField64(inode, inodeGroup, 0)
-	setField64(inode, inodeSequence, 0)
-	seconds, nanos := int64(field64(inode, inodeMtime)), field32(inode, inodeMtime+8)
+	ondisk.PutUint64(inode, inodeGeneration, generation)
+	ondisk.PutUint64(inode, inodeTransID, generation)
+	ondisk.PutUint64(inode, inodeGroup, 0)
+	ondisk.PutUint64(inode, inodeSequence, 0)
+	seconds, nanos := int64(ondisk.Uint64(inode, inodeMtime)), ondisk.Uint32(inode, inodeMtime+8)
 	if time.Unix(seconds, int64(nanos)).After(w.epoch) {
 		seconds, nanos = w.epoch.Unix(), uint32(w.epoch.Nanosecond())
 	}
 	for _, at := range []int{inodeAtime, inodeCtime, inodeMtime, inodeOtime} {
-		setField64(inode, at, uint64(seconds))
-		setField32(inode, at+8, nanos)
+		ondisk.PutUint64(inode, at, uint64(seconds))
+		ondisk.PutUint32(inode, at+8, nanos)
 	}
 }
 
@@ -88,11 +91,11 @@ func normaliseEntries(it item) error {
 		if len(rest) < dirLength {
 			return fmt.Errorf("item %v ends within an entry", it.key)
 		}
-		length := dirLength + int(field16(rest, dirNameLength)) + int(field16(rest, dirDataLength))
+		length := dirLength + int(ondisk.Uint16(rest, dirNameLength)) + int(ondisk.Uint16(rest, dirDataLength))
 		if length > len(rest) {
 			return fmt.Errorf("item %v has an entry of %d bytes; %d are left", it.key, length, len(rest))
 		}
-		setField64(rest, dirTransID, generation)
+		ondisk.PutUint64(rest, dirTransID, generation)
 		rest = rest[length:]
 	}
 	return nil
@@ -100,7 +103,7 @@ func normaliseEntries(it item) error {
 
 // planMoved takes over a file extent as it is, with its data elsewhere.
 func (w *rewriter) planMoved(it item, e fileExtent) error {
-	setField64(it.data, fileGeneration, generation)
+	ondisk.PutUint64(it.data, fileGeneration, generation)
 	if e.kind == typeRegular && e.disk != 0 {
 		p, known := w.moved[e.disk]
 		if !known {
@@ -120,21 +123,21 @@ func (w *rewriter) planMoved(it item, e fileExtent) error {
 
 // planCoded cuts a file into units that get extents of their own. Units without data become holes.
 func (w *rewriter) planCoded(inode item, extents []fileExtent) {
-	fileSize := field64(inode.data, inodeSize)
-	setField64(inode.data, inodeBytes, 0) // the pieces add theirs
-	setField64(inode.data, inodeFlags, field64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow))
+	fileSize := ondisk.Uint64(inode.data, inodeSize)
+	ondisk.PutUint64(inode.data, inodeBytes, 0) // the pieces add theirs
+	ondisk.PutUint64(inode.data, inodeFlags, ondisk.Uint64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow))
 	var planned uint64 // units before this one are planned, or holes
 	for i, e := range extents {
 		if !e.hasData() {
 			continue
 		}
-		for at := max(planned, e.at/unit*unit); at < min(e.end(), fileSize); at += unit {
+		for at := max(planned, e.at/codec.Unit*codec.Unit); at < min(e.end(), fileSize); at += codec.Unit {
 			w.files = append(w.files, item{key: key{inode.key.object, extentData, at}})
 			w.pieces = append(w.pieces, &codedPiece{
-				inode: inode, extents: extents[i:], at: at, length: min(unit, fileSize-at), fileSize: fileSize,
+				inode: inode, extents: extents[i:], at: at, length: min(codec.Unit, fileSize-at), fileSize: fileSize,
 				item: len(w.files) - 1,
 			})
-			planned = at + unit
+			planned = at + codec.Unit
 		}
 	}
 }

@@ -1,8 +1,10 @@
-package btrfs
+package rewrite
 
 import (
 	"cmp"
 	"fmt"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
 )
 
 // Numbers and layouts of the on-disk format: kernel include/uapi/linux/btrfs_tree.h;
@@ -54,8 +56,6 @@ const (
 	chunkItem      = 228
 )
 
-const maxLevels = 8
-
 // struct btrfs_header, struct btrfs_item and struct btrfs_key_ptr.
 const (
 	headerFSID       = 32
@@ -68,7 +68,6 @@ const (
 	headerLevel      = 100
 	headerLength     = 101
 
-	headerWritten      = 1
 	headerMixedBackref = 1 << 56 // backref revision 1, in the top byte of the flags
 
 	itemOffset = 17
@@ -79,7 +78,7 @@ const (
 	pointerGeneration = 25
 	pointerLength     = 33
 
-	maxPointers = (blockSize - headerLength) / pointerLength
+	maxPointers = (ondisk.BlockSize - headerLength) / pointerLength
 )
 
 // struct btrfs_inode_item.
@@ -129,7 +128,6 @@ const (
 	typePrealloc = 2
 
 	compressNone = 0
-	compressZstd = 3
 )
 
 // struct btrfs_root_item. It starts with an inode item.
@@ -183,12 +181,12 @@ func (k key) compare(other key) int {
 
 func (k key) String() string { return fmt.Sprintf("(%d %d %d)", int64(k.object), k.kind, k.offset) }
 
-func parseKey(b []byte) key { return key{field64(b, 0), b[8], field64(b, 9)} }
+func parseKey(b []byte) key { return key{ondisk.Uint64(b, 0), b[8], ondisk.Uint64(b, 9)} }
 
 func (k key) put(b []byte) {
-	setField64(b, 0, k.object)
+	ondisk.PutUint64(b, 0, k.object)
 	b[8] = k.kind
-	setField64(b, 9, k.offset)
+	ondisk.PutUint64(b, 9, k.offset)
 }
 
 // item is a leaf of a tree.

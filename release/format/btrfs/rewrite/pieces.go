@@ -1,6 +1,11 @@
-package btrfs
+package rewrite
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/codec"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+)
 
 // movedPiece is an extent that keeps its bytes.
 type movedPiece struct {
@@ -15,7 +20,7 @@ const moveStep = 1 << 20
 func (p *movedPiece) prepare(*rewriter) error { return nil }
 
 func (p *movedPiece) place(w *rewriter) error {
-	address, err := w.space.take(p.length)
+	address, err := w.space.Take(p.length)
 	if err != nil {
 		return err
 	}
@@ -40,7 +45,7 @@ func (p *movedPiece) place(w *rewriter) error {
 		e.refs = append(e.refs, ref)
 	}
 	for _, data := range p.items {
-		setField64(data, fileDiskAddress, address)
+		ondisk.PutUint64(data, fileDiskAddress, address)
 	}
 	w.extents = append(w.extents, e)
 	return nil
@@ -70,19 +75,19 @@ func (p *codedPiece) prepare(w *rewriter) error {
 		return fmt.Errorf("inode %d: %w", p.inode.key.object, err)
 	}
 	p.stored = content
-	compressed := w.codec.encode(content)
-	p.inline = p.at == 0 && p.length == p.fileSize && p.length < blockSize && min(len(compressed), len(content)) <= maxInline
-	if p.inline && len(compressed) < len(content) || padded(len(compressed)) < padded(len(content)) {
-		p.stored, p.compression = compressed, compressZstd
+	compressed := w.codec.Encode(content)
+	p.inline = p.at == 0 && p.length == p.fileSize && p.length < ondisk.BlockSize && min(len(compressed), len(content)) <= maxInline
+	if p.inline && len(compressed) < len(content) || ondisk.Padded(len(compressed)) < ondisk.Padded(len(content)) {
+		p.stored, p.compression = compressed, codec.Zstd
 	}
 	if !p.inline {
-		p.stored = append(p.stored, make([]byte, padded(len(p.stored))-len(p.stored))...)
+		p.stored = append(p.stored, make([]byte, ondisk.Padded(len(p.stored))-len(p.stored))...)
 	}
 	return nil
 }
 
 func (p *codedPiece) place(w *rewriter) error {
-	w.hasZstd = w.hasZstd || p.compression == compressZstd
+	w.hasZstd = w.hasZstd || p.compression == codec.Zstd
 	stored := p.stored
 	p.stored = nil
 	if p.inline {
@@ -91,7 +96,7 @@ func (p *codedPiece) place(w *rewriter) error {
 		w.files[p.item].data = append(data, stored...)
 		return nil
 	}
-	address, err := w.space.take(uint64(len(stored)))
+	address, err := w.space.Take(uint64(len(stored)))
 	if err != nil {
 		return err
 	}
@@ -100,11 +105,11 @@ func (p *codedPiece) place(w *rewriter) error {
 		return err
 	}
 	data := make([]byte, fileLength)
-	length := uint64(padded(int(p.length)))
+	length := uint64(ondisk.Padded(int(p.length)))
 	p.describe(data, typeRegular, length)
-	setField64(data, fileDiskAddress, address)
-	setField64(data, fileDiskBytes, uint64(len(stored)))
-	setField64(data, fileBytes, length)
+	ondisk.PutUint64(data, fileDiskAddress, address)
+	ondisk.PutUint64(data, fileDiskBytes, uint64(len(stored)))
+	ondisk.PutUint64(data, fileBytes, length)
 	w.files[p.item].data = data
 	w.extents = append(w.extents, extent{
 		address: address, length: uint64(len(stored)), sums: sums,
@@ -115,9 +120,9 @@ func (p *codedPiece) place(w *rewriter) error {
 
 // describe fills what all file extents have in common, and counts the bytes for the inode.
 func (p *codedPiece) describe(data []byte, kind uint8, length uint64) {
-	setField64(data, fileGeneration, generation)
-	setField64(data, fileRAMBytes, length)
+	ondisk.PutUint64(data, fileGeneration, generation)
+	ondisk.PutUint64(data, fileRAMBytes, length)
 	data[fileCompression] = p.compression
 	data[fileType] = kind
-	setField64(p.inode.data, inodeBytes, field64(p.inode.data, inodeBytes)+length)
+	ondisk.PutUint64(p.inode.data, inodeBytes, ondisk.Uint64(p.inode.data, inodeBytes)+length)
 }

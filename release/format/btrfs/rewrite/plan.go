@@ -1,4 +1,9 @@
-package btrfs
+package rewrite
+
+import (
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
+)
 
 // plan says how the items of a tree are spread over blocks: as many into each as fit.
 // It depends on the items' lengths only, so that addresses can be filled in later.
@@ -28,7 +33,7 @@ func leaves(items []item) []span {
 	from, used := 0, headerLength
 	for i, it := range items {
 		need := itemLength + len(it.data)
-		if used+need > blockSize {
+		if used+need > ondisk.BlockSize {
 			spans = append(spans, span{from, i})
 			from, used = i, headerLength
 		}
@@ -55,6 +60,10 @@ type placed struct {
 
 func (p placed) root() uint64 { return p.addresses[len(p.addresses)-1] }
 
+func (p placed) pointer() superblock.Pointer {
+	return superblock.Pointer{Address: p.root(), Level: p.level()}
+}
+
 // each calls f with every block of the tree, complete but for what the file system puts into all headers.
 func (p placed) each(f func(address uint64, block []byte) error) error {
 	type child struct {
@@ -66,9 +75,9 @@ func (p placed) each(f func(address uint64, block []byte) error) error {
 	for level, spans := range p.levels {
 		var here []child
 		for i, s := range spans {
-			block := make([]byte, blockSize)
-			setField64(block, headerOwner, p.owner)
-			setField32(block, headerCount, uint32(s.to-s.from))
+			block := make([]byte, ondisk.BlockSize)
+			ondisk.PutUint64(block, headerOwner, p.owner)
+			ondisk.PutUint32(block, headerCount, uint32(s.to-s.from))
 			block[headerLevel] = uint8(level)
 			var first key
 			if level == 0 {
@@ -80,8 +89,8 @@ func (p placed) each(f func(address uint64, block []byte) error) error {
 				for j, c := range below[s.from:s.to] {
 					pointer := block[headerLength+j*pointerLength:]
 					c.first.put(pointer)
-					setField64(pointer, pointerAddress, c.address)
-					setField64(pointer, pointerGeneration, generation)
+					ondisk.PutUint64(pointer, pointerAddress, c.address)
+					ondisk.PutUint64(pointer, pointerGeneration, generation)
 				}
 				first = below[s.from].first
 			}
@@ -105,7 +114,7 @@ func putItems(block []byte, items []item) {
 		copy(area[end:], it.data)
 		head := area[i*itemLength:]
 		it.key.put(head)
-		setField32(head, itemOffset, uint32(end))
-		setField32(head, itemSize, uint32(len(it.data)))
+		ondisk.PutUint32(head, itemOffset, uint32(end))
+		ondisk.PutUint32(head, itemSize, uint32(len(it.data)))
 	}
 }

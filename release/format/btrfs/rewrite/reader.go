@@ -1,15 +1,18 @@
-package btrfs
+package rewrite
 
 import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 // reader reads the trees of a file system that nobody has mounted.
 type reader struct {
 	f      *os.File
-	super  Superblock
+	super  superblock.Superblock
 	chunks []chunk
 	roots  []item            // of the root tree
 	sums   map[uint64]uint32 // of data, by the logical address of each block
@@ -21,7 +24,7 @@ type chunk struct {
 }
 
 func openReader(f *os.File) (*reader, error) {
-	super, err := readSuperblock(f)
+	super, err := superblock.ReadFile(f)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +32,7 @@ func openReader(f *os.File) (*reader, error) {
 	if err := r.readChunks(); err != nil {
 		return nil, fmt.Errorf("chunks: %w", err)
 	}
-	if r.roots, err = r.items(rootTree, field64(super.raw, superRoot), super.raw[superRootLevel]); err != nil {
+	if r.roots, err = r.items(rootTree, super.Root()); err != nil {
 		return nil, err
 	}
 	return r, r.readSums()
@@ -37,7 +40,7 @@ func openReader(f *os.File) (*reader, error) {
 
 // readChunks reads the few chunks in the superblock, which hold the tree of all chunks.
 func (r *reader) readChunks() error {
-	array := r.super.raw[superSysArray:][:field32(r.super.raw, superSysArraySize)]
+	array := r.super.SystemChunks()
 	for len(array) > 0 {
 		if len(array) < keyLength+chunkLength {
 			return fmt.Errorf("%d bytes are left in the superblock; wanted %d", len(array), keyLength+chunkLength)
@@ -47,7 +50,7 @@ func (r *reader) readChunks() error {
 		}
 		array = array[keyLength+chunkLength:]
 	}
-	items, err := r.items(chunkTree, field64(r.super.raw, superChunkRoot), r.super.raw[superChunkRootLevel])
+	items, err := r.items(chunkTree, r.super.Chunks())
 	if err != nil {
 		return err
 	}
@@ -64,10 +67,10 @@ func (r *reader) readChunks() error {
 }
 
 func (r *reader) addChunk(it item) error {
-	if it.key.kind != chunkItem || len(it.data) != chunkLength || field16(it.data, chunkNumStripes) != 1 {
+	if it.key.kind != chunkItem || len(it.data) != chunkLength || ondisk.Uint16(it.data, chunkNumStripes) != 1 {
 		return fmt.Errorf("%v is no chunk with one stripe", it.key)
 	}
-	c := chunk{it.key.offset, field64(it.data, chunkSize), field64(it.data, chunkPhysical)}
+	c := chunk{it.key.offset, ondisk.Uint64(it.data, chunkSize), ondisk.Uint64(it.data, chunkPhysical)}
 	total := uint64(r.super.Size)
 	if c.length > total || c.physical > total-c.length || c.logical+c.length < c.logical {
 		return fmt.Errorf("chunk %v has %d bytes at %d; the file system has %d", it.key, c.length, c.physical, total)
@@ -90,9 +93,9 @@ func (r *reader) read(buf []byte, logical uint64) error {
 }
 
 // items returns all items of a tree in order.
-func (r *reader) items(owner, address uint64, level uint8) ([]item, error) {
-	w := &walker{r: r, left: int(r.super.Size / blockSize)}
-	if err := w.walk(address, level); err != nil {
+func (r *reader) items(owner uint64, root superblock.Pointer) ([]item, error) {
+	w := &walker{r: r, left: int(r.super.Size / ondisk.BlockSize)}
+	if err := w.walk(root.Address, root.Level); err != nil {
 		return nil, fmt.Errorf("tree %d: %w", int64(owner), err)
 	}
 	return w.items, nil
@@ -114,10 +117,10 @@ func (r *reader) tree(tree uint64) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if root.data[rootLevel] >= maxLevels {
-		return nil, fmt.Errorf("tree %d has level %d; wanted less than %d", int64(tree), root.data[rootLevel], maxLevels)
+	if root.data[rootLevel] >= ondisk.MaxLevels {
+		return nil, fmt.Errorf("tree %d has level %d; wanted less than %d", int64(tree), root.data[rootLevel], ondisk.MaxLevels)
 	}
-	return r.items(tree, field64(root.data, rootAddress), root.data[rootLevel])
+	return r.items(tree, superblock.Pointer{Address: ondisk.Uint64(root.data, rootAddress), Level: root.data[rootLevel]})
 }
 
 func (r *reader) readSums() error {
@@ -130,7 +133,7 @@ func (r *reader) readSums() error {
 			return fmt.Errorf("the checksum tree has an item %v", it.key)
 		}
 		for i := range len(it.data) / 4 {
-			r.sums[it.key.offset+uint64(i)*blockSize] = field32(it.data, i*4)
+			r.sums[it.key.offset+uint64(i)*ondisk.BlockSize] = ondisk.Uint32(it.data, i*4)
 		}
 	}
 	return nil
@@ -141,12 +144,12 @@ func (r *reader) readData(buf []byte, logical uint64) error {
 	if err := r.read(buf, logical); err != nil {
 		return err
 	}
-	for block := range slices.Chunk(buf, blockSize) {
+	for block := range slices.Chunk(buf, ondisk.BlockSize) {
 		want, has := r.sums[logical]
-		if got := dataSum(block); has && got != want {
+		if got := ondisk.DataSum(block); has && got != want {
 			return fmt.Errorf("data block %d has checksum %08x; wanted %08x", logical, got, want)
 		}
-		logical += blockSize
+		logical += ondisk.BlockSize
 	}
 	return nil
 }

@@ -1,4 +1,9 @@
-package btrfs
+// Package rewrite writes a btrfs file system anew, in a form that follows from its files alone: the normal form.
+//
+// In go a file system that nobody has mounted, and what it was before it was changed; out comes one with the same files,
+// which has the same bytes whatever the kernel did in between. Refused are file systems that are damaged, and those with
+// something that the normal form has no place for: several subvolumes, quotas, encryption, an unfinished balance.
+package rewrite
 
 import (
 	"context"
@@ -10,17 +15,22 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/codec"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/space"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 // rewriter writes a file system anew, in a form that follows from its files alone.
 type rewriter struct {
 	in    *reader
 	out   *os.File
-	codec *codec
-	base  Superblock // of the file system before the edit: its size, and the last generation that is not new
+	codec *codec.Codec
+	base  superblock.Superblock // of the file system before the edit: its size, and the last generation that is not new
 	epoch time.Time
 
-	space   *space
+	space   *space.Space
 	files   []item // of the file tree
 	pieces  []piece
 	moved   map[uint64]*movedPiece // by the old address
@@ -44,20 +54,20 @@ type dataRef struct {
 	count         uint32
 }
 
-// rewrite writes to out the file system in the file in, which is an edited base, at the base's size.
+// File writes to out the file system in the file in, which is an edited base, at the base's size.
 // Data that the base had keeps its bytes; data of files that were written since is compressed anew.
-func rewrite(ctx context.Context, out, in *os.File, base Superblock, epoch time.Time) error {
+func File(ctx context.Context, out, in *os.File, base superblock.Superblock, epoch time.Time) error {
 	r, err := openReader(in)
 	if err != nil {
 		return err
 	}
-	codec, err := newCodec()
+	coder, err := codec.New()
 	if err != nil {
 		return err
 	}
 	w := &rewriter{
-		in: r, out: out, codec: codec, base: base, epoch: epoch,
-		space: newSpace(uint64(base.Size)), moved: map[uint64]*movedPiece{},
+		in: r, out: out, codec: coder, base: base, epoch: epoch,
+		space: space.New(uint64(base.Size)), moved: map[uint64]*movedPiece{},
 	}
 	items, err := r.tree(fsTree)
 	if err != nil {
@@ -106,8 +116,8 @@ func (w *rewriter) write(data []byte, address uint64) ([]uint32, error) {
 		return nil, err
 	}
 	var sums []uint32
-	for block := range slices.Chunk(data, blockSize) {
-		sums = append(sums, dataSum(block))
+	for block := range slices.Chunk(data, ondisk.BlockSize) {
+		sums = append(sums, ondisk.DataSum(block))
 	}
 	return sums, nil
 }

@@ -1,8 +1,10 @@
-package btrfs
+package rewrite
 
 import (
 	"fmt"
 	"slices"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
 )
 
 // rootItems takes over what the root tree says about the trees that are written, and refuses a file system with others.
@@ -40,15 +42,15 @@ func (w *rewriter) normaliseRoot(it item) error {
 		return normaliseEntries(it)
 	case it.key.kind == rootItem && len(it.data) == rootLength:
 		w.normaliseInode(it.data[:inodeLength])
-		setField64(it.data, rootLastSnapshot, 0)
+		ondisk.PutUint64(it.data, rootLastSnapshot, 0)
 		if it.key.object != fsTree {
 			return nil
 		}
 		copy(it.data[rootUUID:], w.derivedUUID("top subvolume"))
-		setField64(it.data, rootCTransID, generation)
+		ondisk.PutUint64(it.data, rootCTransID, generation)
 		for _, at := range []int{rootCtime, rootOtime} {
-			setField64(it.data, at, uint64(w.epoch.Unix()))
-			setField32(it.data, at+8, uint32(w.epoch.Nanosecond()))
+			ondisk.PutUint64(it.data, at, uint64(w.epoch.Unix()))
+			ondisk.PutUint32(it.data, at+8, uint32(w.epoch.Nanosecond()))
 		}
 	}
 	return nil
@@ -61,10 +63,10 @@ func linkRoots(roots []item, trees []placed) {
 		if it.key.kind != rootItem || at < 0 {
 			continue
 		}
-		setField64(it.data, rootGeneration, generation)
-		setField64(it.data, rootGeneration2, generation)
-		setField64(it.data, rootAddress, trees[at].root())
-		setField64(it.data, rootBytesUsed, uint64(trees[at].blocks())*blockSize)
+		ondisk.PutUint64(it.data, rootGeneration, generation)
+		ondisk.PutUint64(it.data, rootGeneration2, generation)
+		ondisk.PutUint64(it.data, rootAddress, trees[at].root())
+		ondisk.PutUint64(it.data, rootBytesUsed, uint64(trees[at].blocks())*ondisk.BlockSize)
 		it.data[rootLevel] = trees[at].level()
 	}
 }

@@ -1,4 +1,9 @@
-package btrfs
+package rewrite
+
+import (
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/space"
+)
 
 // writeTrees writes all trees and, last, the superblock.
 func (w *rewriter) writeTrees() error {
@@ -10,7 +15,7 @@ func (w *rewriter) writeTrees() error {
 	if err != nil {
 		return err
 	}
-	trees := []placed{{planTree(chunkTree, w.chunkItems()), []uint64{systemStart}}} // one block; it has few items
+	trees := []placed{{planTree(chunkTree, w.chunkItems()), []uint64{space.SystemStart}}} // one block; it has few items
 	for _, p := range []*plan{
 		planTree(fsTree, w.files),
 		planTree(csumTree, sumItems(w.extents)),
@@ -18,7 +23,7 @@ func (w *rewriter) writeTrees() error {
 		planTree(dataRelocTree, reloc),
 		planTree(rootTree, roots),
 	} {
-		addresses, err := w.space.blocks(p.blocks())
+		addresses, err := w.space.Blocks(p.blocks())
 		if err != nil {
 			return err
 		}
@@ -41,11 +46,11 @@ func (w *rewriter) writeTrees() error {
 // writeBlock completes a tree block and writes it.
 func (w *rewriter) writeBlock(address uint64, block []byte) error {
 	copy(block[headerFSID:], w.base.UUID[:])
-	setField64(block, headerAddress, address)
-	setField64(block, headerFlags, headerWritten|headerMixedBackref)
+	ondisk.PutUint64(block, headerAddress, address)
+	ondisk.PutUint64(block, headerFlags, ondisk.Written|headerMixedBackref)
 	copy(block[headerChunkUUID:], w.derivedUUID("chunk tree"))
-	setField64(block, headerGeneration, generation)
-	setField32(block, 0, blockSum(block))
+	ondisk.PutUint64(block, headerGeneration, generation)
+	ondisk.PutUint32(block, 0, ondisk.BlockSum(block))
 	_, err := w.out.WriteAt(block, int64(address))
 	return err
 }

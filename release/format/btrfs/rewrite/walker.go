@@ -1,8 +1,11 @@
-package btrfs
+package rewrite
 
 import (
 	"errors"
 	"fmt"
+
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
 // walker collects the items of a tree. It stops when it has seen more blocks than there are.
@@ -20,7 +23,7 @@ func (w *walker) walk(address uint64, level uint8) error {
 	if err != nil {
 		return fmt.Errorf("block %d: %w", address, err)
 	}
-	count := int(field32(block, headerCount))
+	count := int(ondisk.Uint32(block, headerCount))
 	if level == 0 {
 		return w.leaf(block, address, count)
 	}
@@ -28,7 +31,7 @@ func (w *walker) walk(address uint64, level uint8) error {
 		return fmt.Errorf("block %d has %d pointers; at most %d fit", address, count, maxPointers)
 	}
 	for i := range count {
-		if err := w.walk(field64(block, headerLength+i*pointerLength+pointerAddress), level-1); err != nil {
+		if err := w.walk(ondisk.Uint64(block, headerLength+i*pointerLength+pointerAddress), level-1); err != nil {
 			return err
 		}
 	}
@@ -43,7 +46,7 @@ func (w *walker) leaf(block []byte, address uint64, count int) error {
 	for i := range count {
 		head := area[i*itemLength:]
 		k := parseKey(head)
-		offset, length := uint64(field32(head, itemOffset)), uint64(field32(head, itemSize))
+		offset, length := uint64(ondisk.Uint32(head, itemOffset)), uint64(ondisk.Uint32(head, itemSize))
 		if offset+length > uint64(len(area)) {
 			return fmt.Errorf("block %d: item %v ends at %d of %d", address, k, offset+length, len(area))
 		}
@@ -57,17 +60,17 @@ func (w *walker) leaf(block []byte, address uint64, count int) error {
 
 // block reads a tree block and checks that it is the one that was meant.
 func (r *reader) block(address uint64, level uint8) ([]byte, error) {
-	block := make([]byte, blockSize)
+	block := make([]byte, ondisk.BlockSize)
 	if err := r.read(block, address); err != nil {
 		return nil, err
 	}
-	if got, want := field32(block, 0), blockSum(block); got != want {
+	if got, want := ondisk.Uint32(block, 0), ondisk.BlockSum(block); got != want {
 		return nil, fmt.Errorf("checksum is %08x; wanted %08x", got, want)
 	}
-	if got := UUID(block[headerFSID:]); got != r.super.UUID {
+	if got := superblock.UUID(block[headerFSID:]); got != r.super.UUID {
 		return nil, fmt.Errorf("it belongs to file system %v; wanted %v", got, r.super.UUID)
 	}
-	if got := field64(block, headerAddress); got != address {
+	if got := ondisk.Uint64(block, headerAddress); got != address {
 		return nil, fmt.Errorf("it says it is at %d", got)
 	}
 	if got := block[headerLevel]; got != level {

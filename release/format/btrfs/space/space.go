@@ -1,4 +1,7 @@
-package btrfs
+// Package space is the room of a file system in its normal form, and hands it out.
+//
+// In goes the size of the file system, out come addresses in ascending order. Refused is what does not fit in one piece (ENOSPC).
+package space
 
 import (
 	"fmt"
@@ -6,40 +9,44 @@ import (
 	"syscall"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
-// Where things go in what this package writes. Logical addresses are places in the file.
+// Where things go in the normal form. Logical addresses are places in the file.
 // There is one chunk for the tree of chunks and one for everything else, up to the end:
 // the kernel would add chunks as it needs them and end up with the same room.
 const (
-	systemStart  = 1 << 20 // what lies before is reserved (BTRFS_BLOCK_RESERVED_1M_FOR_SUPER)
-	systemLength = 4 << 20 // as mkfs.btrfs has it
-	mixedStart   = systemStart + systemLength
-	stripeLength = 64 << 10 // BTRFS_STRIPE_LEN: chunks are multiples of it, and so is what a mirror superblock blocks
+	SystemStart  = 1 << 20 // what lies before is reserved (BTRFS_BLOCK_RESERVED_1M_FOR_SUPER)
+	SystemLength = 4 << 20 // as mkfs.btrfs has it
+	MixedStart   = SystemStart + SystemLength
+	StripeLength = 64 << 10 // BTRFS_STRIPE_LEN: chunks are multiples of it, and so is what a mirror superblock blocks
 )
 
-func mixedLength(total uint64) uint64 { return (total - mixedStart) / stripeLength * stripeLength }
+// MixedLength is how long the chunk for everything but the tree of chunks is, in a file system of a size.
+func MixedLength(total uint64) uint64 { return (total - MixedStart) / StripeLength * StripeLength }
 
-// space hands out addresses in ascending order.
-type space struct {
+// Space hands out addresses in ascending order.
+type Space struct {
 	gaps []gap
 }
 
 type gap struct{ next, end uint64 }
 
-// newSpace is the mixed chunk except for the mirror of the superblock.
-func newSpace(total uint64) *space {
-	end := mixedStart + mixedLength(total)
-	return &space{gaps: []gap{
-		{mixedStart, min(superMirrorOffset, end)},
-		{min(superMirrorOffset+stripeLength, end), end},
+// New is the mixed chunk except for the mirror of the superblock.
+func New(total uint64) *Space {
+	end := MixedStart + MixedLength(total)
+	return &Space{gaps: []gap{
+		{MixedStart, min(superblock.MirrorOffset, end)},
+		{min(superblock.MirrorOffset+StripeLength, end), end},
 	}}
 }
 
-func (s *space) clone() *space { return &space{gaps: slices.Clone(s.gaps)} }
+// Clone returns what hands out the same addresses again.
+func (s *Space) Clone() *Space { return &Space{gaps: slices.Clone(s.gaps)} }
 
-// free is how much is left.
-func (s *space) free() size.Bytes {
+// Free is how much is left.
+func (s *Space) Free() size.Bytes {
 	total := uint64(0)
 	for _, g := range s.gaps {
 		total += g.end - g.next
@@ -47,8 +54,8 @@ func (s *space) free() size.Bytes {
 	return size.Bytes(total)
 }
 
-// take returns the address of the first gap that has length bytes in one piece.
-func (s *space) take(length uint64) (uint64, error) {
+// Take returns the address of the first gap that has length bytes in one piece.
+func (s *Space) Take(length uint64) (uint64, error) {
 	for i := range s.gaps {
 		g := &s.gaps[i]
 		if g.end-g.next >= length {
@@ -59,12 +66,12 @@ func (s *space) take(length uint64) (uint64, error) {
 	return 0, fmt.Errorf("the file system is full: no %d bytes are left in one piece: %w", length, syscall.ENOSPC)
 }
 
-// blocks takes addresses for count tree blocks.
-func (s *space) blocks(count int) ([]uint64, error) {
+// Blocks takes addresses for count tree blocks.
+func (s *Space) Blocks(count int) ([]uint64, error) {
 	addresses := make([]uint64, count)
 	for i := range addresses {
 		var err error
-		if addresses[i], err = s.take(blockSize); err != nil {
+		if addresses[i], err = s.Take(ondisk.BlockSize); err != nil {
 			return nil, err
 		}
 	}
