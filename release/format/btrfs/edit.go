@@ -9,6 +9,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/mount"
 	"github.com/flatcar/oem-sysext/release/format/btrfs/rewrite"
 	"github.com/flatcar/oem-sysext/release/format/btrfs/space"
 	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
@@ -26,7 +27,7 @@ import (
 // When the result does not fit, the error is an ENOSPC, most often after change has returned.
 func Edit(ctx context.Context, from, to string, epoch time.Time, change func(root string) error) error {
 	if os.Geteuid() != 0 {
-		return ErrNeedsRoot
+		return mount.ErrNeedsRoot
 	}
 	in, err := os.Open(from)
 	if err != nil {
@@ -74,34 +75,34 @@ func changeMounted(ctx context.Context, private *os.File, super Superblock, chan
 	if err := private.Truncate(length); err != nil {
 		return err
 	}
-	m, err := mountImage(ctx, private, length, forWriting)
+	m, err := mount.Image(ctx, private, length, mount.ForWriting)
 	if err != nil {
 		return err
 	}
 	defer m.Close() // also after a panic; nothing is left to be written after seal
-	if err := m.setReadOnly(false); err != nil {
+	if err := m.SetReadOnly(false); err != nil {
 		return err
 	}
-	if err := m.grow(); err != nil {
+	if err := m.Grow(); err != nil {
 		return err
 	}
-	if err := change(m.root()); err != nil {
+	if err := change(m.Root()); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := m.setReadOnly(true); err != nil {
+	if err := m.SetReadOnly(true); err != nil {
 		return err
 	}
-	return m.seal()
+	return m.Seal()
 }
 
 // View mounts an image read-only and calls look with a path under which it finds the file system,
 // in this process and its children, until it returns. Links in the image can point anywhere: use os.OpenRoot(root).
 func View(ctx context.Context, image string, look func(root string) error) error {
 	if os.Geteuid() != 0 {
-		return ErrNeedsRoot
+		return mount.ErrNeedsRoot
 	}
 	f, err := os.Open(image)
 	if err != nil {
@@ -112,12 +113,12 @@ func View(ctx context.Context, image string, look func(root string) error) error
 	if err != nil {
 		return err
 	}
-	m, err := mountImage(ctx, f, int64(super.Size), forReading)
+	m, err := mount.Image(ctx, f, int64(super.Size), mount.ForReading)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	return look(m.root())
+	return look(m.Root())
 }
 
 // Free returns how much room an image has for Edit to fill: with data, and with what accounts for it,

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/mount"
 	"github.com/flatcar/oem-sysext/release/format/btrfs/superblock"
 )
 
@@ -296,7 +297,7 @@ func TestNeedsRoot(t *testing.T) {
 		"View":   View(t.Context(), "none", nil),
 		"Format": Format(t.Context(), nil, "none", Options{}),
 	} {
-		if !errors.Is(err, ErrNeedsRoot) {
+		if !errors.Is(err, mount.ErrNeedsRoot) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/format/btrfs/mount"
 )
 
 // Options say what Format makes.
@@ -31,7 +32,7 @@ const compression = "zstd"
 // It needs mkfs.btrfs from the tool root.
 func Format(ctx context.Context, tools *toolroot.Root, path string, o Options) error {
 	if os.Geteuid() != 0 {
-		return ErrNeedsRoot
+		return mount.ErrNeedsRoot
 	}
 	empty, err := makeEmpty(ctx, tools, filepath.Dir(path), o)
 	if err != nil {

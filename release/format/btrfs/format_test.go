@@ -39,9 +39,10 @@ func isReadOnly(t testing.TB, root string) bool {
 	dir, err := os.Open(root)
 	must(t, err)
 	defer dir.Close()
-	var flags uint64
-	must(t, ioctl(mount{dir}, ioctlSubvolGetFlags, &flags))
-	return flags&subvolReadOnly != 0
+	const subvolGetFlags, readOnly = 0x80089419, 1 << 1 // kernel include/uapi/linux/btrfs.h
+	flags, err := unix.IoctlGetInt(int(dir.Fd()), subvolGetFlags)
+	must(t, err)
+	return flags&readOnly != 0
 }
 
 func inode(t testing.TB, root, name string) uint64 {

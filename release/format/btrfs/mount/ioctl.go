@@ -1,4 +1,4 @@
-package btrfs
+package mount
 
 import (
 	"fmt"
@@ -23,8 +23,8 @@ type volArgs struct {
 	name [4088]byte
 }
 
-// grow makes the file system as large as its device.
-func (m mount) grow() error {
+// Grow makes the file system as large as its device.
+func (m Mount) Grow() error {
 	var args volArgs
 	copy(args.name[:], "max")
 	if err := ioctl(m, ioctlResize, &args); err != nil {
@@ -33,8 +33,8 @@ func (m mount) grow() error {
 	return nil
 }
 
-// setReadOnly sets or clears the read-only flag of the default subvolume, which is what is mounted.
-func (m mount) setReadOnly(readOnly bool) error {
+// SetReadOnly sets or clears the read-only flag of the default subvolume, which is what is mounted.
+func (m Mount) SetReadOnly(readOnly bool) error {
 	var flags uint64
 	if err := ioctl(m, ioctlSubvolGetFlags, &flags); err != nil {
 		return fmt.Errorf("read the flags of the default subvolume: %w", err)
@@ -50,8 +50,8 @@ func (m mount) setReadOnly(readOnly bool) error {
 }
 
 // ioctl makes a request on the top directory, with an argument that is as the kernel defines it for the request.
-func ioctl[T any](m mount, request uintptr, argument *T) error {
-	root, err := os.Open(m.root())
+func ioctl[T any](m Mount, request uintptr, argument *T) error {
+	root, err := os.Open(m.Root())
 	if err != nil {
 		return err
 	}
