@@ -13,6 +13,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/ship/report/changes"
+	"github.com/flatcar/oem-sysext/release/ship/report/drawing"
 )
 
 // maxFiles is how many changed files are named in HTML. The rest is summed up.
@@ -27,7 +29,7 @@ var (
 	script string
 
 	documentTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-		"signed": signed, "growth": growth, "duration": duration, "count": count, "percent": percent,
+		"signed": signed, "growth": growth, "duration": duration, "count": count, "percent": drawing.Percent,
 		"join": strings.Join, "short": func(name string) string { return strings.TrimPrefix(name, "oem-") }, "deref": func(b *size.Bytes) size.Bytes { return *b },
 	}).Parse(pageText))
 )
@@ -43,10 +45,10 @@ type document struct {
 	Zoom     []zoom // what the script shows of each image
 	Bars     []bars // of Platforms
 	Budgets  []usage
-	Total    chart
+	Total    drawing.Chart
 	Small    []small // a chart per platform
-	Shown    []fileChange
-	Rest     tally
+	Shown    []changes.File
+	Rest     changes.Tally
 	Digests  []anchored
 	anchors  map[string]string
 }
@@ -67,7 +69,7 @@ func HTML(w io.Writer, m *manifest.Manifest, previous []*manifest.Manifest) erro
 	d.addDigests()
 	if f.Changes != nil {
 		d.Shown = f.Changes.Files[:min(len(f.Changes.Files), maxFiles)]
-		d.Rest = tallyOf(f.Changes.Files[len(d.Shown):])
+		d.Rest = changes.TallyOf(f.Changes.Files[len(d.Shown):])
 	}
 	return documentTemplate.Execute(w, d)
 }
@@ -91,24 +93,24 @@ type tile struct {
 
 // zoom is what the script knows of an image.
 type zoom struct {
-	Name     string  `json:"name"`
-	Unpacked int64   `json:"unpacked"`
-	Root     string  `json:"root"` // the directory that all files are in
-	Files    []*node `json:"files"`
+	Name     string          `json:"name"`
+	Unpacked int64           `json:"unpacked"`
+	Root     string          `json:"root"` // the directory that all files are in
+	Files    []*drawing.Node `json:"files"`
 }
 
 // shape is the form of a map on a wide screen and on a narrow one, as the style has it, too.
-type shape struct{ wide, narrow rect }
+type shape struct{ wide, narrow drawing.Rect }
 
 var (
-	overviewShape = shape{wide: rect{W: 3, H: 4}, narrow: rect{W: 16, H: 9}}
-	mapShape      = shape{wide: rect{W: 7, H: 4}, narrow: rect{W: 3, H: 4}}
+	overviewShape = shape{wide: drawing.Rect{W: 3, H: 4}, narrow: drawing.Rect{W: 16, H: 9}}
+	mapShape      = shape{wide: drawing.Rect{W: 7, H: 4}, narrow: drawing.Rect{W: 3, H: 4}}
 )
 
 func (d *document) addMaps() {
 	for at, i := range d.Images {
-		root := fileTree(i.Contents)
-		d.Zoom = append(d.Zoom, zoom{i.Name, int64(i.Unpacked), "/" + root.name, root.children})
+		root := drawing.FileTree(i.Contents)
+		d.Zoom = append(d.Zoom, zoom{i.Name, int64(i.Unpacked), "/" + root.Name, root.Children})
 		if i.Embedded == "" || i.Cost <= 0 {
 			continue
 		}
@@ -118,7 +120,7 @@ func (d *document) addMaps() {
 		}
 		d.Map = append(d.Map, tile{
 			ID: fmt.Sprint("m", at), Kind: kind, Name: i.Name, Image: at, Size: i.Cost,
-			Says: fmt.Sprintf("%v, %.1f %% of all images", i.Cost, percent(i.Cost, d.Embedded)),
+			Says: fmt.Sprintf("%v, %.1f %% of all images", i.Cost, drawing.Percent(i.Cost, d.Embedded)),
 		})
 	}
 	d.Overview = d.overview()
@@ -144,7 +146,7 @@ func (d *document) overview() []tile {
 	} {
 		if t.Size > 0 {
 			t.ID = fmt.Sprint("o", len(tiles))
-			t.Says = fmt.Sprintf("%v, %.1f %%", t.Size, percent(t.Size, d.Partition.Filesystem))
+			t.Says = fmt.Sprintf("%v, %.1f %%", t.Size, drawing.Percent(t.Size, d.Partition.Filesystem))
 			tiles = append(tiles, t)
 		}
 	}
@@ -158,7 +160,7 @@ func place(tiles []tile, s shape, wide, narrow io.Writer) {
 	for i, t := range tiles {
 		areas[i] = float64(t.Size)
 	}
-	onWide, onNarrow := squarify(areas, s.wide), squarify(areas, s.narrow)
+	onWide, onNarrow := drawing.Squarify(areas, s.wide), drawing.Squarify(areas, s.narrow)
 	for i, t := range tiles {
 		rule(wide, t.ID, onWide[i], s.wide)
 		rule(narrow, t.ID, onNarrow[i], s.narrow)
@@ -166,11 +168,11 @@ func place(tiles []tile, s shape, wide, narrow io.Writer) {
 	}
 }
 
-func inside(r rect) rect { return rect{W: r.W, H: r.H} }
+func inside(r drawing.Rect) drawing.Rect { return drawing.Rect{W: r.W, H: r.H} }
 
-func rule(w io.Writer, id string, r, in rect) {
+func rule(w io.Writer, id string, r, in drawing.Rect) {
 	fmt.Fprintf(w, "#%s{left:%s%%;top:%s%%;width:%s%%;height:%s%%}\n", id,
-		decimals(100*r.X/in.W), decimals(100*r.Y/in.H), decimals(100*r.W/in.W), decimals(100*r.H/in.H))
+		drawing.Decimals(100*r.X/in.W), drawing.Decimals(100*r.Y/in.H), drawing.Decimals(100*r.W/in.W), drawing.Decimals(100*r.H/in.H))
 }
 
 // bars are one platform's images in a row.
@@ -194,15 +196,15 @@ func (d *document) addBars() {
 			if isShared(i) {
 				kind = "shared"
 			}
-			row.Segments = append(row.Segments, segmentOf(kind, i.Name, before, room(i), widest))
-			before += room(i)
+			row.Segments = append(row.Segments, segmentOf(kind, i.Name, before, changes.Room(i), widest))
+			before += changes.Room(i)
 		}
 		d.Bars = append(d.Bars, row)
 	}
 	for _, b := range d.Plan.Budgets {
 		whole := max(b.Limit, b.Used)
 		d.Budgets = append(d.Budgets, usage{
-			Name: b.Name, Limit: b.Limit, Used: b.Used, Fixed: b.Fixed, Left: b.Limit - b.Used, Share: percent(b.Used, b.Limit),
+			Name: b.Name, Limit: b.Limit, Used: b.Used, Fixed: b.Fixed, Left: b.Limit - b.Used, Share: drawing.Percent(b.Used, b.Limit),
 			Segments: []segment{
 				segmentOf("base", "fixed", 0, b.Fixed, whole),
 				segmentOf("own", "images", b.Fixed, b.Used-b.Fixed, whole),
@@ -212,7 +214,7 @@ func (d *document) addBars() {
 }
 
 func segmentOf(kind, name string, before, b, whole size.Bytes) segment {
-	return segment{kind, decimals(percent(before, whole)) + "%", decimals(percent(b, whole)) + "%", fmt.Sprintf("%s: %v", name, b)}
+	return segment{kind, drawing.Decimals(drawing.Percent(before, whole)) + "%", drawing.Decimals(drawing.Percent(b, whole)) + "%", fmt.Sprintf("%s: %v", name, b)}
 }
 
 // usage is a budget.Budget with what is left of it, which is negative when it is exceeded.
@@ -229,7 +231,7 @@ func (b usage) Over() size.Bytes { return -b.Left }
 // small is the history of one platform.
 type small struct {
 	platform
-	Chart chart
+	Chart drawing.Chart
 	Since *size.Bytes // growth since the first release that is shown; nil with only one
 }
 
@@ -237,7 +239,7 @@ func (d *document) addCharts() {
 	if d.Last == nil {
 		return
 	}
-	d.Total = draw(d.Releases, func(r release) *size.Bytes { return &r.Embedded })
+	d.Total = d.chart(func(r release) *size.Bytes { return &r.Embedded })
 	for _, p := range d.Platforms {
 		of := func(r release) *size.Bytes {
 			b, there := r.Platforms[p.ID]
@@ -246,7 +248,7 @@ func (d *document) addCharts() {
 			}
 			return &b
 		}
-		s := small{platform: p, Chart: draw(d.Releases, of)}
+		s := small{platform: p, Chart: d.chart(of)}
 		for _, r := range d.Releases[:len(d.Releases)-1] {
 			if b := of(r); b != nil {
 				grown := p.Room - *b
@@ -256,6 +258,15 @@ func (d *document) addCharts() {
 		}
 		d.Small = append(d.Small, s)
 	}
+}
+
+// chart draws one value per release.
+func (d *document) chart(value func(release) *size.Bytes) drawing.Chart {
+	var points []drawing.Point
+	for _, r := range d.Releases {
+		points = append(points, drawing.Point{Version: r.Version, Value: value(r)})
+	}
+	return drawing.Draw(points)
 }
 
 // anchored is a file of the release. The first of those with one digest is what links to the digest lead to.

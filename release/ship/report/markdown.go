@@ -9,6 +9,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/ship/report/changes"
+	"github.com/flatcar/oem-sysext/release/ship/report/drawing"
 )
 
 // How much Markdown names before it sums up: what it is pasted into has a limit, 65 536 characters for a comment on GitHub.
@@ -28,6 +30,18 @@ func Markdown(w io.Writer, m *manifest.Manifest, previous []*manifest.Manifest) 
 	md.images()
 	md.platforms()
 	md.budgets()
+	md.changes()
+	return md.Flush()
+}
+
+// Diff writes what changed since an earlier release as GitHub's Markdown: what a report says of that, without the rest.
+func Diff(w io.Writer, m, earlier *manifest.Manifest) error {
+	f, err := work(m, []*manifest.Manifest{earlier})
+	if err != nil {
+		return err
+	}
+	md := markdown{bufio.NewWriter(w), f}
+	md.summary()
 	md.changes()
 	return md.Flush()
 }
@@ -66,7 +80,7 @@ func (md *markdown) summary() {
 		since = fmt.Sprintf(" (%s since %s)", signed(md.Grown()), plain(md.Last.Version))
 	}
 	md.line("**%v** for %s of %s in `/usr`%s; %.1f %% of their files’ %v. %v free of %v, and %v of headroom.",
-		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, percent(md.Embedded, md.Unpacked), md.Unpacked,
+		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, drawing.Percent(md.Embedded, md.Unpacked), md.Unpacked,
 		md.Parts.Free, md.Partition.Filesystem, md.Parts.Headroom)
 	md.line("Base %s %s, epoch %s, root hash `%v`.", plain(md.Base.ID), plain(md.Base.VersionID), md.When.Format("2006-01-02 15:04 UTC"), md.Partition.RootHash)
 }
@@ -95,7 +109,7 @@ func (md *markdown) platforms() {
 		var shared size.Bytes
 		for _, i := range p.Images {
 			if isShared(i) {
-				shared += room(i)
+				shared += changes.Room(i)
 			}
 		}
 		name := plain(p.Name)
@@ -123,7 +137,7 @@ func (md *markdown) budgets() {
 		if b.Used > b.Limit {
 			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
 		}
-		md.row(Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", percent(b.Used, b.Limit)))
+		md.row(Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
 	}
 }
 
@@ -153,7 +167,7 @@ func (md *markdown) changes() {
 	md.changedFiles()
 }
 
-func (md *markdown) recipe(r recipeChange) {
+func (md *markdown) recipe(r changes.Recipe) {
 	name := "files of no recipe"
 	if r.Name != "" {
 		name = "recipe " + Code(r.Name)
@@ -173,7 +187,7 @@ func (md *markdown) recipe(r recipeChange) {
 }
 
 // ends prints what a thing was and is.
-func ends(c change) string {
+func ends(c changes.Thing) string {
 	switch {
 	case c.Old == "":
 		return Code(c.New) + " added"
@@ -219,7 +233,7 @@ func (md *markdown) changedFiles() {
 		}
 		md.row(Code(c.Path), c.How, recipe, images, signed(c.Size))
 	}
-	if rest := tallyOf(md.Changes.Files[len(shown):]); rest.Count() > 0 {
+	if rest := changes.TallyOf(md.Changes.Files[len(shown):]); rest.Count() > 0 {
 		md.row(fmt.Sprintf("%s beyond the %d largest differences", count(rest.Count(), "more file"), maxMarkdownFiles), rest.String(), "", "", signed(rest.Size))
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/ship/report/changes"
+	"github.com/flatcar/oem-sysext/release/ship/report/drawing"
 )
 
 // usrBudget is the name of the budget for /usr's file system. What it leaves of the file system is headroom.
@@ -30,11 +32,11 @@ type figures struct {
 	Platforms []platform         // the largest first
 	Rungs     []rungUse          // the most used ones first
 	Parts     parts
-	Embedded  size.Bytes // what all embedded images cost
-	Unpacked  size.Bytes // what their files would take
-	Slowest   platform   // to be read at boot
-	Releases  []release  // oldest first, this one last
-	Changes   *changes   // since Last, or nil
+	Embedded  size.Bytes       // what all embedded images cost
+	Unpacked  size.Bytes       // what their files would take
+	Slowest   platform         // to be read at boot
+	Releases  []release        // oldest first, this one last
+	Changes   *changes.Changes // since Last, or nil
 }
 
 // image is a manifest's image and what it was in the last release.
@@ -43,16 +45,8 @@ type image struct {
 	Last *manifest.Image // nil when it is new
 }
 
-// Room is what an image takes where it lies: in /usr, or else on the OEM partition.
-func room(i *manifest.Image) size.Bytes {
-	if i.Embedded == "" {
-		return i.Size
-	}
-	return i.Cost
-}
-
 // Room is what the image takes where it lies.
-func (i image) Room() size.Bytes { return room(&i.Image) }
+func (i image) Room() size.Bytes { return changes.Room(&i.Image) }
 
 // Shared tells whether several platforms may activate the image.
 func (i image) Shared() bool { return isShared(&i.Image) }
@@ -64,7 +58,7 @@ func (i image) Growth() *size.Bytes {
 	if i.Last == nil {
 		return nil
 	}
-	grown := i.Room() - room(i.Last)
+	grown := i.Room() - changes.Room(i.Last)
 	return &grown
 }
 
@@ -95,7 +89,7 @@ type rungUse struct {
 }
 
 // Ratio is what packing leaves of a hundred bytes.
-func (r rungUse) Ratio() float64 { return percent(r.Size, r.Unpacked) }
+func (r rungUse) Ratio() float64 { return drawing.Percent(r.Size, r.Unpacked) }
 
 // parts are what the file system of the USR partition consists of.
 type parts struct{ Base, Images, Metadata, Headroom, Free size.Bytes }
@@ -127,7 +121,7 @@ func work(m *manifest.Manifest, previous []*manifest.Manifest) (*figures, error)
 	}
 	if len(previous) > 0 {
 		f.Last = previous[len(previous)-1]
-		f.Changes = compare(f.Last, m)
+		f.Changes = changes.Between(f.Last, m)
 	}
 	f.Embedded = f.Releases[len(f.Releases)-1].Embedded
 	f.addImages()
@@ -177,26 +171,17 @@ func pointOf(m *manifest.Manifest) (release, error) {
 func activated(m *manifest.Manifest, p manifest.Platform) ([]*manifest.Image, error) {
 	images := make([]*manifest.Image, len(p.Activates))
 	for i, name := range p.Activates {
-		if images[i] = imageOf(m, name); images[i] == nil {
+		if images[i] = changes.ImageOf(m, name); images[i] == nil {
 			return nil, fmt.Errorf("release %s: platform %q activates %q, which is none of its images", m.Version, p.ID, name)
 		}
 	}
 	return images, nil
 }
 
-// imageOf returns nil when there is none of that name.
-func imageOf(m *manifest.Manifest, name string) *manifest.Image {
-	at := slices.IndexFunc(m.Images, func(i manifest.Image) bool { return i.Name == name })
-	if at < 0 {
-		return nil
-	}
-	return &m.Images[at]
-}
-
 func roomOf(images []*manifest.Image) size.Bytes {
 	var all size.Bytes
 	for _, i := range images {
-		all += room(i)
+		all += changes.Room(i)
 	}
 	return all
 }
@@ -206,7 +191,7 @@ func (f *figures) addImages() {
 	for _, i := range f.Manifest.Images {
 		with := image{Image: i}
 		if f.Last != nil {
-			with.Last = imageOf(f.Last, i.Name)
+			with.Last = changes.ImageOf(f.Last, i.Name)
 		}
 		f.Images = append(f.Images, with)
 		f.Unpacked += i.Unpacked

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
@@ -39,34 +38,12 @@ func duration(microseconds int64) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
-// percent is what a part is of a whole, zero of nothing.
-func percent(part, whole size.Bytes) float64 {
-	if whole == 0 {
-		return 0
-	}
-	return 100 * float64(part) / float64(whole)
-}
-
 // count prints a number with its noun: "1 file", "2 files".
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// String says what is in a tally: "3 added, 1 removed, 12 changed".
-func (t tally) String() string {
-	var words []string
-	for _, part := range []struct {
-		n    int
-		what string
-	}{{t.Added, "added"}, {t.Removed, "removed"}, {t.Changed, "changed"}} {
-		if part.n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", part.n, part.what))
-		}
-	}
-	return strings.Join(words, ", ")
 }
 
 // byCount puts what most images use first.

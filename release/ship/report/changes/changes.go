@@ -1,7 +1,12 @@
-package report
+// Package changes finds what two releases differ in.
+//
+// In go the manifests of both, out come the differences, in an order that follows from them: tools, recipes with their inputs,
+// images, files. Nothing is refused.
+package changes
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,19 +17,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// changes are what two releases differ in.
-type changes struct {
-	Ground  []change       // base and tools
-	Recipes []recipeChange // by name
-	Images  []imageChange  // by name
-	Files   []fileChange   // those with the largest difference first
+// Changes are what two releases differ in.
+type Changes struct {
+	Ground  []Thing  // base and tools
+	Recipes []Recipe // by name
+	Images  []Image  // by name
+	Files   []File   // those with the largest difference first
 }
 
-// change is a thing that was something else. An empty end means that it was not there.
-type change struct{ Kind, Name, Old, New string }
+// Thing is what was something else before. An empty end means that it was not there.
+type Thing struct{ Kind, Name, Old, New string }
 
 // How says in a word what happened.
-func (c change) How() string { return how(c.Old != "", c.New != "") }
+func (c Thing) How() string { return how(c.Old != "", c.New != "") }
 
 func how(before, after bool) string {
 	switch {
@@ -36,24 +41,24 @@ func how(before, after bool) string {
 	return "changed"
 }
 
-// recipeChange is a recipe with other inputs or other files than before.
-type recipeChange struct {
+// Recipe is a recipe with other inputs or other files than before.
+type Recipe struct {
 	Name   string
 	How    string
-	Inputs []change
-	Files  tally
+	Inputs []Thing
+	Files  Tally
 }
 
-// imageChange is an image that appeared, went, was packed another way, or holds something else.
-type imageChange struct {
+// Image is an image that appeared, went, was packed another way, or holds something else.
+type Image struct {
 	Name     string
 	How      string
 	Old, New string // rungs
 	Room     size.Bytes
 }
 
-// fileChange is a path whose content differs in some platform, wherever the image that carries it was moved to.
-type fileChange struct {
+// File is a path whose content differs in some platform, wherever the image that carries it was moved to.
+type File struct {
 	Path   string
 	How    string
 	Recipe string
@@ -61,13 +66,13 @@ type fileChange struct {
 	Size   size.Bytes
 }
 
-// tally sums changes of files up.
-type tally struct {
+// Tally sums changes of files up.
+type Tally struct {
 	Added, Removed, Changed int
 	Size                    size.Bytes
 }
 
-func (t *tally) add(f fileChange) {
+func (t *Tally) add(f File) {
 	switch f.How {
 	case "added":
 		t.Added++
@@ -80,19 +85,35 @@ func (t *tally) add(f fileChange) {
 }
 
 // Count is the number of files in it.
-func (t tally) Count() int { return t.Added + t.Removed + t.Changed }
+func (t Tally) Count() int { return t.Added + t.Removed + t.Changed }
 
-func tallyOf(files []fileChange) tally {
-	var t tally
+// String says what is in a tally: "3 added, 1 removed, 12 changed".
+func (t Tally) String() string {
+	var words []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{t.Added, "added"}, {t.Removed, "removed"}, {t.Changed, "changed"}} {
+		if part.n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// TallyOf sums them up.
+func TallyOf(files []File) Tally {
+	var t Tally
 	for _, f := range files {
 		t.add(f)
 	}
 	return t
 }
 
-func compare(before, after *manifest.Manifest) *changes {
+// Between returns what differs from one release to the next.
+func Between(before, after *manifest.Manifest) *Changes {
 	files := fileChanges(before, after)
-	return &changes{
+	return &Changes{
 		Ground:  differences(ground(before), ground(after)),
 		Recipes: recipeChanges(before, after, files),
 		Images:  imageChanges(before, after),
@@ -101,7 +122,7 @@ func compare(before, after *manifest.Manifest) *changes {
 }
 
 // Any tells whether there is anything to show.
-func (c *changes) Any() bool { return len(c.Ground)+len(c.Recipes)+len(c.Images)+len(c.Files) > 0 }
+func (c *Changes) Any() bool { return len(c.Ground)+len(c.Recipes)+len(c.Images)+len(c.Files) > 0 }
 
 // ground is what everything was built on.
 func ground(m *manifest.Manifest) map[string]string {
@@ -115,20 +136,20 @@ func ground(m *manifest.Manifest) map[string]string {
 }
 
 // differences compares by name and returns what differs, by name.
-func differences(before, after map[string]string) []change {
+func differences(before, after map[string]string) []Thing {
 	all := maps.Clone(before)
 	maps.Copy(all, after)
-	var list []change
+	var list []Thing
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if before[name] != after[name] {
-			list = append(list, change{Name: name, Old: before[name], New: after[name]})
+			list = append(list, Thing{Name: name, Old: before[name], New: after[name]})
 		}
 	}
 	return list
 }
 
-func recipeChanges(before, after *manifest.Manifest, files []fileChange) []recipeChange {
-	had, has, sums := byRecipe(before), byRecipe(after), map[string]tally{}
+func recipeChanges(before, after *manifest.Manifest, files []File) []Recipe {
+	had, has, sums := byRecipe(before), byRecipe(after), map[string]Tally{}
 	for _, f := range files {
 		sum := sums[f.Recipe]
 		sum.add(f)
@@ -136,12 +157,12 @@ func recipeChanges(before, after *manifest.Manifest, files []fileChange) []recip
 	}
 	names := slices.Concat(slices.Collect(maps.Keys(had)), slices.Collect(maps.Keys(has)), slices.Collect(maps.Keys(sums)))
 	slices.Sort(names)
-	var list []recipeChange
+	var list []Recipe
 	for _, name := range slices.Compact(names) {
 		was, known := had[name]
 		is, knows := has[name]
 		staged := !known && !knows // files of no recipe
-		c := recipeChange{Name: name, How: how(known || staged, knows || staged), Inputs: inputChanges(was, is), Files: sums[name]}
+		c := Recipe{Name: name, How: how(known || staged, knows || staged), Inputs: inputChanges(was, is), Files: sums[name]}
 		if c.How != "changed" || len(c.Inputs) > 0 || c.Files.Count() > 0 {
 			list = append(list, c)
 		}
@@ -158,7 +179,7 @@ func byRecipe(m *manifest.Manifest) map[string][]input.Input {
 }
 
 // inputChanges names versions, and digests where those are all that differs.
-func inputChanges(before, after []input.Input) []change {
+func inputChanges(before, after []input.Input) []Thing {
 	type key struct{ kind, name string }
 	index := func(inputs []input.Input) map[key]input.Input {
 		by := map[key]input.Input{}
@@ -170,19 +191,19 @@ func inputChanges(before, after []input.Input) []change {
 	had, has := index(before), index(after)
 	all := maps.Clone(had)
 	maps.Copy(all, has)
-	var list []change
+	var list []Thing
 	for k := range all {
 		was, is := had[k], has[k]
 		if was == is {
 			continue
 		}
-		c := change{k.kind, k.name, cmp.Or(was.Version, shortDigest(was.Digest)), cmp.Or(is.Version, shortDigest(is.Digest))}
+		c := Thing{k.kind, k.name, cmp.Or(was.Version, shortDigest(was.Digest)), cmp.Or(is.Version, shortDigest(is.Digest))}
 		if c.Old == c.New {
 			c.Old, c.New = shortDigest(was.Digest), shortDigest(is.Digest)
 		}
 		list = append(list, c)
 	}
-	slices.SortFunc(list, func(a, b change) int {
+	slices.SortFunc(list, func(a, b Thing) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return list
@@ -197,23 +218,23 @@ func shortDigest(d string) string {
 	return d
 }
 
-func imageChanges(before, after *manifest.Manifest) []imageChange {
+func imageChanges(before, after *manifest.Manifest) []Image {
 	var names []string
 	for _, i := range slices.Concat(before.Images, after.Images) {
 		names = append(names, i.Name)
 	}
 	slices.Sort(names)
-	var list []imageChange
+	var list []Image
 	for _, name := range slices.Compact(names) {
-		was, is := imageOf(before, name), imageOf(after, name)
-		c := imageChange{Name: name, How: how(was != nil, is != nil)}
+		was, is := ImageOf(before, name), ImageOf(after, name)
+		c := Image{Name: name, How: how(was != nil, is != nil)}
 		if was != nil {
 			c.Old = was.Rung.String()
-			c.Room -= room(was)
+			c.Room -= Room(was)
 		}
 		if is != nil {
 			c.New = is.Rung.String()
-			c.Room += room(is)
+			c.Room += Room(is)
 		}
 		if c.How != "changed" || was.SHA256 != is.SHA256 || c.Room != 0 {
 			list = append(list, c)
@@ -254,21 +275,21 @@ func byPath(m *manifest.Manifest) map[string]pathContents {
 }
 
 // fileChanges compares what all images have together: that a file moved to a shared image is no change of the file.
-func fileChanges(before, after *manifest.Manifest) []fileChange {
+func fileChanges(before, after *manifest.Manifest) []File {
 	had, has := byPath(before), byPath(after)
 	all := maps.Clone(had)
 	maps.Copy(all, has)
-	var list []fileChange
+	var list []File
 	for path, p := range all { // as it is now, or was when it is gone
 		was, is := had[path].variants, has[path].variants
 		if maps.Equal(was, is) {
 			continue
 		}
-		f := fileChange{Path: path, How: how(was != nil, is != nil), Recipe: p.recipe, Images: p.images}
+		f := File{Path: path, How: how(was != nil, is != nil), Recipe: p.recipe, Images: p.images}
 		f.Size = sizeWithout(is, was) - sizeWithout(was, is)
 		list = append(list, f)
 	}
-	slices.SortFunc(list, func(a, b fileChange) int {
+	slices.SortFunc(list, func(a, b File) int {
 		return cmp.Or(cmp.Compare(max(b.Size, -b.Size), max(a.Size, -a.Size)), strings.Compare(a.Path, b.Path))
 	})
 	return list
@@ -283,4 +304,21 @@ func sizeWithout(variants, others map[variant]bool) size.Bytes {
 		}
 	}
 	return total
+}
+
+// Room is what an image takes where it lies: in /usr, or else on the OEM partition.
+func Room(i *manifest.Image) size.Bytes {
+	if i.Embedded == "" {
+		return i.Size
+	}
+	return i.Cost
+}
+
+// ImageOf is the image of a name in a release. It returns nil when there is none of that name.
+func ImageOf(m *manifest.Manifest, name string) *manifest.Image {
+	at := slices.IndexFunc(m.Images, func(i manifest.Image) bool { return i.Name == name })
+	if at < 0 {
+		return nil
+	}
+	return &m.Images[at]
 }

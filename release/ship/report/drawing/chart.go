@@ -1,4 +1,8 @@
-package report
+// Package drawing draws sizes: how they grew from release to release, and how they divide what they are part of.
+//
+// In go names and sizes, out come places in percent, and the trees of files that a script places. Refused is nothing;
+// what takes no room is left out.
+package drawing
 
 import (
 	"fmt"
@@ -7,54 +11,60 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// tick is a line across a chart, Y in percent from the top.
-type tick struct {
+// Tick is a line across a chart, Y in percent from the top.
+type Tick struct {
 	Y     string
 	Label string
 }
 
-// dot is one release in a chart.
-type dot struct{ X, Y, Says string }
+// Dot is one release in a chart.
+type Dot struct{ X, Y, Says string }
 
-// chart is a line over releases. Its path is in a box of 100 × 100 that is stretched over the place there is;
-// what must keep its shape is placed in percent.
-type chart struct {
-	Path  string
-	Dots  []dot
-	Ticks []tick
+// Point is a value of one release, nil where it has none.
+type Point struct {
+	Version string
+	Value   *size.Bytes
 }
 
-// draw makes a chart of one value per release; nil ones are left out.
-func draw(releases []release, value func(release) *size.Bytes) chart {
-	var c chart
-	low, high, step := scale(releases, value)
-	percentOf := func(b size.Bytes) float64 { return 100 - percent(b-low, high-low) }
+// Chart is a line over releases. Its path is in a box of 100 × 100 that is stretched over the place there is;
+// what must keep its shape is placed in percent.
+type Chart struct {
+	Path  string
+	Dots  []Dot
+	Ticks []Tick
+}
+
+// Draw makes a chart of one value per release; nil ones are left out.
+func Draw(releases []Point) Chart {
+	var c Chart
+	low, high, step := scale(releases)
+	percentOf := func(b size.Bytes) float64 { return 100 - Percent(b-low, high-low) }
 	for at := low; at <= high; at += step {
-		c.Ticks = append(c.Ticks, tick{decimals(percentOf(at)) + "%", at.String()})
+		c.Ticks = append(c.Ticks, Tick{Decimals(percentOf(at)) + "%", at.String()})
 	}
 	var path []string
 	for i, r := range releases {
-		b := value(r)
+		b := r.Value
 		if b == nil {
 			continue
 		}
-		x, y := decimals(100*(float64(i)+0.5)/float64(len(releases))), decimals(percentOf(*b))
+		x, y := Decimals(100*(float64(i)+0.5)/float64(len(releases))), Decimals(percentOf(*b))
 		command := "L"
 		if len(path) == 0 {
 			command = "M"
 		}
 		path = append(path, command+x+" "+y)
-		c.Dots = append(c.Dots, dot{x + "%", y + "%", fmt.Sprintf("%s: %v", r.Version, *b)})
+		c.Dots = append(c.Dots, Dot{x + "%", y + "%", fmt.Sprintf("%s: %v", r.Version, *b)})
 	}
 	c.Path = strings.Join(path, "")
 	return c
 }
 
 // scale finds round bounds around all values with a few steps between them.
-func scale(releases []release, value func(release) *size.Bytes) (low, high, step size.Bytes) {
+func scale(releases []Point) (low, high, step size.Bytes) {
 	first := true
 	for _, r := range releases {
-		if b := value(r); b != nil {
+		if b := r.Value; b != nil {
 			if first {
 				low, high, first = *b, *b, false
 			}
@@ -82,8 +92,16 @@ func roundStep(atLeast size.Bytes) size.Bytes {
 	return max(atLeast, 1)
 }
 
-// decimals prints what is placed on a screen: finer than any pixel, and never with an exponent.
-func decimals(f float64) string {
+// Decimals prints what is placed on a screen: finer than any pixel, and never with an exponent.
+func Decimals(f float64) string {
 	text := strings.TrimRight(fmt.Sprintf("%.2f", f), "0")
 	return strings.TrimSuffix(text, ".")
+}
+
+// Percent is what a part is of a whole, zero of nothing.
+func Percent(part, whole size.Bytes) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
 }

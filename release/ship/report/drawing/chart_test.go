@@ -1,4 +1,4 @@
-package report
+package drawing
 
 import (
 	"testing"
@@ -9,17 +9,12 @@ import (
 )
 
 func TestDraw(t *testing.T) {
-	sizes := []size.Bytes{-1, 10 * size.MiB, 13 * size.MiB}
-	got := draw([]release{{Version: "1"}, {Version: "2"}, {Version: "3"}}, func(r release) *size.Bytes {
-		if b := sizes[r.Version[0]-'1']; b >= 0 {
-			return &b
-		}
-		return nil // not there yet
-	})
-	want := chart{
+	sizes := []size.Bytes{10 * size.MiB, 13 * size.MiB}
+	got := Draw([]Point{{"1", nil}, {"2", &sizes[0]}, {"3", &sizes[1]}}) // not there yet in the first one
+	want := Chart{
 		Path:  "M50 100L83.33 25",
-		Dots:  []dot{{"50%", "100%", "2: 10.0 MiB"}, {"83.33%", "25%", "3: 13.0 MiB"}},
-		Ticks: []tick{{"100%", "10.0 MiB"}, {"75%", "11.0 MiB"}, {"50%", "12.0 MiB"}, {"25%", "13.0 MiB"}, {"0%", "14.0 MiB"}},
+		Dots:  []Dot{{"50%", "100%", "2: 10.0 MiB"}, {"83.33%", "25%", "3: 13.0 MiB"}},
+		Ticks: []Tick{{"100%", "10.0 MiB"}, {"75%", "11.0 MiB"}, {"50%", "12.0 MiB"}, {"25%", "13.0 MiB"}, {"0%", "14.0 MiB"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -33,10 +28,19 @@ func TestScaleHasFewRoundSteps(t *testing.T) {
 		{55 * size.MiB, 58 * size.MiB, 55 * size.MiB, 59 * size.MiB, size.MiB},
 		{3 * size.KiB, 700 * size.MiB, 0, 1000 * size.MiB, 500 * size.MiB},
 	} {
-		releases := []release{{Embedded: test.from}, {Embedded: test.to}}
-		low, high, step := scale(releases, func(r release) *size.Bytes { return &r.Embedded })
+		low, high, step := scale([]Point{{Value: &test.from}, {Value: &test.to}})
 		if low != test.low || high != test.high || step != test.step {
 			t.Errorf("%v to %v: scale is %v to %v by %v; want %v to %v by %v", test.from, test.to, low, high, step, test.low, test.high, test.step)
+		}
+	}
+}
+
+func TestDecimals(t *testing.T) {
+	for got, want := range map[string]string{
+		Decimals(12.5): "12.5", Decimals(0): "0", Decimals(100): "100", Decimals(33.333): "33.33",
+	} {
+		if got != want {
+			t.Errorf("got %q; want %q", got, want)
 		}
 	}
 }

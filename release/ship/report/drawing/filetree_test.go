@@ -1,4 +1,4 @@
-package report
+package drawing
 
 import (
 	"encoding/json"
@@ -19,12 +19,12 @@ func TestFileTree(t *testing.T) {
 		"joined":                 {[]manifest.Content{{Path: "/usr/a", Size: 1}, {Path: "/usr/lib/x/y/b", Size: 2}, {Path: "/usr/lib/x/y/c", Size: 1}}, `"usr" [["lib/x/y",[["b",2],["c",1]]],["a",1]]`},
 		"a file is no directory": {[]manifest.Content{{Path: "/usr/d/f", Size: 1}}, `"usr/d" [["f",1]]`},
 	} {
-		root := fileTree(test.contents)
-		got, err := json.Marshal(root.children)
+		root := FileTree(test.contents)
+		got, err := json.Marshal(root.Children)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := `"` + root.name + `" ` + string(got); got != test.want {
+		if got := `"` + root.Name + `" ` + string(got); got != test.want {
 			t.Errorf("%s: got %s; want %s", name, got, test.want)
 		}
 	}

@@ -1,15 +1,15 @@
-package report
+package drawing
 
 import "math"
 
-// rect is a rectangle in whatever unit its maker uses, from the upper left corner.
-type rect struct{ X, Y, W, H float64 }
+// Rect is a rectangle in whatever unit its maker uses, from the upper left corner.
+type Rect struct{ X, Y, W, H float64 }
 
-// squarify divides a rectangle into one piece per area, in proportion, without gaps and overlaps, each piece
+// Squarify divides a rectangle into one piece per area, in proportion, without gaps and overlaps, each piece
 // as near to a square as rows allow (Bruls, Huizing, van Wijk: Squarified Treemaps, 2000).
 // Areas are positive; pieces get the best shapes when the largest come first.
-func squarify(areas []float64, into rect) []rect {
-	pieces := make([]rect, 0, len(areas))
+func Squarify(areas []float64, into Rect) []Rect {
+	pieces := make([]Rect, 0, len(areas))
 	for len(areas) > 0 {
 		left := sum(areas)
 		row := areas[:rowLength(areas, left, into)]
@@ -26,7 +26,7 @@ func squarify(areas []float64, into rect) []rect {
 }
 
 // rowLength returns how many of the areas make a row along the shorter side whose worst piece is best.
-func rowLength(areas []float64, left float64, into rect) int {
+func rowLength(areas []float64, left float64, into Rect) int {
 	short, long := min(into.W, into.H), max(into.W, into.H)
 	best := math.Inf(1)
 	total, smallest, largest := 0.0, math.Inf(1), 0.0
@@ -44,10 +44,10 @@ func rowLength(areas []float64, left float64, into rect) int {
 }
 
 // along divides a row, from left to right or else from top to bottom.
-func along(areas []float64, row rect, sideways bool) []rect {
-	pieces := make([]rect, 0, len(areas))
+func along(areas []float64, row Rect, sideways bool) []Rect {
+	pieces := make([]Rect, 0, len(areas))
 	for i, area := range areas[:len(areas)-1] {
-		var piece rect
+		var piece Rect
 		piece, row = cut(row, area/sum(areas[i:]), sideways)
 		pieces = append(pieces, piece)
 	}
@@ -58,7 +58,7 @@ func along(areas []float64, row rect, sideways bool) []rect {
 //
 // The conversions keep a processor from fusing a product and a sum into one operation that rounds otherwise
 // (Go specification, Floating-point operators), so that all draw the same picture.
-func cut(from rect, share float64, sideways bool) (piece, rest rect) {
+func cut(from Rect, share float64, sideways bool) (piece, rest Rect) {
 	piece, rest = from, from
 	if sideways {
 		piece.W = float64(from.W * share)

@@ -1,4 +1,4 @@
-package report
+package drawing
 
 import (
 	"math"
@@ -15,8 +15,8 @@ func TestSquarifyFillsWithoutOverlap(t *testing.T) {
 			areas[i] = math.Exp(12 * random.Float64()) // six orders of magnitude, as files have
 		}
 		slices.SortFunc(areas, func(a, b float64) int { return int(math.Copysign(1, b-a)) })
-		into := rect{X: 3, Y: 5, W: 1 + 99*random.Float64(), H: 1 + 99*random.Float64()}
-		checkPieces(t, areas, into, squarify(areas, into))
+		into := Rect{X: 3, Y: 5, W: 1 + 99*random.Float64(), H: 1 + 99*random.Float64()}
+		checkPieces(t, areas, into, Squarify(areas, into))
 		if t.Failed() {
 			t.Fatalf("areas %v in %v", areas, into)
 		}
@@ -24,7 +24,7 @@ func TestSquarifyFillsWithoutOverlap(t *testing.T) {
 }
 
 // checkPieces proves a tiling: all inside, none overlapping, and areas as asked for, whose sum is all there is.
-func checkPieces(t *testing.T, areas []float64, into rect, pieces []rect) {
+func checkPieces(t *testing.T, areas []float64, into Rect, pieces []Rect) {
 	t.Helper()
 	const tolerance = 1e-6
 	if len(pieces) != len(areas) {
@@ -51,8 +51,8 @@ func checkPieces(t *testing.T, areas []float64, into rect, pieces []rect) {
 
 func TestSquarifyPrefersSquares(t *testing.T) {
 	// The example of the paper: areas 6 6 4 3 2 2 1 in 6 × 4.
-	pieces := squarify([]float64{6, 6, 4, 3, 2, 2, 1}, rect{W: 6, H: 4})
-	for i, want := range []rect{
+	pieces := Squarify([]float64{6, 6, 4, 3, 2, 2, 1}, Rect{W: 6, H: 4})
+	for i, want := range []Rect{
 		{0, 0, 3, 2}, {0, 2, 3, 2}, // a column of two
 		{3, 0, 12.0 / 7, 7.0 / 3}, {3 + 12.0/7, 0, 9.0 / 7, 7.0 / 3}, // a row of two
 	} {
@@ -64,7 +64,7 @@ func TestSquarifyPrefersSquares(t *testing.T) {
 }
 
 func TestSquarifyNothing(t *testing.T) {
-	if got := squarify(nil, rect{W: 1, H: 1}); len(got) != 0 {
+	if got := Squarify(nil, Rect{W: 1, H: 1}); len(got) != 0 {
 		t.Errorf("no areas gave %v", got)
 	}
 }
