@@ -98,11 +98,11 @@ func Initrd(ctx context.Context) error {
 // The console logs of machines that failed go to _output/consoles/VERSION.
 func Prove(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		proof, err := prove.ThisRelease(ctx, o)
+		proven, err := prove.ThisRelease(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/prove/composed"
 	"github.com/flatcar/oem-sysext/release/prove/earlyboot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -18,11 +19,11 @@ import (
 // The argument is the platform's id, such as azure. VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH.
 func Platform(ctx context.Context, id string) error {
 	return target.For(id, func(o setup.Options) error {
-		proof, err := prove.ThisRelease(ctx, o)
+		proven, err := prove.ThisRelease(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }
 
@@ -48,11 +49,11 @@ func Downgrade(ctx context.Context, to, id string) error {
 // after the first ten, and programs of the base must be there all the time.
 func Soak(ctx context.Context, id string) error {
 	return target.For(id, func(o setup.Options) error {
-		proof, err := prove.Soak(ctx, o)
+		proven, err := prove.Soak(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }
 
@@ -64,16 +65,16 @@ func Tamper(ctx context.Context, from, id string) error {
 	return tell(ctx, prove.Tamper, from, id)
 }
 
-func tell(ctx context.Context, story func(context.Context, setup.Options, string) (*prove.Proof, error), from, id string) error {
+func tell(ctx context.Context, story func(context.Context, setup.Options, string) (*proof.Proof, error), from, id string) error {
 	return target.With(func(o setup.Options) error {
 		if id != "all" {
 			o.Platforms = []string{id}
 		}
-		proof, err := story(ctx, o, from)
+		proven, err := story(ctx, o, from)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }
 
@@ -84,11 +85,11 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 // orders of all compressions, and broken or unsigned ones are not, as their listing says.
 func Initramfs(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		proof, err := earlyboot.Prove(ctx, o)
+		proven, err := earlyboot.Prove(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }
 
@@ -97,10 +98,10 @@ func Initramfs(ctx context.Context) error {
 // Extensions are made from packages of Debian by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		proof, err := composed.Prove(ctx, o)
+		proven, err := composed.Prove(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(os.Stdout, proven)
 	})
 }

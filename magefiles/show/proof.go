@@ -8,12 +8,12 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/table"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 )
 
 // Proof writes a proof for people, with everything that speaks against the release.
-func Proof(out io.Writer, p *prove.Proof) error {
+func Proof(out io.Writer, p *proof.Proof) error {
 	t := table.New(out, "PLATFORM", "IMAGES", "BOOT", "ASSERTED", "")
 	for _, m := range p.Machines {
 		asserted := fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes))

@@ -21,7 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sums"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
@@ -190,15 +190,15 @@ func TestNotes(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 	smallRelease(t, o, manifest.Recipe{Name: "chrony", Inputs: []input.Input{{Kind: "deb", Name: "chrony", Version: "4.6", Digest: "sha256:01"}}})
-	r, err := prove.Open(o.Dir())
+	r, err := proof.OpenRelease(o.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof := &prove.Proof{
-		Schema: prove.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{manifest.KernelFile: r.Manifest.File(manifest.KernelFile).SHA256},
-		Machines: []prove.Machine{{Platform: "azure", Seconds: 12, Outcomes: []prove.Outcome{{Assertion: "the system is up"}}}},
+	proven := &proof.Proof{
+		Schema: proof.Schema, Version: o.Version, Arch: "amd64", Accel: "tcg", Booted: map[string]digest.SHA256{manifest.KernelFile: r.Manifest.File(manifest.KernelFile).SHA256},
+		Machines: []proof.Machine{{Platform: "azure", Seconds: 12, Outcomes: []proof.Outcome{{Assertion: "the system is up"}}}},
 	}
-	if err := prove.WriteProof(o.Dir(), verify.ProofName, proof); err != nil {
+	if err := proof.Write(o.Dir(), verify.ProofName, proven); err != nil {
 		t.Fatal(err)
 	}
 	if page, err := os.ReadFile(filepath.Join(o.Dir(), manifest.ReportFile)); err != nil || !strings.Contains(string(page), "1 of 1") {

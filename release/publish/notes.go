@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 )
@@ -22,7 +22,7 @@ func notes(ctx context.Context, o setup.Options, p *Publisher, m *manifest.Manif
 	if err := report.Markdown(&text, m, before); err != nil {
 		return "", err
 	}
-	if err := prove.WriteMarkdown(&text, o.Dir()); err != nil {
+	if err := proof.WriteMarkdown(&text, o.Dir()); err != nil {
 		return "", err
 	}
 	return text.String(), nil

@@ -1,4 +1,4 @@
-package prove
+package boot
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan/compose"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -27,26 +28,11 @@ type Expectation struct {
 
 // Question is what a machine is asked for the expectation.
 func (e Expectation) Question() vm.Question {
-	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), someProgram)}
+	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), SomeProgram)}
 }
 
-// someProgram is one that every base has: where it is not found among the programs, looking for programs does not work.
-const someProgram = "/usr/lib/systemd/systemd"
-
-// Outcome is one assertion and what spoke against it.
-type Outcome struct {
-	Assertion string `json:"assertion"`
-	Error     string `json:"error,omitempty"`
-}
-
-// Assert is the outcome of one assertion; nil means that it holds.
-func Assert(assertion string, err error) Outcome {
-	o := Outcome{Assertion: assertion}
-	if err != nil {
-		o.Error = err.Error()
-	}
-	return o
-}
+// SomeProgram is one that every base has: where it is not found among the programs, looking for programs does not work.
+const SomeProgram = "/usr/lib/systemd/systemd"
 
 // assertions are all that is asserted of a machine. That a service succeeded is none: systemd-sysext does so
 // when it has skipped an image. What is merged, from which file, and what it brings says more.
@@ -59,14 +45,14 @@ var assertions = []struct {
 		if len(e.Failed) > 0 {
 			state = "degraded"
 		}
-		return joined(differ("the system", r.State, state), differ("multi-user.target", r.MultiUser, "active"))
+		return Joined(Differ("the system", r.State, state), Differ("multi-user.target", r.MultiUser, "active"))
 	}},
 	{"no unit failed", func(e Expectation, r vm.Report) error { return SameSet("failed units", r.Failed, e.Failed) }},
 	{"/usr is verified", func(_ Expectation, r vm.Report) error {
-		return joined(differ("the device of /usr", r.Usr, "/dev/mapper/usr"), differ("dm-verity", r.Verity, "verified"))
+		return Joined(Differ("the device of /usr", r.Usr, "/dev/mapper/usr"), Differ("dm-verity", r.Verity, "verified"))
 	}},
 	{"the release is the one that was installed", func(e Expectation, r vm.Report) error {
-		return joined(differ("ID", r.OSRelease["ID"], "flatcar"), differ("VERSION_ID", r.OSRelease["VERSION_ID"], e.VersionID))
+		return Joined(Differ("ID", r.OSRelease["ID"], "flatcar"), Differ("VERSION_ID", r.OSRelease["VERSION_ID"], e.VersionID))
 	}},
 	{"the platform is chosen for the right reason", func(e Expectation, r vm.Report) error {
 		if !strings.Contains(r.Linked, e.Reason) {
@@ -75,7 +61,7 @@ var assertions = []struct {
 		return nil
 	}},
 	{"exactly the platform's images are merged", func(e Expectation, r vm.Report) error {
-		return joined(SameSet("merged images", r.Merged, e.Images), SameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
+		return Joined(SameSet("merged images", r.Merged, e.Images), SameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
 	}},
 	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
 		var files, backing []string
@@ -110,29 +96,29 @@ var assertions = []struct {
 	{"the platform's units are active", func(e Expectation, r vm.Report) error {
 		var errs []error
 		for _, unit := range e.Units {
-			errs = append(errs, differ(unit, r.Units[unit], "active"))
+			errs = append(errs, Differ(unit, r.Units[unit], "active"))
 		}
-		return joined(errs...)
+		return Joined(errs...)
 	}},
 	{"programs find their libraries", func(_ Expectation, r vm.Report) error {
 		if r.Programs == 0 {
-			return fmt.Errorf("no program was looked at, not even %s", someProgram)
+			return fmt.Errorf("no program was looked at, not even %s", SomeProgram)
 		}
 		return SameSet("unresolved libraries", r.Unresolved, nil)
 	}},
 }
 
 // Check compares a machine with what is promised of it. The outcomes are in the same order always.
-func (e Expectation) Check(r vm.Report) []Outcome {
-	outcomes := make([]Outcome, len(assertions))
+func (e Expectation) Check(r vm.Report) []proof.Outcome {
+	outcomes := make([]proof.Outcome, len(assertions))
 	for i, assertion := range assertions {
-		outcomes[i] = Assert(assertion.name, assertion.check(e, r))
+		outcomes[i] = proof.Assert(assertion.name, assertion.check(e, r))
 	}
 	return outcomes
 }
 
-// joined returns all errors in one line.
-func joined(errs ...error) error {
+// Joined returns all errors in one line.
+func Joined(errs ...error) error {
 	var texts []string
 	for _, err := range errs {
 		if err != nil {
@@ -145,7 +131,8 @@ func joined(errs ...error) error {
 	return fmt.Errorf("%s", strings.Join(texts, "; "))
 }
 
-func differ(what, got, want string) error {
+// Differ is the error of a thing that is not as wanted.
+func Differ(what, got, want string) error {
 	if got == want {
 		return nil
 	}

@@ -1,10 +1,11 @@
-package prove
+package boot
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -32,7 +33,7 @@ func sound() vm.Report {
 	}
 }
 
-func failed(outcomes []Outcome) []string {
+func failed(outcomes []proof.Outcome) []string {
 	var names []string
 	for _, o := range outcomes {
 		if o.Error != "" {

@@ -1,4 +1,4 @@
-package prove
+package boot
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 )
 
 func TestMarkers(t *testing.T) {
-	platforms, err := definition.Platforms(os.DirFS("../.."))
+	platforms, err := definition.Platforms(os.DirFS("../../.."))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package prove
+package boot
 
 import (
 	"reflect"
@@ -19,7 +19,7 @@ func TestMachinesShareTheHost(t *testing.T) {
 			want = whole
 		}
 		p := &Prover{Accel: whole, Jobs: c.jobs}
-		if got := p.nth(c.i, c.all).Accel; !reflect.DeepEqual(got, want) {
+		if got := p.Nth(c.i, c.all).Accel; !reflect.DeepEqual(got, want) {
 			t.Errorf("%d at a time, number %d of %d: %+v", c.jobs, c.i, c.all, got)
 		}
 		if !reflect.DeepEqual(p.Accel, whole) {

@@ -1,9 +1,10 @@
-package prove
+package boot
 
 import (
 	"fmt"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -13,9 +14,9 @@ import (
 const soakMemoryKiB = 3 << 10
 
 // soakOutcomes are what is asserted of a machine that has refreshed again and again. The first sample is where it must stay.
-func soakOutcomes(s *vm.Soak) []Outcome {
+func soakOutcomes(s *vm.Soak) []proof.Outcome {
 	if s == nil || len(s.Samples) < 2 || s.Looks == 0 {
-		return []Outcome{{Assertion: "refreshes were counted", Error: fmt.Sprintf("there are %+v; wanted two samples at least", s)}}
+		return []proof.Outcome{{Assertion: "refreshes were counted", Error: fmt.Sprintf("there are %+v; wanted two samples at least", s)}}
 	}
 	first, quarter := s.Samples[0], max(1, len(s.Samples)/4)
 	most := func(of func(vm.Sample) int) int {
@@ -27,9 +28,9 @@ func soakOutcomes(s *vm.Soak) []Outcome {
 		}
 		return fmt.Sprintf("%d %s after %d refreshes, up to %d after that", first, what, s.Samples[0].Refreshes, most)
 	}
-	outcomes := []Outcome{
-		{"refreshes leave no mounts behind", grown("mounts", first.Mounts, most(func(s vm.Sample) int { return s.Mounts }))},
-		{"refreshes leave no loop devices behind", grown("loop devices", first.Devices, most(func(s vm.Sample) int { return s.Devices }))},
+	outcomes := []proof.Outcome{
+		{Assertion: "refreshes leave no mounts behind", Error: grown("mounts", first.Mounts, most(func(s vm.Sample) int { return s.Mounts }))},
+		{Assertion: "refreshes leave no loop devices behind", Error: grown("loop devices", first.Devices, most(func(s vm.Sample) int { return s.Devices }))},
 		{Assertion: "refreshes leave no memory behind"},
 		{Assertion: "programs of the base are there while a refresh runs"},
 	}
@@ -38,7 +39,7 @@ func soakOutcomes(s *vm.Soak) []Outcome {
 		outcomes[2].Error = fmt.Sprintf("%d KiB less were available from refresh %d on than up to %d; wanted %d at most", lost, late[0].Refreshes, early[quarter-1].Refreshes, soakMemoryKiB)
 	}
 	if s.Away > 0 {
-		outcomes[3].Error = fmt.Sprintf("%d times of %d there was no %s", s.Away, s.Looks, someProgram)
+		outcomes[3].Error = fmt.Sprintf("%d times of %d there was no %s", s.Away, s.Looks, SomeProgram)
 	}
 	return outcomes
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -70,7 +71,7 @@ var composeSteps = []composeStep{
 
 // Prove makes extensions from packages of Debian with mksquashfs, mkfs.erofs and systemd-repart, composes two releases of them,
 // and boots machines of them whose configurations ask for one set after the other. Exactly that must be active.
-func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
+func Prove(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	dir, err := os.MkdirTemp("", "compose.")
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
 		return nil, err
 	}
 	defer r.Bench.Close()
-	w := &prover{Run: r, consoles: filepath.Join(o.Output, prove.ConsolesDir)}
+	w := &prover{Run: r, consoles: filepath.Join(o.Output, boot.ConsolesDir)}
 	if w.Base.Initrd == "" {
 		return nil, fmt.Errorf("the proof boots an initramfs beside the kernel, which base %s has not; choose a reference base", w.Base.ID)
 	}
@@ -104,22 +105,22 @@ func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
 			return nil, err
 		}
 	}
-	accel, err := prove.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
+	accel, err := boot.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	proof := &prove.Proof{Schema: prove.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID}
+	proven := &proof.Proof{Schema: proof.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID}
 	shown := w.Bench.Progress.Items("machines", len(composeSteps))
 	defer shown.End()
 	for i, step := range composeSteps {
 		m, err := w.composeBoot(ctx, accel, step, slots, filepath.Join(w.consoles, fmt.Sprintf("compose-%s-%d.log", w.Base.ID, i+1)))
 		if err != nil {
-			return proof, err
+			return proven, err
 		}
-		proof.Machines = append(proof.Machines, m)
+		proven.Machines = append(proven.Machines, m)
 		shown.Add(1)
 	}
-	return proof, nil
+	return proven, nil
 }
 
 // prover makes the images and boots the machines.
@@ -228,8 +229,8 @@ func (w *prover) proofTree(ctx context.Context, b *build.Builder, name, to strin
 }
 
 // composeBoot boots the machine of a step. When something is wrong with it, its console is kept.
-func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeStep, slots [2]composedSlot, console string) (prove.Machine, error) {
-	machine := prove.Machine{Platform: "qemu", Step: step.name}
+func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeStep, slots [2]composedSlot, console string) (proof.Machine, error) {
+	machine := proof.Machine{Platform: "qemu", Step: step.name}
 	dir, err := os.MkdirTemp(w.Bench.Scratch, "boot.")
 	if err != nil {
 		return machine, err
@@ -248,7 +249,7 @@ func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeSt
 		from, uuid = slots[1], disks.UsrAUUID
 	}
 	m := vm.Machine{
-		Accel: accel, Kernel: w.Base.Kernel, Initrd: w.Base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: prove.BootTimeout,
+		Accel: accel, Kernel: w.Base.Kernel, Initrd: w.Base.Initrd, Disk: filepath.Join(dir, "disk.img"), Dir: dir, Timeout: boot.Timeout,
 		Arguments: append(base.KernelArguments(uuid, from.Verity.RootHash), vm.RootArguments()...),
 	}
 	partitions := []vm.Partition{vm.UsrA(w.Bench.Blobs.Path(slots[1].SHA256)), vm.UsrB(w.Bench.Blobs.Path(slots[0].SHA256)), oem, root}
@@ -267,7 +268,7 @@ func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeSt
 	if ctx.Err() != nil || !machine.Failed() {
 		return machine, ctx.Err()
 	}
-	machine.Console, err = prove.KeepConsole(dir, console)
+	machine.Console, err = boot.KeepConsole(dir, console)
 	return machine, err
 }
 
@@ -275,8 +276,8 @@ func (w *prover) composeBoot(ctx context.Context, accel vm.Accel, step composeSt
 var programs = map[string]string{"dos2unix": "/usr/bin/dos2unix", "tree": "/usr/bin/tree", "figlet": "/usr/bin/figlet-figlet"}
 
 // expect is what the release promises of the step's machine, whose images are merged.
-func (s composeStep) expect(versionID string, images []string) prove.Expectation {
-	e := prove.Expectation{VersionID: versionID, Reason: s.says, Images: images, Lying: map[string]string{}}
+func (s composeStep) expect(versionID string, images []string) boot.Expectation {
+	e := boot.Expectation{VersionID: versionID, Reason: s.says, Images: images, Lying: map[string]string{}}
 	if !s.old {
 		e.Flattened = []string{"figlet"}
 	}
@@ -292,10 +293,10 @@ func (s composeStep) expect(versionID string, images []string) prove.Expectation
 }
 
 // judge compares a machine with what was asked for.
-func (s composeStep) judge(want prove.Expectation, r vm.Report) []prove.Outcome {
+func (s composeStep) judge(want boot.Expectation, r vm.Report) []proof.Outcome {
 	var err error
 	if strings.Count(r.Linked, s.says) != 1 {
 		err = fmt.Errorf("the release says %q", r.Linked)
 	}
-	return append(want.Check(r), prove.Assert("one line says what is not there, or why", err))
+	return append(want.Check(r), proof.Assert("one line says what is not there, or why", err))
 }

@@ -25,7 +25,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/plan/early"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -101,7 +102,7 @@ jq --null-input --arg log "$log" --arg early "$early" --rawfile modules /run/ini
 
 // Prove boots the base with one of the platforms' images in its initramfs, and without it: the one with the most modules, and
 // of these the smallest.
-func Prove(ctx context.Context, o setup.Options) (*prove.Proof, error) {
+func Prove(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	r, err := release.Open(ctx, o)
 	if err != nil {
 		return nil, err
@@ -140,23 +141,23 @@ func newProver(ctx context.Context, r *release.Run, planned *plan.Planned) (*pro
 	return &prover{r, maker, content, planned.Initrds, planned.Empty}, err
 }
 
-func (w *prover) boot(ctx context.Context, boots []Boot) (*prove.Proof, error) {
+func (w *prover) boot(ctx context.Context, boots []Boot) (*proof.Proof, error) {
 	if len(boots) == 0 {
 		return nil, errors.New("no platform that was asked for has an image for this base's initramfs; wanted initrd: in its file, " +
 			"with second_stage: true where the initramfs lies in /usr")
 	}
-	accel, err := prove.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
+	accel, err := boot.Accelerator(ctx, w.Bench, w.Base.Arch, w.Base.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	proof := &prove.Proof{Schema: prove.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID, Accel: accel.Name}
+	proven := &proof.Proof{Schema: proof.Schema, Version: w.Base.Version, Arch: string(w.Base.Arch), Base: w.Base.ID, Accel: accel.Name}
 	for i := range boots {
 		if err := w.bootOne(ctx, accel, &boots[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", boots[i].Name, err)
 		}
-		proof.Machines = append(proof.Machines, boots[i].machine())
+		proven.Machines = append(proven.Machines, boots[i].machine())
 	}
-	return proof, nil
+	return proven, nil
 }
 
 // bootOne boots the base without images. What keeps the machine from coming up is part of what there is to see.
@@ -169,7 +170,7 @@ func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
 	}
 	m := vm.Machine{
 		Accel: accel, Kernel: w.Base.Kernel, Initrd: filepath.Join(w.Bench.Scratch, "initrd"), Disk: filepath.Join(w.Bench.Scratch, "bare.img"),
-		Script: earlyScript, Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: prove.BootTimeout,
+		Script: earlyScript, Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: boot.Timeout,
 	}
 	for _, p := range w.Choice.Catalogue {
 		if p.ID.Value == b.platform {
@@ -251,25 +252,25 @@ func appendFile(out io.Writer, path string) (int64, error) {
 }
 
 // outcomes compares a machine with what was wanted of it.
-func (b Boot) outcomes() []prove.Outcome {
+func (b Boot) outcomes() []proof.Outcome {
 	var archives error
 	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
 		archives = fmt.Errorf("said of them is %s; wanted %q", told, b.Why)
 	}
-	all := []prove.Outcome{prove.Assert("what is wrong with its archives is said before it boots", archives)}
+	all := []proof.Outcome{proof.Assert("what is wrong with its archives is said before it boots", archives)}
 	switch {
 	case b.Fail && b.Err == nil:
-		return append(all, prove.Assert("it does not come up", errors.New("it comes up")))
+		return append(all, proof.Assert("it does not come up", errors.New("it comes up")))
 	case b.Fail:
-		return append(all, prove.Assert("it does not come up", nil))
+		return append(all, proof.Assert("it does not come up", nil))
 	case b.Err != nil:
-		return append(all, prove.Assert("it comes up", b.Err))
+		return append(all, proof.Assert("it comes up", b.Err))
 	}
 	return append(all,
-		prove.Assert("the initramfs merges its images and no others", differ(b.Said.Initramfs, b.Want.Initramfs)),
-		prove.Assert("the system merges its images and no others", differ(b.Said.System, b.Want.System)),
-		prove.Assert("archives leave their files in the initramfs", differ(b.Said.Markers, b.Want.Markers)),
-		prove.Assert("modules are loaded in the initramfs", b.modules()),
+		proof.Assert("the initramfs merges its images and no others", differ(b.Said.Initramfs, b.Want.Initramfs)),
+		proof.Assert("the system merges its images and no others", differ(b.Said.System, b.Want.System)),
+		proof.Assert("archives leave their files in the initramfs", differ(b.Said.Markers, b.Want.Markers)),
+		proof.Assert("modules are loaded in the initramfs", b.modules()),
 	)
 }
 
@@ -297,8 +298,8 @@ func (b Boot) modules() error {
 }
 
 // machine is what the boot proves.
-func (b Boot) machine() prove.Machine {
-	m := prove.Machine{Platform: cmp.Or(b.platform, "-"), Step: b.Name, Images: b.Want.System, Outcomes: b.outcomes()}
+func (b Boot) machine() proof.Machine {
+	m := proof.Machine{Platform: cmp.Or(b.platform, "-"), Step: b.Name, Images: b.Want.System, Outcomes: b.outcomes()}
 	if m.Faults() > 0 && len(b.Said.Log) > 0 {
 		m.Error = fmt.Sprintf("the machine is %s, failed units are %v; its journal:\n\t%s", b.Said.State, b.Said.Failed, strings.Join(b.Said.Log, "\n\t"))
 	}

@@ -1,7 +1,6 @@
-package prove
+package proof
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,22 +8,10 @@ import (
 	"strings"
 )
 
-// Decode reads a proof of this schema.
-func Decode(content []byte) (*Proof, error) {
-	var p Proof
-	if err := json.Unmarshal(content, &p); err != nil {
-		return nil, fmt.Errorf("proof: %w", err)
-	}
-	if p.Schema != Schema {
-		return nil, fmt.Errorf("proof has the schema %d; wanted %d", p.Schema, Schema)
-	}
-	return &p, nil
-}
-
 // Merge makes one proof of parts that were made elsewhere, each of some platforms. Refused are parts about other files than those of
 // the release, platforms that are in two parts, and parts without one of the platforms.
 func Merge(r Release, platforms []string, parts []*Proof) (*Proof, error) {
-	whole, err := (&Prover{}).begin(r)
+	whole, err := Begin(r, "")
 	if err != nil {
 		return nil, err
 	}

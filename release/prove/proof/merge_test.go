@@ -1,4 +1,4 @@
-package prove
+package proof
 
 import (
 	"os"
@@ -16,12 +16,12 @@ import (
 func TestMerge(t *testing.T) {
 	r := Release{t.TempDir(), &manifest.Manifest{Version: "1.2.3", Arch: "amd64"}}
 	content := []byte("kernel")
-	if err := os.WriteFile(filepath.Join(r.Dir, kernel), content, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(r.Dir, Kernel), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r.Manifest.Files = []manifest.File{{Name: kernel, Size: size.Bytes(len(content)), SHA256: digest.Of(content)}}
+	r.Manifest.Files = []manifest.File{{Name: Kernel, Size: size.Bytes(len(content)), SHA256: digest.Of(content)}}
 	part := func(accel string, ids ...string) *Proof {
-		p := &Proof{Schema: Schema, Version: "1.2.3", Arch: "amd64", Accel: accel, Booted: map[string]digest.SHA256{kernel: digest.Of(content)}}
+		p := &Proof{Schema: Schema, Version: "1.2.3", Arch: "amd64", Accel: accel, Booted: map[string]digest.SHA256{Kernel: digest.Of(content)}}
 		for _, id := range ids {
 			p.Machines = append(p.Machines, Machine{Platform: id})
 		}
@@ -44,7 +44,7 @@ func TestMerge(t *testing.T) {
 		t.Error(err, diff)
 	}
 	other := part("kvm", "b")
-	other.Booted[kernel] = digest.Of([]byte("another kernel"))
+	other.Booted[Kernel] = digest.Of([]byte("another kernel"))
 	for says, parts := range map[string][]*Proof{
 		"b is in 0 of them":         {part("kvm", "a", "c")},
 		"b is in 2 of them":         {part("kvm", "a", "b"), part("kvm", "b", "c")},

@@ -1,4 +1,4 @@
-package prove
+package story
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -24,12 +26,12 @@ const (
 
 // foreignImages makes the images that a machine of a version is to refuse: bytes that are no image, an extension for
 // another version, and one without a signature where the policy wants one.
-func (p *Prover) foreignImages(ctx context.Context, dir, versionID string) ([]vm.Foreign, error) {
-	other, err := p.extension(ctx, dir, otherVersion, versionID+".1")
+func (s *story) foreignImages(ctx context.Context, dir, versionID string) ([]vm.Foreign, error) {
+	other, err := s.extension(ctx, dir, otherVersion, versionID+".1")
 	if err != nil {
 		return nil, err
 	}
-	bare, err := p.extension(ctx, dir, unsigned, versionID)
+	bare, err := s.extension(ctx, dir, unsigned, versionID)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +43,7 @@ func (p *Prover) foreignImages(ctx context.Context, dir, versionID string) ([]vm
 }
 
 // extension returns a squashfs image with nothing but what makes it an extension for a version.
-func (p *Prover) extension(ctx context.Context, dir, name, versionID string) ([]byte, error) {
+func (s *story) extension(ctx context.Context, dir, name, versionID string) ([]byte, error) {
 	tree := filepath.Join(dir, name)
 	release := filepath.Join(tree, "usr/lib/extension-release.d/extension-release."+name)
 	image := filepath.Join(dir, name+".raw")
@@ -51,7 +53,7 @@ func (p *Prover) extension(ctx context.Context, dir, name, versionID string) ([]
 	if err := os.WriteFile(release, []byte("ID=flatcar\nVERSION_ID="+versionID+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	err := p.Tools.Run(ctx, toolroot.Cmd{
+	err := s.Tools.Run(ctx, toolroot.Cmd{
 		Program: "mksquashfs", Args: []string{tree, image, "-all-root", "-quiet", "-no-progress"}, Read: []string{tree}, Write: []string{dir},
 	})
 	if err != nil {
@@ -62,7 +64,7 @@ func (p *Prover) extension(ctx context.Context, dir, name, versionID string) ([]
 
 // refused are what is asserted of a machine that has been given the foreign images. Success of systemd-sysext says nothing: it
 // skips an image for another version and ends well.
-func (e Expectation) refused(attempts []vm.Attempt) []Outcome {
+func refused(e boot.Expectation, attempts []vm.Attempt) []proof.Outcome {
 	find := func(name string) vm.Attempt {
 		at := slices.IndexFunc(attempts, func(a vm.Attempt) bool { return a.Name == name })
 		if at < 0 {
@@ -70,8 +72,8 @@ func (e Expectation) refused(attempts []vm.Attempt) []Outcome {
 		}
 		return attempts[at]
 	}
-	fails := func(what, name string) Outcome {
-		o := Outcome{Assertion: what}
+	fails := func(what, name string) proof.Outcome {
+		o := proof.Outcome{Assertion: what}
 		switch a := find(name); {
 		case a.Status == 0:
 			o.Error = fmt.Sprintf("the refresh ended well, with %v merged", a.Merged)
@@ -80,12 +82,12 @@ func (e Expectation) refused(attempts []vm.Attempt) []Outcome {
 		}
 		return o
 	}
-	skipped := Outcome{Assertion: "an extension for another version is skipped, and all others are merged"}
+	skipped := proof.Outcome{Assertion: "an extension for another version is skipped, and all others are merged"}
 	a := find(otherVersion)
-	if err := joined(differ("the status", fmt.Sprint(a.Status), "0"), SameSet("merged images", a.Merged, e.Images)); err != nil {
+	if err := boot.Joined(boot.Differ("the status", fmt.Sprint(a.Status), "0"), boot.SameSet("merged images", a.Merged, e.Images)); err != nil {
 		skipped.Error = err.Error()
 	}
-	return []Outcome{
+	return []proof.Outcome{
 		fails("a file that is no image is told", garbage),
 		skipped,
 		fails("an image without a signature is told where the policy wants one", unsigned),

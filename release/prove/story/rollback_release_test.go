@@ -1,4 +1,4 @@
-package prove_test
+package story_test
 
 import (
 	"slices"
@@ -7,21 +7,22 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/story"
 	"github.com/flatcar/oem-sysext/release/testrelease"
 )
 
 func TestMain(m *testing.M) { testrelease.Main(m) }
 
 // prover boots what was written to the release directory.
-func prover(t *testing.T, made *testrelease.Release) *prove.Prover {
+func prover(t *testing.T, made *testrelease.Release) *boot.Prover {
 	t.Helper()
-	accel, err := prove.Accelerator(t.Context(), made.Bench, made.Base.Arch, made.File(manifest.KernelFile))
+	accel, err := boot.Accelerator(t.Context(), made.Bench, made.Base.Arch, made.File(manifest.KernelFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &prove.Prover{
-		Tools: made.Bench.Tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: prove.BootTimeout, Jobs: 1, Log: made.Bench.Log,
+	return &boot.Prover{
+		Tools: made.Bench.Tools, Accel: accel, Scratch: t.TempDir(), Consoles: t.TempDir(), Timeout: boot.Timeout, Jobs: 1, Log: made.Bench.Log,
 	}
 }
 
@@ -34,16 +35,16 @@ func TestRollback(t *testing.T) {
 	if _, err := release.Assemble(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	from, err := prove.OpenInstallable(old.Dir())
+	from, err := story.Open(old.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := prove.OpenInstallable(made.Options.Dir())
+	to, err := story.Open(made.Options.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(made.Choice.Catalogue, func(p *platform.Platform) bool { return p.ID.Value == "azure" })
-	machines, err := p.Rollback(t.Context(), from, to, made.Choice.Catalogue[at])
+	machines, err := story.Teller{Prover: p, From: from, To: to}.Rollback(t.Context(), made.Choice.Catalogue[at])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package prove
+package story
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
 )
 
 // installable is a release of random bytes.
@@ -41,7 +42,7 @@ func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
 	needs.Programs(t, "bwrap")
 	from, to := installable(t, 1), installable(t, 2)
 	s := &story{
-		Prover: &Prover{Tools: toolroottest.Open(t), Log: slog.New(slog.DiscardHandler)}, dir: t.TempDir(),
+		Prover: &boot.Prover{Tools: toolroottest.Open(t), Log: slog.New(slog.DiscardHandler)}, dir: t.TempDir(),
 		platform: &platform.Platform{ID: strictyaml.Text{Value: "x"}},
 	}
 	if err := s.makeDisk(t.Context(), from); err != nil {

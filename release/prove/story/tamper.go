@@ -1,4 +1,4 @@
-package prove
+package story
 
 import (
 	"bytes"
@@ -13,17 +13,19 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
 	"github.com/flatcar/oem-sysext/release/format/verity"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // Tamper tells one story on one disk: a release is installed and then one bit of it is flipped, in an image that it embeds,
 // in the hash tree, or in the root hash that it is booted with. dm-verity ends each such boot, the boot loader goes back to the
 // old release, and in the end that one comes up with its tools, and refuses images that are not for it.
-func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *platform.Platform) ([]Machine, error) {
-	return p.onOneDisk(ctx, from, to, platform, func(s *story) []func() error {
+func (t Teller) Tamper(ctx context.Context, platform *platform.Platform) ([]proof.Machine, error) {
+	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
 		damaged := func(step string, hit func(slot.Slot, *vm.Machine) error) func() error {
 			return func() error {
-				if err := s.install(ctx, to); err != nil {
+				if err := s.install(ctx, t.To); err != nil {
 					return err
 				}
 				return s.stops(ctx, step, hit)
@@ -32,11 +34,11 @@ func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *pla
 		return []func() error{
 			damaged("with a flipped bit in an image", func(b slot.Slot, _ *vm.Machine) error { return s.hitImage(b) }),
 			damaged("with a flipped bit in the hash tree", func(b slot.Slot, _ *vm.Machine) error {
-				top := int64(to.Manifest.Partition.Filesystem) + verity.BlockSize // behind the superblock
+				top := int64(t.To.Manifest.Partition.Filesystem) + verity.BlockSize // behind the superblock
 				return flipBit(s.disk(), b.Partition.Offset()+top)
 			}),
 			damaged("with another root hash", func(_ slot.Slot, m *vm.Machine) error {
-				root := to.Manifest.Partition.RootHash
+				root := t.To.Manifest.Partition.RootHash
 				other := root
 				other[0] ^= 1
 				for i, argument := range m.Arguments {
@@ -45,11 +47,11 @@ func (p *Prover) Tamper(ctx context.Context, from, to Installable, platform *pla
 				return nil
 			}),
 			func() error {
-				foreign, err := s.foreignImages(ctx, s.dir, from.Manifest.Base.VersionID)
+				foreign, err := s.foreignImages(ctx, s.dir, t.From.Manifest.Base.VersionID)
 				if err != nil {
 					return err
 				}
-				return s.boots(ctx, boot{step: "after that, with images that are not for it", slot: "A", foreign: foreign})
+				return s.boots(ctx, start{step: "after that, with images that are not for it", slot: "A", foreign: foreign})
 			},
 		}
 	})
@@ -62,18 +64,18 @@ func (s *story) stops(ctx context.Context, step string, hit func(slot.Slot, *vm.
 		return err
 	}
 	r := s.releases[chosen.Name]
-	e, err := Expect(r.Manifest, s.platform)
+	e, err := boot.Expect(r.Manifest, s.platform)
 	if err != nil {
 		return err
 	}
-	m := s.machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
+	m := s.Machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
 	if m.Kernel, err = s.kernel(ctx, chosen); err != nil {
 		return err
 	}
 	if err := hit(chosen, &m); err != nil {
 		return fmt.Errorf("%s: %w", step, err)
 	}
-	stopped := Outcome{Assertion: "dm-verity does not let it come up"}
+	stopped := proof.Outcome{Assertion: "dm-verity does not let it come up"}
 	report, err := vm.Boot(ctx, m, e.Question())
 	switch {
 	case ctx.Err() != nil:
@@ -87,8 +89,8 @@ func (s *story) stops(ctx context.Context, step string, hit func(slot.Slot, *vm.
 	if err != nil {
 		return err
 	}
-	return s.shown(Machine{
-		Platform: s.platform.ID.Value, Step: step, Outcomes: []Outcome{chosenSlot(chosen, "B"), stopped, chosenSlot(next, "A")},
+	return s.shown(proof.Machine{
+		Platform: s.platform.ID.Value, Step: step, Outcomes: []proof.Outcome{chosenSlot(chosen, "B"), stopped, chosenSlot(next, "A")},
 	})
 }
 

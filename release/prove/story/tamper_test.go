@@ -1,4 +1,4 @@
-package prove
+package story
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/slot"
 	"github.com/flatcar/oem-sysext/release/format/gpt"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 )
 
 // An image lies in the partition block by block, not all of them as they are; some of those near its ends are hit, and nothing else.
@@ -31,7 +32,7 @@ func TestImageIsHit(t *testing.T) {
 
 	s := &story{dir: t.TempDir(), platform: &platform.Platform{ID: strictyaml.Text{Value: "x"}}}
 	dir := t.TempDir()
-	s.releases = map[string]Installable{"B": {Release: Release{dir, &manifest.Manifest{
+	s.releases = map[string]Installable{"B": {Release: proof.Release{Dir: dir, Manifest: &manifest.Manifest{
 		Partition: manifest.Partition{Filesystem: size.Bytes(len(disk) - start)},
 	}}}}
 	b := slot.Slot{Name: "B", Partition: gpt.Partition{First: start / gpt.SectorSize}}

@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/plan/signed"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/boot"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -63,16 +63,16 @@ func machine(ctx context.Context, r *release.Run, p *platform.Platform) (vm.Mach
 		return vm.Machine{}, err
 	}
 	scratch := r.Bench.Scratch
-	oemPartition, err := vm.OEM(ctx, r.Bench.Tools, filepath.Join(scratch, "oem.img"), prove.OEMFiles(p))
+	oemPartition, err := vm.OEM(ctx, r.Bench.Tools, filepath.Join(scratch, "oem.img"), boot.OEMFiles(p))
 	if err != nil {
 		return vm.Machine{}, err
 	}
 	m := vm.Machine{
 		Kernel: r.Base.Kernel, Initrd: r.Base.Initrd, Disk: filepath.Join(scratch, "trial.img"),
-		Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), SMBIOS: prove.Markers(p),
-		Dir: scratch, Timeout: prove.BootTimeout,
+		Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), SMBIOS: boot.Markers(p),
+		Dir: scratch, Timeout: boot.Timeout,
 	}
-	if m.Accel, err = prove.Accelerator(ctx, r.Bench, r.Base.Arch, r.Base.Kernel); err != nil {
+	if m.Accel, err = boot.Accelerator(ctx, r.Bench, r.Base.Arch, r.Base.Kernel); err != nil {
 		return m, err
 	}
 	return m, vm.MakeDisk(ctx, r.Bench.Tools, m.Disk, []vm.Partition{vm.UsrA(r.Bench.Blobs.Path(usr.SHA256)), oemPartition})

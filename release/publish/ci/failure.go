@@ -12,7 +12,7 @@ import (
 	"slices"
 
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/publish/tracker"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -73,7 +73,7 @@ func failedProofs(o setup.Options, out io.Writer) error {
 	}
 	var proofs []report.Proof
 	for i, p := range parts {
-		proofs = append(proofs, prove.Reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
+		proofs = append(proofs, proof.Reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
 	}
 	return report.ProofsMarkdown(out, proofs)
 }
@@ -90,7 +90,7 @@ func Summarize(o setup.Options) error {
 		return err
 	}
 	text := bytes.NewBuffer(content)
-	if err := prove.WriteMarkdown(text, o.Dir()); err != nil {
+	if err := proof.WriteMarkdown(text, o.Dir()); err != nil {
 		return err
 	}
 	return appendTo(o.GitHub.Summary, string(text.Bytes()[:min(text.Len(), most)]))

@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
@@ -137,7 +138,7 @@ func Matrix(o setup.Options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	build, images, proof := []job{}, []job{}, jobs(o.Arch, parts, setup.PlatformIDs(choice.Chosen))
+	build, images, machines := []job{}, []job{}, jobs(o.Arch, parts, setup.PlatformIDs(choice.Chosen))
 	for _, a := range arch.All {
 		platforms := slices.DeleteFunc(slices.Clone(choice.Catalogue), func(p *platform.Platform) bool {
 			return !p.Supports(a) || !choice.Wants(p.ID.Value)
@@ -151,7 +152,7 @@ func Matrix(o setup.Options, out io.Writer) error {
 	for _, output := range []struct {
 		name string
 		jobs []job
-	}{{"build", build}, {"images", images}, {"prove", proof}} {
+	}{{"build", build}, {"images", images}, {"prove", machines}} {
 		encoded, err := json.Marshal(output.jobs)
 		if err != nil {
 			return err
@@ -197,34 +198,34 @@ func proofs(o setup.Options) string {
 }
 
 // ProvePart is Prove for a part of the platforms. What it writes is for MergeProofs.
-func ProvePart(ctx context.Context, o setup.Options, part Part) (*prove.Proof, error) {
-	proof, err := prove.Some(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) })
+func ProvePart(ctx context.Context, o setup.Options, part Part) (*proof.Proof, error) {
+	proven, err := prove.Some(ctx, o, func(all []*platform.Platform) []*platform.Platform { return share(part, all) })
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(proofs(o), 0o755); err != nil {
 		return nil, err
 	}
-	encoded, err := proof.Encode()
+	encoded, err := proven.Encode()
 	if err != nil {
 		return nil, err
 	}
-	return proof, atomicfile.WriteBytes(filepath.Join(proofs(o), fmt.Sprintf("%d-of-%d.json", part.Number, part.Of)), 0o644, encoded)
+	return proven, atomicfile.WriteBytes(filepath.Join(proofs(o), fmt.Sprintf("%d-of-%d.json", part.Number, part.Of)), 0o644, encoded)
 }
 
 // readProofs reads the parts of a proof that are there.
-func readProofs(o setup.Options) ([]*prove.Proof, error) {
+func readProofs(o setup.Options) ([]*proof.Proof, error) {
 	paths, err := filepath.Glob(filepath.Join(proofs(o), "*.json"))
 	if err != nil {
 		return nil, err
 	}
-	var parts []*prove.Proof
+	var parts []*proof.Proof
 	for _, path := range paths {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		part, err := prove.Decode(content)
+		part, err := proof.Decode(content)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -234,12 +235,12 @@ func readProofs(o setup.Options) ([]*prove.Proof, error) {
 }
 
 // MergeProofs makes the release's proof of those of its parts. Each platform must have been proven once, with the release's files.
-func MergeProofs(o setup.Options) (*prove.Proof, error) {
+func MergeProofs(o setup.Options) (*proof.Proof, error) {
 	parts, err := readProofs(o)
 	if err != nil {
 		return nil, err
 	}
-	r, err := prove.Open(o.Dir())
+	r, err := proof.OpenRelease(o.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -249,9 +250,9 @@ func MergeProofs(o setup.Options) (*prove.Proof, error) {
 			platforms = append(platforms, p.ID)
 		}
 	}
-	whole, err := prove.Merge(r, platforms, parts)
+	whole, err := proof.Merge(r, platforms, parts)
 	if err != nil {
 		return nil, fmt.Errorf("proofs in %s: %w", proofs(o), err)
 	}
-	return whole, prove.WriteProof(o.Dir(), verify.ProofName, whole)
+	return whole, proof.Write(o.Dir(), verify.ProofName, whole)
 }

@@ -1,0 +1,25 @@
+package boot
+
+import (
+	"context"
+	"time"
+
+	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
+	"github.com/flatcar/oem-sysext/release/setup"
+)
+
+// ConsolesDir is in the output directory.
+const ConsolesDir = "consoles"
+
+// Timeout is twice what a boot takes on a busy host without hardware virtualisation.
+const Timeout = 10 * time.Minute
+
+// Accelerator returns how machines with a kernel run here.
+func Accelerator(ctx context.Context, bench *setup.Bench, a arch.Arch, kernel string) (vm.Accel, error) {
+	qemu, err := bench.ScriptTools(ctx, "", vm.Packages(a))
+	if err != nil {
+		return vm.Accel{}, err
+	}
+	return vm.Probe(ctx, qemu, a, kernel)
+}
