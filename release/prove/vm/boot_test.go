@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/base"
@@ -226,8 +227,12 @@ func prepare(t *testing.T) (base.Base, *toolroot.Root) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	results, err := store.OpenResults(filepath.Join(toolroottest.Cache(t), "results"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := base.Make(t.Context(), def, base.Options{
-		CacheDir: toolroottest.Cache(t), Arch: release.Arch, Version: version, Sources: release.SourceLines(),
+		CacheDir: toolroottest.Cache(t), Results: results, Arch: release.Arch, Version: version, Sources: release.SourceLines(),
 		Fingerprint: release.Fingerprint.String(), Epoch: release.SuiteDate(), Log: archive.Log,
 	})
 	if err != nil {
