@@ -186,7 +186,8 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 		return err
 	}
 	opts.Log.Info("making the initramfs", "base", def.ID, "kernel", kernel)
-	if err := makeInitrd(ctx, def.Initrd, kernel, root, dir, opts.Epoch); err != nil {
+	initrd := initrdOf{def.Initrd, kernel, root, dir, opts.Epoch}
+	if err := initrd.make(ctx); err != nil {
 		return err
 	}
 	status, err := arrange(def, root)

@@ -37,7 +37,8 @@ func Foreign(ctx context.Context, def Definition, archive *repository.Archive, s
 		return Base{}, err
 	}
 	dir := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s-%s-%s", def.ID, opts.Arch, key.Short(), opts.Version))
-	err = store.Dir(ctx, opts.Results, dir, key, func(temp string) error { return unpackForeign(ctx, def, archive, packages, temp, opts) })
+	unpacked := foreign{def: def, opts: opts, archive: archive, packages: packages}
+	err = store.Dir(ctx, opts.Results, dir, key, func(temp string) error { return unpacked.unpack(ctx, temp) })
 	if err != nil {
 		return Base{}, fmt.Errorf("base %s for %s: %w", def.ID, opts.Arch, err)
 	}
@@ -59,9 +60,17 @@ func foreignPackages(ctx context.Context, def Definition, suite *repository.Rele
 	return closure.Packages, err
 }
 
-// unpackForeign makes usr and status in dir.
-func unpackForeign(ctx context.Context, def Definition, archive *repository.Archive, packages []debian.Package, dir string, opts Options) error {
-	opts.Log.Info("unpacking a base", "base", def.ID, "arch", opts.Arch, "packages", len(packages))
+// foreign is a base of packages that are only unpacked.
+type foreign struct {
+	def      Definition
+	opts     Options
+	archive  *repository.Archive
+	packages []debian.Package
+}
+
+// unpack makes usr and status in dir.
+func (f foreign) unpack(ctx context.Context, dir string) error {
+	f.opts.Log.Info("unpacking a base", "base", f.def.ID, "arch", f.opts.Arch, "packages", len(f.packages))
 	path := filepath.Join(dir, "root")
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return err
@@ -72,20 +81,20 @@ func unpackForeign(ctx context.Context, def Definition, archive *repository.Arch
 	}
 	defer root.Close()
 	var status strings.Builder
-	for _, p := range packages {
-		file, err := archive.Deb(ctx, p)
+	for _, p := range f.packages {
+		file, err := f.archive.Deb(ctx, p)
 		if err != nil {
 			return err
 		}
 		control, err := debian.Unpack(file, root, func(name string) bool {
-			return (strings.HasPrefix(name, "usr/") || strings.HasPrefix(name, "etc/")) && !isExcluded(def, "/"+name)
+			return (strings.HasPrefix(name, "usr/") || strings.HasPrefix(name, "etc/")) && !isExcluded(f.def, "/"+name)
 		})
 		if err != nil {
 			return err
 		}
 		status.WriteString(stanza(p, control))
 	}
-	if err := finishForeign(def, path, opts.Version); err != nil {
+	if err := finishForeign(f.def, path, f.opts.Version); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(path, "usr"), filepath.Join(dir, "usr")); err != nil {
@@ -97,7 +106,7 @@ func unpackForeign(ctx context.Context, def Definition, archive *repository.Arch
 	if err := atomicfile.WriteBytes(filepath.Join(dir, "status"), 0o644, []byte(status.String())); err != nil {
 		return err
 	}
-	return bootstrap.ClampTimes(filepath.Join(dir, "usr"), opts.Epoch)
+	return bootstrap.ClampTimes(filepath.Join(dir, "usr"), f.opts.Epoch)
 }
 
 // isExcluded tells whether a path lies in a directory that the definition excludes. Its patterns end in /*.

@@ -16,38 +16,47 @@ import (
 // so this must be the same place always.
 const initrdFiles = "usr/lib/initrd-files"
 
-// makeInitrd makes outDir/initrd with the root's own dracut.
-func makeInitrd(ctx context.Context, def Initrd, kernel, root, outDir string, epoch time.Time) error {
-	files := filepath.Join(root, initrdFiles)
+// initrdOf is what an initramfs is made of, and where.
+type initrdOf struct {
+	Initrd
+	kernel string // its release
+	root   string // whose programs make it
+	outDir string
+	epoch  time.Time
+}
+
+// make makes outDir/initrd with the root's own dracut.
+func (i initrdOf) make(ctx context.Context) error {
+	files := filepath.Join(i.root, initrdFiles)
 	defer os.RemoveAll(files)
 	if err := copyFiles("files/initrd", files); err != nil {
 		return err
 	}
-	if err := makeLinks(files, def.Links); err != nil {
+	if err := makeLinks(files, i.Links); err != nil {
 		return err
 	}
-	tools, err := toolroot.At(root)
+	tools, err := toolroot.At(i.root)
 	if err != nil {
 		return err
 	}
-	initrd := filepath.Join(outDir, "initrd")
-	clock := []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(epoch.Unix(), 10)}
+	initrd := filepath.Join(i.outDir, "initrd")
+	clock := []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(i.epoch.Unix(), 10)}
 	err = tools.Run(ctx, toolroot.Cmd{
 		Program: "dracut",
 		Args: []string{
 			"--reproducible", "--no-machineid", "--no-hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--zstd",
-			"--kver", kernel, "--tmpdir", "/tmp",
-			"--modules", strings.Join(def.Modules, " "),
-			"--add-drivers", strings.Join(def.Drivers, " "),
-			"--install", strings.Join(def.Programs, " "),
+			"--kver", i.kernel, "--tmpdir", "/tmp",
+			"--modules", strings.Join(i.Modules, " "),
+			"--add-drivers", strings.Join(i.Drivers, " "),
+			"--install", strings.Join(i.Programs, " "),
 			"--include", "/" + initrdFiles, "/",
 			initrd,
 		},
-		Write: []string{outDir},
+		Write: []string{i.outDir},
 		Env:   clock,
 	})
-	if err == nil && def.TwoStage {
-		err = splitStages(ctx, tools, def, kernel, root, outDir, clock)
+	if err == nil && i.TwoStage {
+		err = i.splitStages(ctx, tools, clock)
 	}
 	if err != nil {
 		return err
@@ -62,27 +71,27 @@ const secondStage = "usr/lib/flatcar/bootengine.img"
 const stageFiles = "usr/lib/initrd-two-stage"
 
 // splitStages moves what is in outDir/initrd to the root's second stage, and leaves a first one.
-func splitStages(ctx context.Context, tools *toolroot.Root, def Initrd, kernel, root, outDir string, clock []string) error {
-	files := filepath.Join(root, stageFiles)
+func (i initrdOf) splitStages(ctx context.Context, tools *toolroot.Root, clock []string) error {
+	files := filepath.Join(i.root, stageFiles)
 	defer os.RemoveAll(files)
 	if err := copyFiles("files/two-stage", files); err != nil {
 		return err
 	}
 	err := tools.Run(ctx, toolroot.Cmd{
-		Program: "/" + stageFiles + "/make", Args: append([]string{kernel, outDir}, def.Drivers...),
-		Write: []string{outDir}, Env: clock,
+		Program: "/" + stageFiles + "/make", Args: append([]string{i.kernel, i.outDir}, i.Drivers...),
+		Write: []string{i.outDir}, Env: clock,
 	})
 	if err != nil {
 		return err
 	}
-	image := filepath.Join(root, secondStage)
+	image := filepath.Join(i.root, secondStage)
 	if err := makeDirs(filepath.Dir(image)); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(outDir, "bootengine.img"), image); err != nil {
+	if err := os.Rename(filepath.Join(i.outDir, "bootengine.img"), image); err != nil {
 		return err
 	}
-	if err := copyFiles("files/two-stage/both", root); err != nil { // of the second stage and the system
+	if err := copyFiles("files/two-stage/both", i.root); err != nil { // of the second stage and the system
 		return err
 	}
 	return os.Chmod(image, 0o644)

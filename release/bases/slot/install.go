@@ -82,7 +82,7 @@ func (i Installer) Install(ctx context.Context, d *Disk, r Release) (Slot, error
 		return Slot{}, err
 	}
 	defer os.RemoveAll(scratch)
-	changed, err := i.withKernel(ctx, d, system, r.Kernel, slot, scratch)
+	changed, err := i.withKernel(ctx, io.NewSectionReader(d.file, system.Offset(), system.Size()), r.Kernel, slot, scratch)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -149,10 +149,10 @@ func (f File) check() error {
 }
 
 // withKernel returns a copy of the EFI system partition with the kernel in it.
-func (i Installer) withKernel(ctx context.Context, d *Disk, system gpt.Partition, kernel File, slot Slot, scratch string) (File, error) {
+func (i Installer) withKernel(ctx context.Context, system *io.SectionReader, kernel File, slot Slot, scratch string) (File, error) {
 	name := kernelDir + "/vmlinuz-" + strings.ToLower(slot.Name)
 	path := filepath.Join(scratch, "partition")
-	if err := copySparse(ctx, path, io.NewSectionReader(d.file, system.Offset(), system.Size())); err != nil {
+	if err := copySparse(ctx, path, system); err != nil {
 		return File{}, err
 	}
 	edited := esp.Partition{Tools: i.Tools, Disk: path}

@@ -33,7 +33,7 @@ func NewWriter(out io.Writer, mtime time.Time) *Writer {
 
 // Dir writes a directory.
 func (w *Writer) Dir(name string, permissions uint32) error {
-	return w.member(name, modeDir, permissions, 1, 0, nil)
+	return w.entry(entry{name: name, kind: modeDir, permissions: permissions, links: 1}, nil)
 }
 
 // Parents writes the directories above a name that were not written yet, with mode 0755.
@@ -53,7 +53,7 @@ func (w *Writer) Symlink(name, target string) error {
 	if target == "" || len(target) >= maxName || strings.Contains(target, "\x00") {
 		return fmt.Errorf("%s is a symbolic link with a target of %d bytes; wanted 1 to %d, none of them zero", name, len(target), maxName-1)
 	}
-	return w.member(name, modeLink, 0o777, 1, int64(len(target)), strings.NewReader(target))
+	return w.entry(entry{name: name, kind: modeLink, permissions: 0o777, links: 1, size: int64(len(target))}, strings.NewReader(target))
 }
 
 // File writes a file of exactly the size. Further names are hard links to it; their content is with the last of them,
@@ -66,12 +66,13 @@ func (w *Writer) File(name string, permissions uint32, size int64, content io.Re
 			w.inode-- // the same one
 		}
 		if i < len(names)-1 {
-			if err := w.member(n, ModeFile, permissions, count, 0, nil); err != nil {
+			if err := w.entry(entry{name: n, kind: ModeFile, permissions: permissions, links: count}, nil); err != nil {
 				return err
 			}
 		}
 	}
-	return w.member(names[len(names)-1], ModeFile, permissions, count, size, content)
+	last := names[len(names)-1]
+	return w.entry(entry{name: last, kind: ModeFile, permissions: permissions, links: count, size: size}, content)
 }
 
 // Close writes the end of the archive. It does not close what the archive is written to.
@@ -80,34 +81,41 @@ func (w *Writer) Close() error {
 	return err
 }
 
-func (w *Writer) member(name string, kind, permissions, links uint32, size int64, content io.Reader) error {
-	if err := w.check(name); err != nil {
+// entry is what a header says.
+type entry struct {
+	name                     string
+	kind, permissions, links uint32
+	size                     int64
+}
+
+func (w *Writer) entry(e entry, content io.Reader) error {
+	if err := w.check(e.name); err != nil {
 		return err
 	}
 	switch {
-	case size < 0 || size > math.MaxUint32:
-		return fmt.Errorf("%s has %d B, and the archive can say 4 GiB - 1 B at most", name, size)
+	case e.size < 0 || e.size > math.MaxUint32:
+		return fmt.Errorf("%s has %d B, and the archive can say 4 GiB - 1 B at most", e.name, e.size)
 	case w.mtime < 0 || w.mtime > math.MaxUint32:
 		return fmt.Errorf("the time is %d seconds after 1970; wanted 0 to %d", w.mtime, uint32(math.MaxUint32))
-	case permissions > 0o7777:
-		return fmt.Errorf("%s has mode %o; wanted permissions up to 7777", name, permissions)
+	case e.permissions > 0o7777:
+		return fmt.Errorf("%s has mode %o; wanted permissions up to 7777", e.name, e.permissions)
 	}
 	w.inode++
 	var header strings.Builder
 	header.WriteString(magic)
-	for _, field := range []uint32{w.inode, kind | permissions, 0, 0, links, uint32(w.mtime), uint32(size), 0, 0, 0, 0, uint32(len(name) + 1), 0} {
+	for _, field := range []uint32{w.inode, e.kind | e.permissions, 0, 0, e.links, uint32(w.mtime), uint32(e.size), 0, 0, 0, 0, uint32(len(e.name) + 1), 0} {
 		fmt.Fprintf(&header, "%08x", field)
 	}
-	header.WriteString(name + "\x00")
+	header.WriteString(e.name + "\x00")
 	if err := w.write(strings.NewReader(header.String()), int64(header.Len())); err != nil {
 		return err
 	}
-	w.kinds[name] = kind
-	if size == 0 {
+	w.kinds[e.name] = e.kind
+	if e.size == 0 {
 		return nil
 	}
-	if err := w.write(content, size); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := w.write(content, e.size); err != nil {
+		return fmt.Errorf("%s: %w", e.name, err)
 	}
 	return nil
 }

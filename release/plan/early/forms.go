@@ -61,7 +61,7 @@ type form struct {
 func (m *Maker) forms(p *platform.Platform) ([]form, error) {
 	forms := []form{
 		{PXEForm, initramfs.Gzip, []any{p.ID.Value, p.Name, m.Base.Version}, func(out io.Writer, i initrd.Image) error {
-			return initrd.PXE(out, p.ID.Value, p.Name, m.Base.Version, i, m.Base.Epoch)
+			return initrd.PXE(out, initrd.OEM{ID: p.ID.Value, Name: p.Name, Version: m.Base.Version}, i, m.Base.Epoch)
 		}},
 		{StubForm, initramfs.None, nil, initrd.Stub},
 	}

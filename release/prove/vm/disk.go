@@ -40,21 +40,21 @@ func UsrB(image string) Partition {
 
 // OEM makes at the path an image of the partition that says which cloud a machine is in: files by name, such as oem-release.
 func OEM(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
-	return data(ctx, tools, image, "OEM", 6, files)
+	return data(ctx, tools, Partition{Number: 6, Name: "OEM", Content: image}, files)
 }
 
 // Root makes a partition for what a machine keeps, which RootArguments make its root file system. Files are as of OEM; a name that ends
 // in a slash is a directory, and a content that begins with -> a link.
 func Root(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
-	return data(ctx, tools, image, "ROOT", 9, files)
+	return data(ctx, tools, Partition{Number: 9, Name: "ROOT", Content: image}, files)
 }
 
 // RootArguments are for the kernel, behind those of the base.
 func RootArguments() []string { return []string{"root=LABEL=ROOT", "rootfstype=btrfs"} }
 
-// data makes a partition with files.
-func data(ctx context.Context, tools *toolroot.Root, image, label string, number int, files map[string]string) (Partition, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(image), "data.*")
+// data makes the image of a partition with files.
+func data(ctx context.Context, tools *toolroot.Root, p Partition, files map[string]string) (Partition, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(p.Content), "data.*")
 	if err != nil {
 		return Partition{}, err
 	}
@@ -80,17 +80,18 @@ func data(ctx context.Context, tools *toolroot.Root, image, label string, number
 			return Partition{}, err
 		}
 	}
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
+	if err := os.WriteFile(p.Content, nil, 0o600); err != nil {
 		return Partition{}, err
 	}
-	if err := os.Truncate(image, int64(disks.OEMSize)); err != nil {
+	if err := os.Truncate(p.Content, int64(disks.OEMSize)); err != nil {
 		return Partition{}, err
 	}
 	err = tools.Run(ctx, toolroot.Cmd{
-		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", label, "--rootdir", dir, image},
-		Read: []string{dir}, Write: []string{image},
+		Program: "mkfs.btrfs", Args: []string{"--quiet", "--mixed", "--metadata", "single", "--label", p.Name, "--rootdir", dir, p.Content},
+		Read: []string{dir}, Write: []string{p.Content},
 	})
-	return Partition{Number: number, Name: label, Type: disks.DataType, Content: image}, err
+	p.Type = disks.DataType
+	return p, err
 }
 
 // align is where partitions begin, and what is left free at both ends of a disk.

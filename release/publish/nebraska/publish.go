@@ -151,7 +151,7 @@ func (s *Server) Publish(ctx context.Context, u *Update, to Place, apply bool, o
 			return err
 		}
 	}
-	if err := s.move(ctx, at, moved, found, apply, out); err != nil {
+	if err := s.move(ctx, move{at, moved, found}, apply, out); err != nil {
 		return err
 	}
 	return s.sayFollowers(ctx, at, moved, u.Group, out)
@@ -238,13 +238,21 @@ func (s *Server) create(ctx context.Context, at string, wanted pkg) (string, err
 	return made.ID, nil
 }
 
-// move points a channel to a package, whose id is not known yet where nothing is changed.
-func (s *Server) move(ctx context.Context, at string, c channel, to string, apply bool, out io.Writer) error {
+// move is of a channel to a package, whose id is not known yet where nothing is changed.
+type move struct {
+	at      string // the application's path
+	channel channel
+	to      string
+}
+
+// move points a channel to a package.
+func (s *Server) move(ctx context.Context, m move, apply bool, out io.Writer) error {
+	c, to := m.channel, m.to
 	if to != "" && c.Package == to {
 		_, err := fmt.Fprintf(out, "channel %s is at it already\n", c.Name)
 		return err
 	}
-	path := at + "/channels/" + url.PathEscape(c.ID)
+	path := m.at + "/channels/" + url.PathEscape(c.ID)
 	c.ID, c.Package = "", cmp.Or(to, "the id of the new package")
 	if !apply {
 		return show(out, http.MethodPut, path, c)

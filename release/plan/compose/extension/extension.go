@@ -202,7 +202,7 @@ func (r *Reader) bounded(ctx context.Context, dir string, program []string, file
 		if running.Err() != nil {
 			return context.Cause(running)
 		}
-		return r.explain(running, program[0], file, said.String(), dir, err)
+		return r.explain(running, failure{program[0], file, dir, said.String(), err})
 	})
 	group.Go(func() error { return most.watch(running, dir, done) })
 	return group.Wait()
@@ -250,11 +250,17 @@ func (l limits) within(dir string) error {
 // nid is how fsck.erofs names an entry.
 var nid = regexp.MustCompile(`nid ([0-9]+)`)
 
+// failure is what a program says that could not unpack a file below a directory.
+type failure struct {
+	program, file, dir, said string
+	err                      error
+}
+
 // explain says why an image could not be read, in the words of the program that reads it.
-func (r *Reader) explain(ctx context.Context, program, file, said, dir string, err error) error {
-	said = strings.ReplaceAll(said, filepath.Join(dir, "tree"), "")
-	if number := nid.FindStringSubmatch(said); number != nil && program == "fsck.erofs" {
-		if name := r.nameOf(ctx, file, number[1]); name != "" {
+func (r *Reader) explain(ctx context.Context, f failure) error {
+	said := strings.ReplaceAll(f.said, filepath.Join(f.dir, "tree"), "")
+	if number := nid.FindStringSubmatch(said); number != nil && f.program == "fsck.erofs" {
+		if name := r.nameOf(ctx, f.file, number[1]); name != "" {
 			said = strings.ReplaceAll(said, number[0], name)
 		}
 	}
@@ -267,9 +273,9 @@ func (r *Reader) explain(ctx context.Context, program, file, said, dir string, e
 	lines := slices.DeleteFunc(strings.Split(said, "\n"), func(line string) bool { return strings.HasPrefix(line, "<I>") })
 	const most = 8
 	if said == "" || len(lines) > most {
-		lines = append(lines[:min(len(lines), most)], fmt.Sprint(err))
+		lines = append(lines[:min(len(lines), most)], fmt.Sprint(f.err))
 	}
-	return fmt.Errorf("%s cannot read it: %s", program, strings.Join(lines, "; "))
+	return fmt.Errorf("%s cannot read it: %s", f.program, strings.Join(lines, "; "))
 }
 
 // nameOf returns the path of an erofs inode, if it can be told.

@@ -48,15 +48,18 @@ func Systemd(out io.Writer, image Image, files []embed.File, epoch time.Time) er
 	return errors.Join(addImage(w, path.Join(extensionsDir, image.Name+".raw"), image), w.Close())
 }
 
+// OEM is what a machine is told of itself: its platform's id and name, and the version of its OS.
+type OEM struct{ ID, Name, Version string }
+
 // PXE writes an archive to pass to Flatcar's kernel beside the one that it boots from the network with. What is in its /oem
 // becomes /oem of the machine, where Flatcar's initramfs looks for the image of the OS's version.
-func PXE(out io.Writer, id, name, version string, image Image, epoch time.Time) error {
-	release := fmt.Sprintf("ID=%s\nNAME=\"%s\"\nVERSION_ID=%s\n", id, strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(name), version)
+func PXE(out io.Writer, oem OEM, image Image, epoch time.Time) error {
+	release := fmt.Sprintf("ID=%s\nNAME=\"%s\"\nVERSION_ID=%s\n", oem.ID, strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(oem.Name), oem.Version)
 	w := cpio.NewWriter(out, epoch)
 	return errors.Join(
 		add(w, embed.File{Path: "oem/oem-release", Mode: 0o644, Content: []byte(release)}),
 		add(w, embed.File{Path: "oem/sysext/active-" + image.Name, Mode: 0o644}),
-		addImage(w, "oem/sysext/"+image.Name+"-"+version+".raw", image),
+		addImage(w, "oem/sysext/"+image.Name+"-"+oem.Version+".raw", image),
 		w.Close(),
 	)
 }

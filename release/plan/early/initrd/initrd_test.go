@@ -52,7 +52,7 @@ func TestForms(t *testing.T) {
 		}, []string{
 			"40755 etc ", "100600 etc/a text", "40755 usr ", "120777 usr/b c", "40755 etc/extensions ", "100644 etc/extensions/oem-x.raw content",
 		}},
-		"pxe": {func(out io.Writer) error { return PXE(out, "x", `The "X"`, "4593.2.1+b", image("content"), epoch) }, []string{
+		"pxe": {func(out io.Writer) error { return PXE(out, OEM{"x", `The "X"`, "4593.2.1+b"}, image("content"), epoch) }, []string{
 			"40755 oem ", "100644 oem/oem-release ID=x\nNAME=\"The \\\"X\\\"\"\nVERSION_ID=4593.2.1+b\n", "40755 oem/sysext ",
 			"100644 oem/sysext/active-oem-x ", "100644 oem/sysext/oem-x-4593.2.1+b.raw content",
 		}},
