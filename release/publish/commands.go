@@ -13,11 +13,12 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/size"
-	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	upstream "github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/format/sums"
+	"github.com/flatcar/oem-sysext/release/publish/github"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
@@ -99,16 +100,25 @@ func tryKeys(p setup.Publish) error {
 
 // NewPublisher returns what publishes in the repository that was chosen.
 func NewPublisher(o setup.Options) (*Publisher, error) {
+	hosted, err := Repository(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{Forge: hosted, Repository: hosted.Name}, nil
+}
+
+// Repository returns the repository on GitHub that was chosen.
+func Repository(o setup.Options) (*github.Repository, error) {
 	repository := o.GitHub.Repository
 	owner, name, found := strings.Cut(repository, "/")
 	if !found || owner == "" || name == "" || strings.ContainsAny(repository, " ?#%:") || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("GITHUB_REPOSITORY=%s; wanted OWNER/NAME", repository)
 	}
-	client, err := github.New(o.Getenv, o.Log)
+	client, err := upstream.New(o.Getenv, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher{Client: client, Repository: repository, Progress: o.Progress, Stall: stallTimeout}, nil
+	return &github.Repository{Client: client, Name: repository, Progress: o.Progress, Stall: stallTimeout}, nil
 }
 
 func check(ctx context.Context, o setup.Options, from verify.Source, keys verify.Keys) (*verify.Result, error) {

@@ -32,7 +32,7 @@ func TestMayPublish(t *testing.T) {
 			}
 			p := publisher(t, s, io.Discard)
 			if test.token != "" {
-				p.Client = s.Client(t, test.token)
+				hosted(p).Client = s.Client(t, test.token)
 			}
 			before := len(s.Releases())
 			err := p.MayPublish(t.Context(), tag)

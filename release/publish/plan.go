@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/publish/forge"
 )
 
 // action is what has to happen to one name.
@@ -29,23 +30,23 @@ type step struct {
 	name   string
 	action action
 	file   manifest.File
-	has    asset
+	has    forge.Asset
 }
 
 // plan compares what a release has with what it should have. It reads back those assets whose digest the server does not tell.
-func (p *Publisher) plan(ctx context.Context, has []asset, wanted []manifest.File) ([]step, error) {
+func (p *Publisher) plan(ctx context.Context, has []forge.Asset, wanted []manifest.File) ([]step, error) {
 	var steps []step
 	for _, f := range wanted {
 		s := step{name: f.Name, action: upload, file: f}
-		if at := slices.IndexFunc(has, func(a asset) bool { return a.Name == f.Name }); at >= 0 {
+		if at := slices.IndexFunc(has, func(a forge.Asset) bool { return a.Name == f.Name }); at >= 0 {
 			s.has = has[at]
-			same, err := p.same(ctx, s.has, f)
+			same, err := p.Forge.Same(ctx, s.has, f)
 			switch {
 			case err != nil:
 				return nil, err
 			case same:
 				s.action = keep
-			case s.has.State != uploaded:
+			case !s.has.Whole:
 				s.action = again
 			default:
 				s.action = replace
@@ -58,7 +59,7 @@ func (p *Publisher) plan(ctx context.Context, has []asset, wanted []manifest.Fil
 			continue
 		}
 		s := step{name: a.Name, action: remove, has: a}
-		if a.State != uploaded {
+		if !a.Whole {
 			s.action = leftover
 		}
 		steps = append(steps, s)

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/publish/github"
 	"github.com/flatcar/oem-sysext/release/publish/githubtest"
 )
 
@@ -39,8 +40,12 @@ func testRelease(t testing.TB, content map[string]string) *Release {
 }
 
 func publisher(t testing.TB, s *githubtest.Server, log io.Writer) *Publisher {
-	return &Publisher{Client: s.Client(t, githubtest.Token), Repository: githubtest.Repository, Progress: progress.New(log), Stall: time.Second}
+	hosted := &github.Repository{Client: s.Client(t, githubtest.Token), Name: githubtest.Repository, Progress: progress.New(log), Stall: time.Second}
+	return &Publisher{Forge: hosted, Repository: hosted.Name}
 }
+
+// hosted is where a publisher publishes.
+func hosted(p *Publisher) *github.Repository { return p.Forge.(*github.Repository) }
 
 // assetsOf returns the names of assets and their content, of the one release that there must be.
 func assetsOf(t testing.TB, s *githubtest.Server) map[string]string {
@@ -249,7 +254,7 @@ func TestRefusesEarly(t *testing.T) {
 			}
 			p := publisher(t, s, io.Discard)
 			if test.token != "" {
-				p.Client = s.Client(t, test.token)
+				hosted(p).Client = s.Client(t, test.token)
 			}
 			err := p.Publish(t.Context(), r, true, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), test.says) {
@@ -319,7 +324,7 @@ func TestTokenExpires(t *testing.T) {
 	s := githubtest.New(t)
 	r := testRelease(t, files)
 	p := publisher(t, s, io.Discard)
-	p.Stall = time.Second
+	hosted(p).Stall = time.Second
 	uploads := 0
 	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/api/uploads/") {
@@ -362,7 +367,7 @@ func TestServerTakesNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { close(stop) })
 	p := publisher(t, s, io.Discard)
-	p.Stall = 20 * time.Millisecond
+	hosted(p).Stall = 20 * time.Millisecond
 	r := testRelease(t, map[string]string{"usr.bin": strings.Repeat("u", 32<<20)}) // more than buffers take
 	err := p.Publish(t.Context(), r, true, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "the server took nothing for 20ms") {

@@ -6,13 +6,13 @@ import (
 	"io"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/upstream/github"
+	"github.com/flatcar/oem-sysext/release/publish/forge"
 )
 
 // Source is a release on the server, to be verified.
 type Source struct {
 	publisher *Publisher
-	assets    []asset
+	assets    []forge.Asset
 }
 
 // Source returns the release of a tag. A draft is seen by those who may write.
@@ -24,7 +24,7 @@ func (p *Publisher) Source(ctx context.Context, tag string) (*Source, error) {
 	if found == nil {
 		return nil, fmt.Errorf("%s has no release %s", p.Repository, tag)
 	}
-	has, err := p.assets(ctx, found)
+	has, err := p.Forge.Assets(ctx, found)
 	return &Source{p, has}, err
 }
 
@@ -39,17 +39,9 @@ func (s *Source) Names(context.Context) ([]string, error) {
 
 // Open begins to download an asset.
 func (s *Source) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	at := slices.IndexFunc(s.assets, func(a asset) bool { return a.Name == name })
+	at := slices.IndexFunc(s.assets, func(a forge.Asset) bool { return a.Name == name })
 	if at < 0 {
 		return nil, fmt.Errorf("no asset %s", name)
 	}
-	request, err := s.publisher.downloadRequest(s.assets[at])
-	if err != nil {
-		return nil, err
-	}
-	response, err := s.publisher.Client.API().BareDo(ctx, request)
-	if err != nil {
-		return nil, github.Explain(err)
-	}
-	return response.Body, nil
+	return s.publisher.Forge.Open(ctx, s.assets[at])
 }

@@ -72,14 +72,14 @@ type proposer struct {
 }
 
 func newProposer(o setup.Options) (*proposer, error) {
-	publisher, err := publish.NewPublisher(o)
+	hosted, err := publish.Repository(o)
 	if err != nil {
 		return nil, err
 	}
 	return &proposer{
 		checkout: o.Checkout, into: cmp.Or(o.GitHub.Ref, "main"),
-		tracker: &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository},
-		server:  publisher.Client.Server, token: o.GitHub.Token,
+		tracker: &tracker.Tracker{Client: hosted.Client, Repository: hosted.Name},
+		server:  hosted.Client.Server, token: o.GitHub.Token,
 	}, nil
 }
 

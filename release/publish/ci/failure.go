@@ -26,7 +26,7 @@ const failureTitle = "The nightly build fails"
 // machines of its proof, or closes it when nothing did. The environment has the run: GITHUB_REPOSITORY, GITHUB_TOKEN,
 // GITHUB_SERVER_URL, GITHUB_RUN_ID, and in NEEDS the workflow's context of that name, as JSON.
 func ReportNight(ctx context.Context, o setup.Options, out io.Writer) error {
-	publisher, err := publish.NewPublisher(o)
+	hosted, err := publish.Repository(o)
 	if err != nil {
 		return err
 	}
@@ -36,11 +36,11 @@ func ReportNight(ctx context.Context, o setup.Options, out io.Writer) error {
 	if err := json.Unmarshal([]byte(o.GitHub.Needs), &jobs); err != nil || len(jobs) == 0 {
 		return fmt.Errorf("NEEDS=%.100q; wanted the context needs of a workflow's run as JSON", o.GitHub.Needs)
 	}
-	t := &tracker.Tracker{Client: publisher.Client, Repository: publisher.Repository}
+	t := &tracker.Tracker{Client: hosted.Client, Repository: hosted.Name}
 	failed := false
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "The last run that failed: %s/%s/actions/runs/%s\n\n| job | result |\n| --- | --- |\n",
-		publisher.Client.Server, publisher.Repository, o.GitHub.Run)
+		hosted.Client.Server, hosted.Name, o.GitHub.Run)
 	for _, name := range slices.Sorted(maps.Keys(jobs)) {
 		result := jobs[name].Result
 		failed = failed || result == "failure" || result == "cancelled"

@@ -1,4 +1,8 @@
-package publish
+// Package github keeps releases on GitHub, or on a server that speaks like it.
+//
+// In go releases, as drafts that become published; out comes what the server has. Refused are files that GitHub does not take, and
+// tokens that may not write. The API is that of https://docs.github.com/rest/releases, and so are the limits.
+package github
 
 import (
 	"context"
@@ -16,12 +20,35 @@ import (
 	gh "github.com/google/go-github/v57/github"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/publish/forge"
 )
 
 type release = gh.RepositoryRelease
+
+// Repository is one repository.
+type Repository struct {
+	Client   *github.Client
+	Name     string // OWNER/NAME
+	Progress *progress.Display
+	Stall    time.Duration // how long the server may take nothing of an upload
+}
+
+var _ forge.Forge = &Repository{}
+
+// attempts is how often an upload is tried in one run.
+const attempts = 6
+
+// posted is a release in the words of all forges.
+func posted(r *release) *forge.Posted {
+	return &forge.Posted{
+		ID: r.GetID(), Tag: r.GetTagName(), Address: r.GetHTMLURL(), Uploads: r.GetUploadURL(),
+		Draft: r.GetDraft(), Prerelease: r.GetPrerelease(), Created: r.GetCreatedAt().Time,
+	}
+}
 
 // uploaded is the state of an asset that is all there. One of a cut upload is a starter.
 const uploaded = "uploaded"
@@ -36,23 +63,23 @@ type asset struct {
 }
 
 // ask sends a request that may be sent again, and decodes the answer.
-func (p *Publisher) ask(ctx context.Context, method, path string, body, answer any) (*gh.Response, error) {
-	request, err := p.Client.API().NewRequest(method, "repos/"+p.Repository+path, body)
+func (p *Repository) ask(ctx context.Context, method, path string, body, answer any) (*gh.Response, error) {
+	request, err := p.Client.API().NewRequest(method, "repos/"+p.Name+path, body)
 	if err != nil {
 		return nil, err
 	}
 	return p.Client.API().Do(ctx, request, answer)
 }
 
-// mayWrite looks whether the token may change the repository, as far as that can be told without changing it.
-func (p *Publisher) mayWrite(ctx context.Context) error {
+// MayWrite looks whether the token may change the repository, as far as that can be told without changing it.
+func (p *Repository) MayWrite(ctx context.Context) error {
 	var repository struct {
 		Permissions map[string]bool `json:"permissions"`
 		Private     bool            `json:"private"`
 	}
 	response, err := p.ask(ctx, http.MethodGet, "", nil, &repository)
 	if err != nil {
-		return fmt.Errorf("repository %s: %w", p.Repository, authorize(err))
+		return fmt.Errorf("repository %s: %w", p.Name, authorize(err))
 	}
 	// Only classic tokens have scopes, and only their answers have the header (docs.github.com, "Scopes for OAuth apps").
 	if scopes, classic := response.Header["X-Oauth-Scopes"]; classic {
@@ -73,7 +100,7 @@ func (p *Publisher) mayWrite(ctx context.Context) error {
 	if _, err := p.Client.API().Do(ctx, request, nil); err == nil {
 		return nil
 	}
-	return fmt.Errorf("the token may not write to %s; wanted one with the permission contents: write", p.Repository)
+	return fmt.Errorf("the token may not write to %s; wanted one with the permission contents: write", p.Name)
 }
 
 // authorize says what to do about a token that does not work.
@@ -129,53 +156,39 @@ func pages(one func(page int) (*gh.Response, error)) error {
 	return fmt.Errorf("more than %d pages", maxPages)
 }
 
-// all returns every release of the repository, with drafts.
-func (p *Publisher) all(ctx context.Context) ([]*release, error) {
-	var list []*release
+// Releases returns every release of the repository, with drafts.
+func (p *Repository) Releases(ctx context.Context) ([]*forge.Posted, error) {
+	var list []*forge.Posted
 	err := pages(func(page int) (*gh.Response, error) {
 		var some []*release
 		response, err := p.ask(ctx, http.MethodGet, fmt.Sprintf("/releases?per_page=100&page=%d", page), nil, &some)
-		list = append(list, some...)
+		for _, r := range some {
+			list = append(list, posted(r))
+		}
 		return response, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("releases of %s: %w", p.Repository, authorize(err))
+		return nil, fmt.Errorf("releases of %s: %w", p.Name, authorize(err))
 	}
 	return list, nil
 }
 
 // find returns the release of a tag, or its draft, or nil. Drafts are not found by their tag, so all are looked through.
-func (p *Publisher) find(ctx context.Context, tag string) (*release, error) {
-	list, err := p.all(ctx)
+func (p *Repository) find(ctx context.Context, tag string) (*forge.Posted, error) {
+	list, err := p.Releases(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var drafts []*release
-	for _, r := range list {
-		if r.GetTagName() != tag {
-			continue
-		}
-		if !r.GetDraft() {
-			return r, nil
-		}
-		drafts = append(drafts, r)
-	}
-	switch len(drafts) {
-	case 0:
-		return nil, nil
-	case 1:
-		return drafts[0], nil
-	}
-	return nil, fmt.Errorf("%s has %d drafts of %s; delete all but one", p.Repository, len(drafts), tag)
+	return forge.Find(list, p.Name, tag)
 }
 
-// draft makes one. When the answer is lost it looks whether there is one now: made twice, there would be two.
-func (p *Publisher) draft(ctx context.Context, r *Release) (*release, error) {
+// Draft makes one. When the answer is lost it looks whether there is one now: made twice, there would be two.
+func (p *Repository) Draft(ctx context.Context, r *forge.Release) (*forge.Posted, error) {
 	for attempt := 0; ; attempt++ {
 		made := new(release)
-		response, err := p.ask(github.Once(ctx), http.MethodPost, "/releases", r.fields(true), made)
+		response, err := p.ask(github.Once(ctx), http.MethodPost, "/releases", fields(r, true), made)
 		if err == nil {
-			return made, nil
+			return posted(made), nil
 		}
 		if ctx.Err() != nil || isFinal(err) || attempt == attempts-1 {
 			return nil, fmt.Errorf("draft of %s: %w", r.Tag, authorize(err))
@@ -189,43 +202,46 @@ func (p *Publisher) draft(ctx context.Context, r *Release) (*release, error) {
 	}
 }
 
-// release turns the draft into a release for everybody.
-func (p *Publisher) release(ctx context.Context, draft *release, r *Release) (*release, error) {
+// Publish turns the draft into a release for everybody.
+func (p *Repository) Publish(ctx context.Context, draft *forge.Posted, r *forge.Release) (*forge.Posted, error) {
 	published := new(release)
-	_, err := p.ask(ctx, http.MethodPatch, fmt.Sprintf("/releases/%d", draft.GetID()), r.fields(false), published)
+	_, err := p.ask(ctx, http.MethodPatch, fmt.Sprintf("/releases/%d", draft.ID), fields(r, false), published)
 	if err != nil {
 		return nil, fmt.Errorf("publish %s: %w", r.Tag, authorize(err))
 	}
 	if published.GetDraft() || published.GetTagName() != r.Tag {
 		return nil, fmt.Errorf("publish %s: the server says that it is a draft still, or of another tag (%q)", r.Tag, published.GetTagName())
 	}
-	return published, nil
+	return posted(published), nil
 }
 
-func (r *Release) fields(draft bool) *release {
-	f := &release{TagName: &r.Tag, Name: &r.Title, Body: gh.String(r.notes()), Draft: &draft, Prerelease: &r.Prerelease}
+func fields(r *forge.Release, draft bool) *release {
+	f := &release{TagName: &r.Tag, Name: &r.Title, Body: gh.String(notes(r)), Draft: &draft, Prerelease: &r.Prerelease}
 	if r.Commit != "" {
 		f.TargetCommitish = &r.Commit
 	}
 	return f
 }
 
-func (p *Publisher) assets(ctx context.Context, of *release) ([]asset, error) {
-	var list []asset
+// Assets returns the files of a release, and what cut uploads left.
+func (p *Repository) Assets(ctx context.Context, of *forge.Posted) ([]forge.Asset, error) {
+	var list []forge.Asset
 	err := pages(func(page int) (*gh.Response, error) {
 		var some []asset
-		response, err := p.ask(ctx, http.MethodGet, fmt.Sprintf("/releases/%d/assets?per_page=100&page=%d", of.GetID(), page), nil, &some)
-		list = append(list, some...)
+		response, err := p.ask(ctx, http.MethodGet, fmt.Sprintf("/releases/%d/assets?per_page=100&page=%d", of.ID, page), nil, &some)
+		for _, a := range some {
+			list = append(list, forge.Asset{ID: a.ID, Name: a.Name, Whole: a.State == uploaded, Size: a.Size, Digest: a.Digest})
+		}
 		return response, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("assets of %s: %w", of.GetTagName(), authorize(err))
+		return nil, fmt.Errorf("assets of %s: %w", of.Tag, authorize(err))
 	}
 	return list, nil
 }
 
-// delete removes an asset. One that is gone already is fine: an answer may have been lost.
-func (p *Publisher) delete(ctx context.Context, a asset) error {
+// Delete removes an asset. One that is gone already is fine: an answer may have been lost.
+func (p *Repository) Delete(ctx context.Context, a forge.Asset) error {
 	_, err := p.ask(ctx, http.MethodDelete, fmt.Sprintf("/releases/assets/%d", a.ID), nil, nil)
 	if err != nil && status(err) != http.StatusNotFound {
 		return fmt.Errorf("delete %s: %w", a.Name, authorize(err))
@@ -233,9 +249,9 @@ func (p *Publisher) delete(ctx context.Context, a asset) error {
 	return nil
 }
 
-// same tells whether an asset is a file, by the digest that the server has of it, or by reading it back.
-func (p *Publisher) same(ctx context.Context, a asset, f manifest.File) (bool, error) {
-	if a.State != uploaded || size.Bytes(a.Size) != f.Size {
+// Same tells whether an asset is a file, by the digest that the server has of it, or by reading it back.
+func (p *Repository) Same(ctx context.Context, a forge.Asset, f manifest.File) (bool, error) {
+	if !a.Whole || size.Bytes(a.Size) != f.Size {
 		return false, nil
 	}
 	if a.Digest != "" {
@@ -256,7 +272,7 @@ func (p *Publisher) same(ctx context.Context, a asset, f manifest.File) (bool, e
 	}
 }
 
-func (p *Publisher) download(ctx context.Context, a asset, to io.Writer) (*gh.Response, error) {
+func (p *Repository) download(ctx context.Context, a forge.Asset, to io.Writer) (*gh.Response, error) {
 	request, err := p.downloadRequest(a)
 	if err != nil {
 		return nil, err
@@ -265,64 +281,48 @@ func (p *Publisher) download(ctx context.Context, a asset, to io.Writer) (*gh.Re
 }
 
 // downloadRequest asks for the content of an asset, as which it is answered or redirected to.
-func (p *Publisher) downloadRequest(a asset) (*http.Request, error) {
-	request, err := p.Client.API().NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/releases/assets/%d", p.Repository, a.ID), nil)
+func (p *Repository) downloadRequest(a forge.Asset) (*http.Request, error) {
+	request, err := p.Client.API().NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/releases/assets/%d", p.Name, a.ID), nil)
 	if err == nil {
 		request.Header.Set("Accept", "application/octet-stream")
 	}
 	return request, err
 }
 
-// upload sends a file once. It never has more of it in memory than what is on its way.
-func (p *Publisher) upload(ctx context.Context, to *release, path string, f manifest.File) (*gh.Response, error) {
-	address, err := p.Client.UploadURL(to)
+// Open begins to download an asset.
+func (p *Repository) Open(ctx context.Context, a forge.Asset) (io.ReadCloser, error) {
+	request, err := p.downloadRequest(a)
 	if err != nil {
 		return nil, err
 	}
-	file, err := open(path, f)
+	response, err := p.Client.API().BareDo(ctx, request)
 	if err != nil {
-		return nil, err
+		return nil, github.Explain(err)
 	}
-	defer file.Close()
-	ctx, cancel := context.WithCancelCause(github.Once(ctx))
-	defer cancel(nil)
-	bar := p.Progress.Bytes(f.Name, int64(f.Size))
-	defer bar.End()
-	body := &watched{file: file, limit: p.Stall, seen: bar}
-	body.timer = time.AfterFunc(p.Stall, func() { cancel(fmt.Errorf("the server took nothing for %v", p.Stall)) })
-	defer body.timer.Stop()
-	request, err := p.Client.API().NewUploadRequest(address+"?name="+url.QueryEscape(f.Name), body, int64(f.Size), "application/octet-stream")
-	if err != nil {
-		return nil, err
-	}
-	var made asset
-	response, err := p.Client.API().Do(ctx, request, &made)
-	if err != nil && context.Cause(ctx) != nil {
-		err = context.Cause(ctx)
-	}
-	return response, err
+	return response.Body, nil
 }
 
-// watched is the body of an upload that is given up when the server does not take it.
-type watched struct {
-	file  *os.File
-	timer *time.Timer
-	limit time.Duration
-	seen  io.Writer
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.file.Read(p)
-	_, _ = w.seen.Write(p[:n]) // what is shown must not stop the work
-	if err != nil {
-		w.timer.Stop() // the answer has a time limit of its own
-	} else {
-		w.timer.Reset(w.limit)
+// Remove removes the tag of a release first, which makes it a draft. In the other order a run that dies in between would
+// leave a tag that nothing looks for.
+func (p *Repository) Remove(ctx context.Context, r *forge.Posted) error {
+	for _, path := range []string{"/git/refs/tags/" + url.PathEscape(r.Tag), fmt.Sprintf("/releases/%d", r.ID)} {
+		_, err := p.ask(ctx, http.MethodDelete, path, nil, nil)
+		// A tag that is gone already is an unprocessable reference (docs.github.com/rest/git/refs).
+		if code := status(err); err != nil && code != http.StatusNotFound && code != http.StatusUnprocessableEntity {
+			return fmt.Errorf("remove %s: %w", r.Tag, authorize(err))
+		}
 	}
-	return n, err
+	return nil
 }
 
-// Seek and Close make the retrying client send the body as it comes, which it would read into memory otherwise.
-func (w *watched) Seek(offset int64, whence int) (int64, error) { return w.file.Seek(offset, whence) }
-
-func (w *watched) Close() error { return nil }
+// MayRelease looks whether the token may write releases. It changes nothing.
+func (p *Repository) MayRelease(ctx context.Context, tag string) error {
+	// Only classic tokens tell what they may do. Of the others it shows in a request that is for those who may write releases,
+	// and that writes none (docs.github.com/rest/releases/releases, "Generate release notes content for a release").
+	_, err := p.ask(ctx, http.MethodPost, "/releases/generate-notes", map[string]string{"tag_name": tag}, nil)
+	switch status(err) {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return fmt.Errorf("releases of %s: %w", p.Name, authorize(err))
+	}
+	return nil
+}
