@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/publish/github/githubtest"
 )
 
 // BenchmarkPublish publishes 1.5 GB in 60 files and uploads the same with curl to the same server, and reports how much

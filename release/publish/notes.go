@@ -7,6 +7,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
+	"github.com/flatcar/oem-sysext/release/publish/forge"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 )
@@ -42,4 +43,27 @@ func previousOn(ctx context.Context, p *Publisher, m *manifest.Manifest, prerele
 		return nil, fmt.Errorf("%s: %w", tag, err)
 	}
 	return []*manifest.Manifest{before}, nil
+}
+
+// Previous returns the tag of the newest release before another one, of the same architecture: a pre-release too, where that is for
+// one. It is empty when there is none.
+func (p *Publisher) Previous(ctx context.Context, tag, arch string, prerelease bool) (string, error) {
+	list, err := p.Forge.Releases(ctx)
+	if err != nil {
+		return "", err
+	}
+	var newest *forge.Posted
+	for _, r := range list {
+		_, isOurs := cutArch(r.Tag, arch)
+		if r.Draft || r.Prerelease && !prerelease || r.Tag == tag || !isOurs {
+			continue
+		}
+		if newest == nil || r.Created.After(newest.Created) {
+			newest = r
+		}
+	}
+	if newest == nil {
+		return "", nil
+	}
+	return newest.Tag, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/publish/github/githubtest"
 )
 
 const night = "9999.0.0+nightly-202601"

@@ -1,4 +1,4 @@
-// Package publish puts a finished release on a forge, which is GitHub, such that nobody ever sees half of one.
+// Package publish puts a finished release on a forge such as GitHub, so that nobody ever sees half of one.
 //
 // In: a release directory whose files are what its SHA256SUMS says. Out: a published release with exactly these files.
 // It is a draft, which only those who may write to the repository see, until every file has been uploaded and what the server
@@ -7,8 +7,6 @@
 //
 // Refused are, before anything is changed: files that the forge does not take, a release that is not what its sums say, a draft with
 // other content unless it may be replaced, and whatever would change a published release. One run at a time may publish a release.
-//
-// The API is that of https://docs.github.com/rest/releases, and so are the limits.
 package publish
 
 import (
@@ -36,6 +34,25 @@ func (p *Publisher) find(ctx context.Context, tag string) (*forge.Posted, error)
 		return nil, err
 	}
 	return forge.Find(list, p.Repository, tag)
+}
+
+// MayPublish looks, before there is anything to publish, whether that will be possible: the token may write, and nothing was
+// published under the tag yet. It changes nothing.
+func (p *Publisher) MayPublish(ctx context.Context, tag string) error {
+	if err := p.Forge.MayWrite(ctx); err != nil {
+		return err
+	}
+	if err := p.Forge.MayRelease(ctx, tag); err != nil {
+		return err
+	}
+	there, err := p.find(ctx, tag)
+	if err != nil {
+		return err
+	}
+	if there != nil && !there.Draft {
+		return fmt.Errorf("%s is published already (%s); wanted another VERSION", tag, there.Address)
+	}
+	return nil
 }
 
 // Publish publishes a release, or without apply only writes to out what it would do.

@@ -17,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/publish"
-	"github.com/flatcar/oem-sysext/release/publish/tracker"
+	"github.com/flatcar/oem-sysext/release/publish/github/tracker"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 

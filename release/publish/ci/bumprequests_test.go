@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 	"github.com/flatcar/oem-sysext/release/care"
-	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/publish/github/githubtest"
 )
 
 // gitIn runs git as somebody who works on a repository.

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/publish"
-	"github.com/flatcar/oem-sysext/release/publish/tracker"
+	"github.com/flatcar/oem-sysext/release/publish/github/tracker"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/report"
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/publish/github/githubtest"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flatcar/oem-sysext/release/publish/githubtest"
+	"github.com/flatcar/oem-sysext/release/publish/github/githubtest"
 )
 
 const title = "Nightly fails"
