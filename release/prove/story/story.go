@@ -143,7 +143,7 @@ func (s *story) install(ctx context.Context, r Installable) error {
 
 // shown adds what a machine has shown to the story.
 func (s *story) shown(m proof.Machine) error {
-	m, err := s.Prover.Shown(m, s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines)))
+	m, err := s.Shown(m, s.dir, fmt.Sprintf("%s-%d", s.platform.ID.Value, len(s.machines)))
 	s.machines = append(s.machines, m)
 	return err
 }
