@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// sharedBudgets are those that all embedded images count in.
+// sharedBudgets are the budgets that all embedded images share.
 func (s *search) sharedBudgets() ([]budget.Budget, error) {
 	flattened := s.empty.Free - s.flat.Free
 	before := btrfs.FlatcarFilesystem - s.flat.Free + size.Bytes(s.early.grown)
@@ -20,7 +20,7 @@ func (s *search) sharedBudgets() ([]budget.Budget, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The payload is at most as long as what is in use: the file system's, dm-verity's and the kernel's bytes.
+	// Upper bound of the payload: the used bytes of the file system, plus dm-verity's data and the kernel.
 	sent := before + s.Choice.Layout.Payload.Bytes - btrfs.FlatcarFilesystem + size.Bytes(kernel.Size())
 	profile, layout := s.Choice.Profile, s.Choice.Layout
 	return []budget.Budget{
@@ -30,10 +30,10 @@ func (s *search) sharedBudgets() ([]budget.Budget, error) {
 	}, nil
 }
 
-// otherBudgets are those that are no matter of choice: what the largest image takes of the OEM partition, what kernel and
-// initramfs take of what machines have for them, and what a machine that boots from the network has in memory before anything
-// runs: kernel, initramfs and /usr. That /usr is in a squashfs then, which takes about what it takes here.
-// Images for initramfs count in the last two: each machine loads one.
+// otherBudgets are the budgets that packing does not change: the OEM partition, for the largest image; the room for kernel
+// and initramfs; and the memory of a machine that boots from the network, which holds kernel, initramfs and /usr before
+// anything runs. There /usr is a squashfs of about the same size as here.
+// Initramfs images count in the last two: each machine loads one.
 func (s *search) otherBudgets(whole []pack.Image) ([]budget.Budget, error) {
 	layout := s.Choice.Layout
 	boot, err := bootFiles(s.Base.Kernel, s.Base.Initrd)
@@ -43,7 +43,7 @@ func (s *search) otherBudgets(whole []pack.Image) ([]budget.Budget, error) {
 	memory := boot + btrfs.FlatcarFilesystem - s.flat.Free
 	budgets := []struct {
 		budget.Budget
-		takes string // what is the largest of its kind, with its size
+		takes string // name of the largest image or file
 		size  size.Bytes
 	}{
 		{Budget: budget.Budget{Name: "OEM partition", Limit: layout.OEMPartition.Bytes}},
@@ -59,7 +59,7 @@ func (s *search) otherBudgets(whole []pack.Image) ([]budget.Budget, error) {
 	for _, b := range budgets {
 		b.Used += b.size
 		if b.Left() < 0 {
-			return nil, s.over(fmt.Errorf("%s has %v and needs %v, %d B too much; %v are the base's, %v are %s; the limit is in %s",
+			return nil, s.over(fmt.Errorf("%s has %v and needs %v, %d B too much: %v of the base and %v of %s; the limit is in %s",
 				b.Name, b.Limit, b.Used, -b.Left(), b.Fixed, b.size, b.takes, setup.LayoutsFile))
 		}
 		all = append(all, b.Budget)
@@ -67,7 +67,7 @@ func (s *search) otherBudgets(whole []pack.Image) ([]budget.Budget, error) {
 	return all, nil
 }
 
-// bootFiles returns the size of kernel and initramfs. Where there is no file for it, the kernel holds the initramfs.
+// bootFiles returns the size of kernel and initramfs. Without an initramfs file, the kernel contains it.
 func bootFiles(kernel, initrd string) (all size.Bytes, err error) {
 	for _, file := range []string{kernel, initrd} {
 		if file == "" {
@@ -82,7 +82,7 @@ func bootFiles(kernel, initrd string) (all size.Bytes, err error) {
 	return all, nil
 }
 
-// largest returns the name and the size of the largest of the platforms' whole images.
+// largest returns the name and the size of the largest whole image.
 func (s *search) largest(whole []pack.Image) (name string, n size.Bytes) {
 	for i, image := range whole {
 		if image.Size > n {

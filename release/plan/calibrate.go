@@ -23,19 +23,19 @@ import (
 //go:embed coldread.sh
 var coldRead string
 
-// sampleAtLeast is how large a layer must be to be measured: small ones say more about superblocks than about rungs.
+// sampleAtLeast is the smallest layer to measure: the size of smaller ones depends on the superblock, not on the rung.
 const sampleAtLeast = 512 * size.KiB
 
-// readAtLeast is how large a layer must be to be read: starting a program takes as long as reading a small one.
+// readAtLeast is the smallest layer to time: reading a smaller one takes no longer than starting the program.
 const readAtLeast = 4 * size.MiB
 
-// coldReads is how often each image is read; the fastest time counts, since what disturbs only slows down.
+// coldReads is how often each image is read. The fastest time counts, since noise only slows reads down.
 const coldReads = 3
 
-// margin is what the least ratios are lowered by, for layers that are not in the sample.
+// margin lowers the smallest ratios, for layers outside of the sample.
 const margin = 0.9
 
-// Calibrate packs the project's layers at every rung, reads the images cold, and returns what it found.
+// Calibrate packs the project's layers at every rung, reads the images cold and returns the calibration.
 func (p *Planner) Calibrate(ctx context.Context) (*fit.Calibration, error) {
 	factory, staged, err := p.stage(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (p *Planner) Calibrate(ctx context.Context) (*fit.Calibration, error) {
 	return (&calibrator{scale, factory.Packer}).calibrate(ctx, ladder, layers)
 }
 
-// calibrator measures how small and how fast images of each rung are.
+// calibrator measures the size and the read time of images at each rung.
 type calibrator struct {
 	*scale
 	packer *pack.Packer
@@ -87,7 +87,7 @@ func (c *calibrator) calibrate(ctx context.Context, ladder []rung.Rung, layers [
 	return found, nil
 }
 
-// rate packs all layers at a rung, reads them, and compares what they take with the reference rung.
+// rate packs all layers at a rung, reads them and compares size and time with the reference rung.
 func (c *calibrator) rate(ctx context.Context, at rung.Rung, layers []oem.Layer) (fit.Rate, error) {
 	leastSize, leastCost := math.Inf(1), math.Inf(1)
 	var bytes, microseconds int64
@@ -124,7 +124,7 @@ func (c *calibrator) packed(ctx context.Context, l oem.Layer, rung rung.Rung) (p
 	return packed, cost, err
 }
 
-// readCold returns how many microseconds it takes to read all files of an image that is in no cache.
+// readCold returns how many microseconds reading all files of an uncached image takes.
 func (c *calibrator) readCold(ctx context.Context, image string) (int64, error) {
 	dir, err := os.MkdirTemp(c.Bench.Scratch, "read.")
 	if err != nil {
@@ -142,14 +142,14 @@ func (c *calibrator) readCold(ctx context.Context, image string) (int64, error) 
 	for line := range strings.Lines(string(out)) {
 		took, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("time of a read: %w", err)
+			return 0, fmt.Errorf("read time: %w", err)
 		}
 		fastest = min(fastest, took)
 	}
 	return fastest, nil
 }
 
-// describeMachine names what the speed depends on.
+// describeMachine returns processor and kernel, which the read times depend on.
 func describeMachine() (string, error) {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

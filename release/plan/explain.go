@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 )
 
-// Explanation is why one image is packed as it is.
+// Explanation says why one image is packed as it is.
 type Explanation struct {
 	Name         string
 	Activations  int // platforms that activate it
@@ -21,19 +21,19 @@ type Explanation struct {
 	Alternatives []Alternative // fastest first; the chosen one is among them
 }
 
-// Alternative is an option of an image, with what it takes.
+// Alternative is an option of an image, with its cost.
 type Alternative struct {
 	fit.Option
 	fit.Taken
 	Read int64 // microseconds, over all platforms that activate the image
 }
 
-// Explain packs one image at every rung, to say what that would take and cost, and why the plan has the one it has.
+// Explain packs one image at every rung and compares size and read time with the plan's choice.
 func (p *Planned) Explain(ctx context.Context, name string) (*Explanation, error) {
 	s := p.search
 	at := slices.IndexFunc(s.items, func(i item) bool { return i.Name == name })
 	if at < 0 {
-		return nil, fmt.Errorf("no image %q; there are %s", name, strings.Join(s.names(), ", "))
+		return nil, fmt.Errorf("no image %q; wanted one of %s", name, strings.Join(s.names(), ", "))
 	}
 	it := s.items[at]
 	e := &Explanation{Name: name, Activations: it.Activations, Tightest: tightest(p.options.Budgets)}
@@ -58,7 +58,7 @@ func (s *search) names() []string {
 	return names
 }
 
-// Instead says what would be won and lost with an alternative.
+// Instead says what an alternative would gain and lose.
 func (e *Explanation) Instead(a Alternative) string {
 	more, slower, left := a.Cost-e.Chosen.Cost, a.Read-e.Chosen.Read, e.Tightest.Left()
 	switch {
@@ -69,9 +69,9 @@ func (e *Explanation) Instead(a Alternative) string {
 	case more <= 0 && slower >= 0:
 		return fmt.Sprintf("slower by %s, smaller by %v", size.Milliseconds(slower), -more)
 	case more > left:
-		return fmt.Sprintf("faster by %s, and %v larger, which is %v more than is left", size.Milliseconds(-slower), more, more-left)
+		return fmt.Sprintf("faster by %s, but %v larger, %v more than is left", size.Milliseconds(-slower), more, more-left)
 	}
-	return fmt.Sprintf("faster by %s, and %v larger: other images make more of the room", size.Milliseconds(-slower), more)
+	return fmt.Sprintf("faster by %s, but %v larger: other images gain more from that room", size.Milliseconds(-slower), more)
 }
 
 func tightest(budgets []budget.Budget) budget.Budget {

@@ -38,20 +38,20 @@ func (i Image) Embedded() embed.Image {
 	return embed.Image{Name: i.File(), SHA256: i.Packed.SHA256, Size: i.Packed.Size}
 }
 
-// WholeImage is an image that has all of a platform, to be embedded without a plan.
+// WholeImage returns an image with all of a platform's tools, to embed without a plan.
 func WholeImage(i oem.Image, packed signed.Image) Image {
 	l := oem.Layer{Name: i.Platform.Image(), Platforms: []string{i.Platform.ID.Value}, Tree: i.Tree}
 	return Image{Layer: l, Packed: packed, Placement: budget.InUsr}
 }
 
-// Extension is one beside the OEM tools, packed unless it is flattened.
+// Extension is an extension beside the OEM tools, packed unless it is flattened.
 type Extension struct {
 	*compose.Extension
 	Packed signed.Image
 	Cost   size.Bytes
 }
 
-// given is what a search begins with.
+// given is the input of a search.
 type given struct {
 	staged []oem.Staged
 	others []*compose.Extension
@@ -60,7 +60,7 @@ type given struct {
 	early  earlyImages
 }
 
-// search is everything that a plan is made from.
+// search is the state of one search for a plan.
 type search struct {
 	*Planner
 	given
@@ -71,7 +71,7 @@ type search struct {
 	scale   *scale
 }
 
-// item is one image to be decided about.
+// item is one image of the search, with its options.
 type item struct {
 	fit.Item
 	layers []oem.Layer        // by option
@@ -88,7 +88,7 @@ func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) 
 		return nil, err
 	}
 	if i := slices.IndexFunc(s.ladder, func(r rung.Rung) bool { return !calibration.Has(r) }); i >= 0 {
-		return nil, fmt.Errorf("%s has no %v; run scripts/mage fit:calibrate, which measures how fast images of each rung are read", fit.CalibrationFile, s.ladder[i])
+		return nil, fmt.Errorf("%s has no rung %v; run scripts/mage fit:calibrate to measure it", fit.CalibrationFile, s.ladder[i])
 	}
 	if s.items, err = s.makeItems(); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) 
 	return s, err
 }
 
-// ladder returns the rungs that the base's kernel reads and the tool root makes.
+// ladder returns the rungs that the base's kernel can mount and the tool root can make.
 func (p *Planner) ladder(ctx context.Context) ([]rung.Rung, error) {
 	writers, err := store.Memo(ctx, p.Bench.Results.Step("writers", p.Bench.Tools.Versions(pack.Tools...)), store.Nothing, func() (pack.Writers, error) {
 		return pack.Detect(ctx, p.Bench.Tools)
@@ -109,7 +109,7 @@ func (p *Planner) ladder(ctx context.Context) ([]rung.Rung, error) {
 	return pack.Ladder(p.Base.Arch, p.Base.Target.Kernel, writers), err
 }
 
-// plan packs what was given so that it fits.
+// plan packs the given images so that they fit.
 func (s *search) plan(ctx context.Context) (*Planned, error) {
 	found, err := s.solve(ctx)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *search) fitItems() []fit.Item {
 	return items
 }
 
-// makeItems makes an item of each platform, of each shared layer and of each extension.
+// makeItems makes an item for each platform, shared layer and extension.
 func (s *search) makeItems() ([]item, error) {
 	var inUsr []oem.Staged
 	for _, staged := range s.staged {
@@ -192,7 +192,7 @@ func (s *search) makeItems() ([]item, error) {
 	return items, nil
 }
 
-// platformItem has an option for each rung at each place that the profile allows.
+// platformItem has one option for each rung at each place that the profile allows.
 func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item {
 	id := staged.Platform.ID.Value
 	whole := oem.Layer{Name: staged.Platform.Image(), Platforms: []string{id}, Tree: staged.Tree}
@@ -208,7 +208,7 @@ func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item 
 	return it
 }
 
-// extensionItem has one option where the extension is embedded as it came.
+// extensionItem has a single option if the extension is embedded unchanged.
 func (s *search) extensionItem(x *compose.Extension) item {
 	l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
 	options := []fit.Option{{Placement: budget.InUsr, Unpacked: l.Tree.Size()}}
@@ -226,11 +226,11 @@ func (s *search) optionsOf(l oem.Layer, place budget.Placement, demoted bool) []
 	return options
 }
 
-// measure packs one option of an item, and measures what the image takes of a file system like the base's.
+// measure packs one option of an item and measures its cost in a file system like the base's.
 func (s *search) measure(ctx context.Context, i, option int) (fit.Taken, error) {
 	it := s.items[i]
 	if x := it.other; x != nil && x.AsIs {
-		return fit.Taken{Size: x.Came.Size, Cost: upperBound(x.Came.Size)}, nil
+		return fit.Taken{Size: x.Original.Size, Cost: upperBound(x.Original.Size)}, nil
 	}
 	made, err := s.pack(ctx, it, option, s.Keys.Measure)
 	if err != nil {
@@ -240,7 +240,7 @@ func (s *search) measure(ctx context.Context, i, option int) (fit.Taken, error) 
 	return fit.Taken{Size: made.Size, Cost: cost}, err
 }
 
-// pack makes the image of one option, signed with a key when there is one.
+// pack makes the image of one option, and signs it if there is a key.
 func (s *search) pack(ctx context.Context, it item, option int, key *sign.Signer) (signed.Image, error) {
 	packed, err := s.factory.Packer.Image(ctx, it.layers[option].Tree, it.Options[option].Rung)
 	if err != nil {
@@ -249,27 +249,27 @@ func (s *search) pack(ctx context.Context, it item, option int, key *sign.Signer
 	return signed.Maker{Bench: s.Bench, Arch: s.Base.Arch}.Image(ctx, it.Name, packed, key)
 }
 
-// upperBound is what a file takes of /usr if btrfs finds nothing to compress in it: its blocks, and about a part in 500 for their
-// sums and extents. Measuring what others packed would take as long as embedding it, and show little else.
+// upperBound is the cost of a file in /usr if btrfs cannot compress it: its blocks, and about 1/500 for checksums and
+// extents. Measuring a ready-made image would take as long as embedding it, for little more precision.
 func upperBound(n size.Bytes) size.Bytes {
 	const block = 4 * size.KiB
 	blocks := (n + block - 1) / block * block
 	return blocks + blocks/500 + 4*block
 }
 
-// chosen returns the images of a plan, shared ones without platforms that went elsewhere, and the extensions.
+// chosen returns the images and extensions of a plan. Shared images do not list platforms that are not embedded.
 func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, others []Extension, err error) {
 	elsewhere := map[string]bool{}
 	packed := map[*compose.Extension]Extension{}
 	for i, d := range plan.Decisions {
 		it := s.items[i]
 		if x := it.other; x != nil && x.AsIs {
-			packed[x] = Extension{x, x.Came, d.Cost}
+			packed[x] = Extension{x, x.Original, d.Cost}
 			continue
 		}
 		made, err := s.pack(ctx, it, d.Option, s.Keys.Image)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-			continue // all that are missing are asked for at once
+			continue // one request for all missing signatures
 		}
 		if err != nil {
 			return nil, nil, err
@@ -303,8 +303,8 @@ func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, oth
 	return images, others, nil
 }
 
-// whole returns an image of each platform that has all of it: the plan's own where that is for the OEM partition, and
-// elsewhere one at the rung of images without a plan, as scripts/mage build makes them.
+// whole returns an image with all tools for each platform: the plan's own if that goes to the OEM partition, otherwise one
+// at the rung of standalone images, as scripts/mage build makes them.
 func (s *search) whole(ctx context.Context, planned []Image) ([]pack.Image, error) {
 	built, err := s.factory.Pack(ctx, s.staged)
 	if err != nil {

@@ -18,16 +18,16 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
-// ExitOverBudget is the exit code of a run that found that something does not fit.
+// ExitOverBudget is the exit code of a run that exceeds a budget.
 const ExitOverBudget = 3
 
-// OverBudgetError says that a budget is exceeded, who takes what, and what would help. Nothing was embedded.
+// OverBudgetError says which budget is exceeded, what uses it and what would help. Nothing was embedded.
 type OverBudgetError struct {
-	Cause    error                 // which budget, and by how much
-	Smallest []fit.Smallest        // of all images, where they share the budget
-	Growth   map[string]size.Bytes // by image, since the release before, of the sizes of its files
+	Cause    error                 // names the budget and the excess
+	Smallest []fit.Smallest        // of all images, if they share the budget
+	Growth   map[string]size.Bytes // of unpacked sizes, by image, since the previous release
 	Largest  []sizedFile           // of all images
-	Grown    []grownRecipe         // since the release before
+	Grown    []grownRecipe         // since the previous release
 }
 
 type sizedFile struct {
@@ -40,13 +40,13 @@ type grownRecipe struct {
 	by   size.Bytes // unpacked
 }
 
-// Unwrap returns which budget is exceeded.
+// Unwrap returns the cause.
 func (e *OverBudgetError) Unwrap() error { return e.Cause }
 
-// largestFiles is how many files the message names.
+// largestFiles is the number of files in the message.
 const largestFiles = 10
 
-// ExitStatus is what mage asks an error for.
+// ExitStatus returns the exit code, for mage.
 func (e *OverBudgetError) ExitStatus() int { return ExitOverBudget }
 
 func (e *OverBudgetError) Error() string {
@@ -55,20 +55,20 @@ func (e *OverBudgetError) Error() string {
 	if len(e.Smallest) > 0 {
 		e.writeSmallest(&b)
 	}
-	fmt.Fprintf(&b, "The largest files:\n")
+	fmt.Fprintf(&b, "Largest files:\n")
 	for _, f := range e.Largest {
 		fmt.Fprintf(&b, "  %10v  %s (%s)\n", f.size, f.path, f.recipe)
 	}
 	for _, g := range e.Grown {
-		fmt.Fprintf(&b, "\nRecipe %s grew by %v since the last release.", g.name, g.by)
+		fmt.Fprintf(&b, "\nRecipe %s grew by %v since the previous release.", g.name, g.by)
 	}
-	fmt.Fprintf(&b, "\nWhat helps: prune files that nothing needs in the recipes named above; place a platform on the OEM partition "+
-		"(placement: in its profile); or raise the budget there, in review. Nothing was embedded.")
+	fmt.Fprintf(&b, "\nTo make room, prune unneeded files in the recipes above, place a platform on the OEM partition "+
+		"(placement: in the profile), or raise the budget in the profile. Nothing was embedded.")
 	return b.String()
 }
 
 func (e *OverBudgetError) writeSmallest(out io.Writer) {
-	t := table.Right(out, "image", "takes at least", "share", "growth, unpacked", "rung")
+	t := table.Right(out, "image", "smallest cost", "share", "growth, unpacked", "rung")
 	var all size.Bytes
 	for _, s := range e.Smallest {
 		all += s.Cost
@@ -80,7 +80,7 @@ func (e *OverBudgetError) writeSmallest(out io.Writer) {
 		}
 		t.Row(s.Name, s.Cost, fmt.Sprintf("%.1f %%", 100*float64(s.Cost)/float64(max(1, all))), growth, s.Rung)
 	}
-	_ = t.Flush() // to memory, where nothing can fail
+	_ = t.Flush() // writes to memory, so it cannot fail
 	fmt.Fprintln(out)
 }
 
@@ -91,7 +91,7 @@ func withSign(b size.Bytes) string {
 	return "+" + b.String()
 }
 
-// overUsr adds to the planner's error what a person needs to do something about it.
+// overUsr adds the smallest choices, growth and largest files to the planner's error.
 func (s *search) overUsr(over *fit.OverBudgetError) error {
 	e := s.over(over)
 	e.Smallest = over.Smallest
@@ -109,7 +109,7 @@ func (s *search) overUsr(over *fit.OverBudgetError) error {
 	return e
 }
 
-// over says of any budget what takes most, and what grew.
+// over adds the largest files and the growth to any budget's error.
 func (s *search) over(cause error) *OverBudgetError {
 	e := &OverBudgetError{Cause: cause, Growth: map[string]size.Bytes{}, Largest: largest(s.staged)}
 	if n := len(s.Choice.Previous); n > 0 {
@@ -118,7 +118,7 @@ func (s *search) over(cause error) *OverBudgetError {
 	return e
 }
 
-// Refused returns an error of embedding, when it is one of room, as an *OverBudgetError.
+// Refused turns an embedding error about room into an *OverBudgetError.
 func (p *Planned) Refused(err error) error {
 	if full := (*embed.OverBudgetError)(nil); errors.As(err, &full) {
 		return p.search.over(err)
@@ -126,7 +126,7 @@ func (p *Planned) Refused(err error) error {
 	return err
 }
 
-// largest returns the largest files of all platforms, each path once.
+// largest returns the largest files of all platforms, without duplicate paths.
 func largest(staged []oem.Staged) []sizedFile {
 	var files []sizedFile
 	for _, s := range staged {
@@ -143,7 +143,7 @@ func largest(staged []oem.Staged) []sizedFile {
 	return files
 }
 
-// grown returns the recipes whose files are new or larger than in an earlier release, those that grew most first.
+// grown returns the recipes that are new or larger than in an earlier release, by growth, largest first.
 func grown(staged []oem.Staged, last *manifest.Manifest) []grownRecipe {
 	before := map[string]size.Bytes{}
 	for _, image := range last.Images {

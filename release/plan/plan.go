@@ -1,5 +1,5 @@
-// Package plan decides what goes into a release's partition and how it is packed: OEM tools, extensions of other people,
-// and images for an initramfs, within every budget.
+// Package plan decides what goes into a release's partition and how it is packed: OEM tools, foreign extensions and
+// initramfs images, within every budget.
 package plan
 
 import (
@@ -23,23 +23,23 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Planned is all that was decided.
+// Planned is a finished plan.
 type Planned struct {
 	Staged     []oem.Staged        // the platforms' trees
 	Empty      partition.Partition // the base's, without images
-	Flat       partition.Partition // the same with the files of flattened extensions: where images go
+	Flat       partition.Partition // the same with the files of flattened extensions; images are embedded in this one
 	Images     []Image             // of OEM tools, by name
-	Extensions []Extension         // beside them, in the order of the profile
-	Whole      []pack.Image        // of each platform, all that it has: what a machine keeps on its OEM partition
-	Initrds    []manifest.Initrd   // images for an initramfs
+	Extensions []Extension         // in the order of the profile
+	Whole      []pack.Image        // one per platform with all its tools, for the OEM partition
+	Initrds    []manifest.Initrd   // initramfs images
 	Budgets    []budget.Budget
-	Content    partition.Content // what is embedded
+	Content    partition.Content // to embed
 
 	search  *search
-	options fit.Plan // which option each of the search's items has
+	options fit.Plan // the option of each item of the search
 }
 
-// Planner makes plans of what was chosen, for a base.
+// Planner makes plans for a choice and a base.
 type Planner struct {
 	Bench  *setup.Bench
 	Choice *setup.Choice
@@ -47,8 +47,8 @@ type Planner struct {
 	Keys   *setup.Keys
 }
 
-// Plan makes the platforms' trees and the partition that their images go to, and packs the images so that they fit it.
-// A budget that is exceeded is an *OverBudgetError.
+// Plan makes the platforms' trees and the partition, and packs the images so that they fit.
+// An exceeded budget is an *OverBudgetError.
 func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
 	factory, staged, err := p.stage(ctx)
 	if err != nil {
@@ -86,10 +86,10 @@ func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
 	return planned, nil
 }
 
-// stage makes the platforms' trees, for a base that is all there.
+// stage makes the platforms' trees. The base must be complete.
 func (p *Planner) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
 	if p.Base.Kernel == "" {
-		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s, or name it in %s; scripts/mage build makes images without it",
+		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s or set %s; scripts/mage build needs no kernel",
 			flatcar.KernelName, flatcar.EnvKernel)
 	}
 	factory, err := p.Bench.Factory(p.Base.Target, p.Base.Epoch)
@@ -113,7 +113,7 @@ func (p *Planner) compose(ctx context.Context, factory *oem.Factory, staged []oe
 	return composer.Compose(ctx, staged)
 }
 
-// ownPaths are the files and directories that the release itself puts into /usr.
+// ownPaths are the files and directories that the release itself adds to /usr.
 func (p *Planner) ownPaths(updates partition.Updates) []string {
 	own := []string{"/usr/" + embed.Dir}
 	for _, f := range p.trust(nil).Files("") {
@@ -125,7 +125,7 @@ func (p *Planner) ownPaths(updates partition.Updates) []string {
 	return own
 }
 
-// trust is the certificates by which machines verify what is embedded.
+// trust returns the certificates by which machines verify embedded images.
 func (p *Planner) trust(others []*compose.Extension) partition.Trust {
 	var t partition.Trust
 	if p.Keys.Image != nil {
@@ -139,7 +139,7 @@ func (p *Planner) trust(others []*compose.Extension) partition.Trust {
 	return t
 }
 
-// flatten makes the files of those extensions part of /usr that are to be.
+// flatten adds the files of flattened extensions to /usr.
 func (p *Planner) flatten(ctx context.Context, empty partition.Partition, others []*compose.Extension) (partition.Partition, error) {
 	content, err := compose.Flat(others, p.Base)
 	if err != nil || len(content.Files) == 0 {
@@ -148,11 +148,11 @@ func (p *Planner) flatten(ctx context.Context, empty partition.Partition, others
 	return partition.Flatten(ctx, p.Bench, p.Base, empty, content)
 }
 
-// earlyImages are what an initramfs gets.
+// earlyImages are the initramfs images and the files of the second stage.
 type earlyImages struct {
 	made  []manifest.Initrd
 	files []embed.File // of the second stage
-	grown int64        // bytes that these take of /usr
+	grown int64        // bytes that they cost in /usr
 }
 
 func (p *Planner) makeEarly(ctx context.Context, content partition.Content, flat partition.Partition) (e earlyImages, err error) {
@@ -176,14 +176,14 @@ func (p *Planner) makeEarly(ctx context.Context, content partition.Content, flat
 	return e, err
 }
 
-// EarlyMaker returns what makes images for the base's initramfs.
+// EarlyMaker returns the maker of initramfs images for the base.
 func (p *Planner) EarlyMaker(ctx context.Context, trust partition.Trust) (*early.Maker, error) {
 	host, err := early.Look(ctx, p.Bench, p.Base)
 	return &early.Maker{Bench: p.Bench, Choice: p.Choice, Base: p.Base, Keys: p.Keys, Trust: trust, Host: host}, err
 }
 
-// Activation says of each platform of a catalogue, also of those that are not in the release, which images make it up.
-// Machines are recognised by the markers of all of them, so that leaving one out does not turn its machines into another one's.
+// Activation returns the images of each platform of a catalogue, also of platforms that are not in the release: detection
+// needs the markers of all platforms, or machines of a missing one would be taken for another.
 func Activation(catalogue []*platform.Platform, images []Image) []activate.Platform {
 	platforms := make([]activate.Platform, len(catalogue))
 	for i, p := range catalogue {

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
-// scale measures what images take of /usr.
+// scale measures the cost of images in /usr.
 type scale struct {
 	*Planner
 	empty   partition.Partition // a file system without files
@@ -26,7 +26,7 @@ func (p *Planner) newScale(ctx context.Context) (*scale, error) {
 	return &scale{Planner: p, empty: empty}, err
 }
 
-// cost returns by how much an image lessens what an empty file system, made as the base's is, has free.
+// cost returns how much free space an image takes from an empty file system made like the base's.
 func (s *scale) cost(ctx context.Context, packed pack.Image) (size.Bytes, error) {
 	inputs := []any{s.empty.SHA256, packed.SHA256, partition.ZstdVersion()}
 	return store.Memo(ctx, s.Bench.Results.Step("cost", inputs), store.Nothing, func() (size.Bytes, error) {

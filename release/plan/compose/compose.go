@@ -1,4 +1,4 @@
-// Package compose reads extensions that other people made, and proves that they run on the base and go together.
+// Package compose reads foreign extensions and checks that they run on the base and do not conflict.
 package compose
 
 import (
@@ -32,32 +32,32 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Extension is one of the release beside the OEM tools, read and judged.
+// Extension is a foreign extension of the release, read and checked.
 type Extension struct {
 	*profiles.Extension
-	Tree    tree.Tree
-	Needs   []string // options of a kernel that mounts the image as it came
-	Inputs  []input.Input
-	Coupled bool              // it has to be made again for each release of the OS
-	Trusted *x509.Certificate // by which machines verify it, when it came with a signature
-	AsIs    bool              // it is embedded byte for byte
-	File    string            // in the images' directory; empty when it is flattened
-	Came    signed.Image      // the image of one that is embedded as it came
+	Tree     tree.Tree
+	Needs    []string // kernel options for mounting the original image
+	Inputs   []input.Input
+	Coupled  bool              // needs a rebuild for each release of the OS
+	Trusted  *x509.Certificate // by which machines verify it, if the original is signed
+	AsIs     bool              // embedded byte for byte
+	File     string            // in the images' directory; empty when it is flattened
+	Original signed.Image      // the image as read, for AsIs
 }
 
-// Composer reads and judges extensions of other people.
+// Composer reads and checks foreign extensions.
 type Composer struct {
 	bench   *setup.Bench
 	choice  *setup.Choice
 	base    *bases.Base
 	factory *oem.Factory
-	own     []string // paths of what the release itself puts into /usr
+	own     []string // paths that the release itself adds to /usr
 	reader  *extension.Reader
 	checker *check.Checker
 	os      extension.OS
 }
 
-// New returns what reads the extensions of a profile. own are the files that the release puts into /usr itself.
+// New returns the composer of a profile's extensions. own are the paths that the release itself adds to /usr.
 func New(bench *setup.Bench, choice *setup.Choice, base *bases.Base, factory *oem.Factory, own []string) (*Composer, error) {
 	checker, err := check.New(base.Target, bench.Blobs, bench.Results, bench.Scratch)
 	if err != nil {
@@ -72,8 +72,8 @@ func New(bench *setup.Bench, choice *setup.Choice, base *bases.Base, factory *oe
 	return &Composer{bench, choice, base, factory, own, reader, checker, o}, err
 }
 
-// Compose reads the extensions of the profile and proves that each runs on the base, and beside everything else that it can be
-// active with. The error has everything that is wrong with any of them.
+// Compose reads the extensions of the profile and checks that each runs on the base and does not conflict with anything that
+// can be active at the same time. The error lists the problems of all of them.
 func (c *Composer) Compose(ctx context.Context, staged []oem.Staged) ([]*Extension, error) {
 	wanted := c.choice.Profile.Extensions
 	all := make([]*Extension, len(wanted))
@@ -98,7 +98,8 @@ func (c *Composer) Compose(ctx context.Context, staged []oem.Staged) ([]*Extensi
 	return all, together(c.choice.Profile, all, staged)
 }
 
-// one reads and judges an extension. When it is for another release of the OS, the recipe that rebuilds it is taken instead.
+// one reads and checks an extension. If it is for another OS release and the profile names a recipe to rebuild it, it is
+// built from that.
 func (c *Composer) one(ctx context.Context, x *profiles.Extension) (*Extension, error) {
 	made, err := c.oneOf(ctx, x)
 	coupled := (*extension.CoupledError)(nil)
@@ -108,7 +109,7 @@ func (c *Composer) one(ctx context.Context, x *profiles.Extension) (*Extension, 
 	if x.Rebuild.Recipe.Value == "" {
 		return nil, fmt.Errorf("%w; to rebuild it: %s", err, x.Rebuild.Command)
 	}
-	c.bench.Log.Warn("an extension is built anew", "extension", x.Name.Value, "because it", err, "recipe", x.Rebuild.Recipe.Value)
+	c.bench.Log.Warn("rebuilding an extension from its recipe", "extension", x.Name.Value, "reason", err, "recipe", x.Rebuild.Recipe.Value)
 	again := *x
 	again.File, again.Directory, again.URL, again.GitHub = profiles.Nothing, profiles.Nothing, nil, nil
 	again.Recipe, again.Certificate = x.Rebuild.Recipe, profiles.Nothing
@@ -116,7 +117,7 @@ func (c *Composer) one(ctx context.Context, x *profiles.Extension) (*Extension, 
 }
 
 func (c *Composer) oneOf(ctx context.Context, x *profiles.Extension) (*Extension, error) {
-	made, err := c.obtain(ctx, x)
+	made, err := c.load(ctx, x)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +150,8 @@ func (c *Composer) oneOf(ctx context.Context, x *profiles.Extension) (*Extension
 	return made, err
 }
 
-// obtain gets an extension from where the profile says it is, and reads it.
-func (c *Composer) obtain(ctx context.Context, x *profiles.Extension) (*Extension, error) {
+// load fetches an extension from its source and reads it.
+func (c *Composer) load(ctx context.Context, x *profiles.Extension) (*Extension, error) {
 	made := &Extension{Extension: x}
 	switch {
 	case x.Directory.Value != "":
@@ -186,12 +187,12 @@ func (c *Composer) obtain(ctx context.Context, x *profiles.Extension) (*Extensio
 	}
 	switch {
 	case x.Repack && !read.RootHash.IsZero():
-		return nil, errors.New("is signed, which repacking it would undo; remove repack, or take an image without a signature")
+		return nil, errors.New("is signed, and repacking drops the signature; remove repack, or use an unsigned image")
 	case read.RootHash.IsZero():
 		made.Trusted = nil
 	}
 	made.Tree, made.Needs, made.AsIs = read.Tree, read.Needs, !x.Repack && !x.Flatten
-	made.Came = signed.Image{Image: pack.Image{SHA256: d, Size: size.Bytes(n)}, RootHash: read.RootHash}
+	made.Original = signed.Image{Image: pack.Image{SHA256: d, Size: size.Bytes(n)}, RootHash: read.RootHash}
 	return made, nil
 }
 
@@ -201,7 +202,7 @@ func (c *Composer) ofDirectory(made *Extension) error {
 		return err
 	}
 	for i := range scanned {
-		scanned[i].UID, scanned[i].GID = 0, 0 // whoever made it
+		scanned[i].UID, scanned[i].GID = 0, 0 // reproducible: not the owner on this machine
 	}
 	d := digest.Of([]byte(scanned.Listing()))
 	made.Inputs = []input.Input{{Kind: "dir", Name: made.Name.Value, Version: made.Version.Value, Digest: "sha256:" + d.String()}}
@@ -221,7 +222,7 @@ func (c *Composer) ofRecipe(ctx context.Context, made *Extension) error {
 	return err
 }
 
-// withRelease adds what says that a tree is for this base, unless it says something itself.
+// withRelease adds an extension-release for this base to a tree without one.
 func (c *Composer) withRelease(made *Extension, t tree.Tree) (tree.Tree, error) {
 	if len(t.Under("/usr/lib/extension-release.d")) > 0 {
 		return t, nil
@@ -232,19 +233,19 @@ func (c *Composer) withRelease(made *Extension, t tree.Tree) (tree.Tree, error) 
 	})
 }
 
-// clash says whether the base has an extension of the name.
+// clash returns the problem if the base has an extension of that name.
 func (c *Composer) clash(name string) string {
 	for _, dir := range []string{"/usr/share/flatcar/sysext", "/usr/share/flatcar/etc/extensions", "/usr/share/flatcar/oem-sysext", "/usr/lib/extensions"} {
 		for _, file := range []string{name, name + ".raw", name + "-flatcar.raw"} {
 			if _, has := c.base.Target.Usr.Find(path.Join(dir, file)); has && !slices.Contains(c.base.Embeds, file) {
-				return fmt.Sprintf("its name is taken: the base has %s; give it another one where it is made", path.Join(dir, file))
+				return fmt.Sprintf("its name is taken: the base has %s; rename the extension where it is built", path.Join(dir, file))
 			}
 		}
 	}
 	return ""
 }
 
-// inTheWay returns what a tree has where the release puts something itself, which a merge of it would hide.
+// inTheWay returns the paths of a tree that would hide the release's own files when merged.
 func (c *Composer) inTheWay(t tree.Tree) []string {
 	var problems []string
 	for _, e := range t {
@@ -252,25 +253,26 @@ func (c *Composer) inTheWay(t tree.Tree) []string {
 			return strings.HasPrefix(e.Path+"/", own+"/") || e.Type != tree.Dir && strings.HasPrefix(own, e.Path+"/")
 		}
 		if i := slices.IndexFunc(c.own, hides); i >= 0 {
-			problems = append(problems, fmt.Sprintf("%q is in the way of %s, which is the release's own; leave it out where it is made", e.Path, c.own[i]))
+			problems = append(problems, fmt.Sprintf("%q hides %s, which belongs to the release; remove it where the extension is built", e.Path, c.own[i]))
 		}
 	}
 	return problems
 }
 
-// unreadable returns what the base's kernel lacks to mount an image. On a machine that would stop the merge of all others, too.
+// unreadable returns the options that the base's kernel lacks to mount an image. On a machine, one image that does not mount
+// stops the merge of all others.
 func (c *Composer) unreadable(options []string) []string {
 	var problems []string
 	for _, option := range options {
 		if !c.base.Target.Kernel.Has(option) {
-			problems = append(problems, fmt.Sprintf("its file system needs CONFIG_%s, which the base's kernel does not have; set repack: true, or make it with another compressor", option))
+			problems = append(problems, fmt.Sprintf("its file system needs CONFIG_%s, which the base's kernel lacks; set repack: true, or build it with another compressor", option))
 		}
 	}
 	return problems
 }
 
-// placeFiles decides how images are called in /usr. Versions lie in a directory as systemd-sysext looks for them since 256, so
-// that a link to that gives the newest one; an older one cannot be led astray by it.
+// placeFiles names the images in /usr. Several versions go to a NAME.raw.v directory if the base's systemd resolves a link
+// to one, to its newest version (since 256). An older systemd never sees such a directory.
 func placeFiles(all []*Extension, systemd features.Features) {
 	for _, x := range all {
 		name := x.Name.Value
@@ -287,7 +289,7 @@ func placeFiles(all []*Extension, systemd features.Features) {
 	}
 }
 
-// together proves that the order does not matter in which anything is merged that can be active at the same time.
+// together checks that the merge order of everything that can be active at the same time does not matter.
 func together(profile *profiles.Profile, all []*Extension, staged []oem.Staged) error {
 	var mistakes []error
 	pair := func(a, b check.Named) {
@@ -311,7 +313,7 @@ func together(profile *profiles.Profile, all []*Extension, staged []oem.Staged) 
 	return errors.Join(mistakes...)
 }
 
-// Choices are what machines may choose from.
+// Choices returns the extensions that machines may enable, with their versions.
 func Choices(all []*Extension) []activate.Extension {
 	var choices []activate.Extension
 	for _, x := range all {

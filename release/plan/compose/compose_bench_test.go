@@ -31,7 +31,7 @@ const (
 	benchFiles      = 50
 )
 
-// BenchmarkCompose reads, judges and embeds ten extensions of 50 MiB on top of the default release, against copying and hashing the
+// BenchmarkCompose reads, checks and embeds ten extensions of 50 MiB on top of the default release, against copying and hashing the
 // ten images and the same embedding. Their ratio is reported as compose/copy+embed; peak-MiB is what this process had in memory at most
 // meanwhile, and child-MiB what the largest program had that it ever ran.
 //
@@ -73,7 +73,7 @@ func BenchmarkCompose(b *testing.B) {
 		content := made.Planned.Content
 		content.Choices, content.Images = compose.Choices(others), slices.Clone(content.Images)
 		for _, x := range others {
-			content.Images = append(content.Images, embed.Image{Name: x.File, SHA256: x.Came.SHA256, Size: x.Came.Size})
+			content.Images = append(content.Images, embed.Image{Name: x.File, SHA256: x.Original.SHA256, Size: x.Original.Size})
 		}
 		started = time.Now()
 		full, err := partition.Embed(b.Context(), &bench, w.Base, made.Planned.Empty, content)
@@ -177,7 +177,7 @@ func copyAndHash(b *testing.B, w *release.Run) time.Duration {
 func removeBenchBlobs(w *release.Run, others []*compose.Extension, full partition.Partition) {
 	os.Remove(w.Bench.Blobs.Path(full.SHA256))
 	for _, x := range others {
-		os.Remove(w.Bench.Blobs.Path(x.Came.SHA256))
+		os.Remove(w.Bench.Blobs.Path(x.Original.SHA256))
 		for _, e := range x.Tree {
 			if e.Type == tree.File && e.Size == int64(size.MiB) {
 				os.Remove(w.Bench.Blobs.Path(e.SHA256))

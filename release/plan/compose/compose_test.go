@@ -56,20 +56,20 @@ func TestHostileExtensions(t *testing.T) {
 		return changed
 	}
 	cases := map[string][]extensiontest.Entry{
-		`"/usr/bin/new\nline" has a name that cannot be printed`:                                 with(extensiontest.Entry{Path: "usr/bin/new\nline"}),
-		"/usr/lib/os-release makes systemd refuse the image":                                     with(extensiontest.Entry{Path: "usr/lib/os-release", Content: "ID=evil\n"}),
-		"/usr/bin/su2 has mode 4755":                                                             with(extensiontest.Entry{Path: "usr/bin/su2", Mode: 0o4755}),
-		"/usr/lib/hidden":                                                                        with(extensiontest.Entry{Path: "usr/lib/hidden/", Type: tar.TypeDir, Xattrs: map[string]string{"trusted.overlay.opaque": "y"}}),
-		"/usr/lib/hid has the xattr user.overlay.opaque":                                         with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
-		`/usr/bin/out is a link to "../../../../etc/shadow"`:                                     with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
-		`/usr/bin/root is a link to "/root/.ssh"`:                                                with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
-		"/usr/bin/env is in the base, and not alike":                                             with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
-		"/etc/passwd is outside /usr and /opt":                                                   with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
-		"/usr/bin/lost wants the interpreter /usr/bin/nope":                                      with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
-		"is for ID=fedora":                                                                       releaseOf("ID=fedora\nVERSION_ID=1\n"),
-		`"/usr/bin/oem-sysext" is in the way of /usr/bin/oem-sysext, which is the release's own`: with(extensiontest.Entry{Path: "usr/bin/oem-sysext", Mode: 0o755}),
-		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":                           releaseOf("ID=flatcar\nVERSION_ID=1.2.3\n"),
-		"wanted the one file /usr/lib/extension-release.d/extension-release.good":                program("bad", "bad"),
+		`"/usr/bin/new\nline" has a name that cannot be printed`:                        with(extensiontest.Entry{Path: "usr/bin/new\nline"}),
+		"/usr/lib/os-release makes systemd refuse the image":                            with(extensiontest.Entry{Path: "usr/lib/os-release", Content: "ID=evil\n"}),
+		"/usr/bin/su2 has mode 4755":                                                    with(extensiontest.Entry{Path: "usr/bin/su2", Mode: 0o4755}),
+		"/usr/lib/hidden":                                                               with(extensiontest.Entry{Path: "usr/lib/hidden/", Type: tar.TypeDir, Xattrs: map[string]string{"trusted.overlay.opaque": "y"}}),
+		"/usr/lib/hid has the xattr user.overlay.opaque":                                with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
+		`/usr/bin/out is a link to "../../../../etc/shadow"`:                            with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
+		`/usr/bin/root is a link to "/root/.ssh"`:                                       with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
+		"/usr/bin/env is in the base, and not alike":                                    with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
+		"/etc/passwd is outside /usr and /opt":                                          with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
+		"/usr/bin/lost wants the interpreter /usr/bin/nope":                             with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
+		"is for ID=fedora":                                                              releaseOf("ID=fedora\nVERSION_ID=1\n"),
+		`"/usr/bin/oem-sysext" hides /usr/bin/oem-sysext, which belongs to the release`: with(extensiontest.Entry{Path: "usr/bin/oem-sysext", Mode: 0o755}),
+		"was built for VERSION_ID=1.2.3; the base is flatcar 9999.0.0":                  releaseOf("ID=flatcar\nVERSION_ID=1.2.3\n"),
+		"wanted the one file /usr/lib/extension-release.d/extension-release.good":       program("bad", "bad"),
 	}
 	o := testrelease.Composing(t, dir, "- {name: good, file: mine.yaml, enable: always}\n")
 	w, err := release.Open(t.Context(), o)
@@ -113,7 +113,7 @@ func TestHostileExtensions(t *testing.T) {
 	}
 	mine.Kernel = maps.Clone(mine.Kernel)
 	delete(mine.Kernel, "SQUASHFS_ZLIB")
-	for repack, want := range map[bool]string{false: "needs CONFIG_SQUASHFS_ZLIB, which the base's kernel does not have; set repack: true", true: ""} {
+	for repack, want := range map[bool]string{false: "needs CONFIG_SQUASHFS_ZLIB, which the base's kernel lacks; set repack: true", true: ""} {
 		x.Repack = repack
 		if err := judge(extensiontest.SquashFS, good); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("repack: %v: error is %v; wanted %q", repack, err, want)

@@ -16,10 +16,10 @@ import (
 
 const osReleaseFile = "lib/os-release" // relative to /usr
 
-// FlattenedKey names, in os-release, the extensions whose files are part of /usr.
+// FlattenedKey lists the flattened extensions in os-release.
 const FlattenedKey = "SYSEXT_FLATTENED"
 
-// notFlat returns what of a tree cannot become part of /usr.
+// notFlat returns the problems of a tree that is to be flattened.
 func notFlat(t tree.Tree) []string {
 	var problems []string
 	for _, e := range t {
@@ -33,13 +33,13 @@ func notFlat(t tree.Tree) []string {
 	return problems
 }
 
-// Flat returns what of extensions becomes part of /usr, with an os-release that says so; nothing when none is to be flattened.
+// Flat returns the files of all flattened extensions and an os-release that lists them. Without any it returns nothing.
 func Flat(all []*Extension, base *bases.Base) (embed.Content, error) {
 	var content embed.Content
 	var flat []string
 	for _, x := range all {
 		if x.Flatten {
-			content.Tree, _ = tree.Merge(content.Tree, x.Tree) // which Compose proved to be alike where both have a path
+			content.Tree, _ = tree.Merge(content.Tree, x.Tree) // Compose checked that paths in both are identical
 			flat = append(flat, strings.TrimSuffix(x.Name.Value+"_"+x.Version.Value, "_"))
 		}
 	}
@@ -51,7 +51,7 @@ func Flat(all []*Extension, base *bases.Base) (embed.Content, error) {
 	return content, err
 }
 
-// flatRelease is the base's os-release that says what became part of /usr.
+// flatRelease returns the base's os-release with the list of flattened extensions.
 func flatRelease(base *bases.Base, flat []string) ([]byte, fs.FileMode, error) {
 	file := filepath.Join(base.Usr, osReleaseFile)
 	info, err := os.Lstat(file)
@@ -67,10 +67,10 @@ func flatRelease(base *bases.Base, flat []string) ([]byte, fs.FileMode, error) {
 		return nil, 0, err
 	}
 	if before := known[FlattenedKey]; before != "" {
-		return nil, 0, fmt.Errorf("the base has flattened extensions already (%s=%q), which cannot be told from its own files; begin with the release it was made from", FlattenedKey, before)
+		return nil, 0, fmt.Errorf("the base already has flattened extensions (%s=%q), which cannot be told from its own files; use the release that it was made from", FlattenedKey, before)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, errors.New("the base's os-release is no regular file")
+		return nil, 0, errors.New("the base's os-release is not a regular file")
 	}
 	text := strings.TrimSuffix(string(content), "\n") + "\n" + FlattenedKey + "=\"" + strings.Join(flat, " ") + "\"\n"
 	return []byte(text), info.Mode().Perm(), nil

@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// fetch returns where the image of an extension lies, after something vouched for it, and what it is called.
+// fetch returns the path of an extension's verified image, and its input with the name.
 func (c *Composer) fetch(ctx context.Context, x *profiles.Extension) (file string, from input.Input, err error) {
 	from = input.Input{Kind: "file", Name: path.Base(x.File.Value), Version: x.Version.Value}
 	switch {
@@ -37,7 +37,7 @@ func (c *Composer) fromURL(ctx context.Context, x *profiles.Extension) (string, 
 	address := c.address(x)
 	wanted, pinned := x.URL.SHA256[c.base.Arch]
 	if !pinned && (c.factory.Builder.Locked || x.URL.Signature == nil) {
-		return "", fmt.Errorf("has no sha256 for %s, which vouches for %s", c.base.Arch, fetch.Redact(address))
+		return "", fmt.Errorf("has no sha256 for %s, so %s cannot be verified; add it to the profile", c.base.Arch, fetch.Redact(address))
 	}
 	if pinned {
 		file, err := c.bench.Store.File(ctx, fetch.Want{URLs: []string{address}, SHA256: wanted})
@@ -52,10 +52,10 @@ func (c *Composer) fromURL(ctx context.Context, x *profiles.Extension) (string, 
 	return seen.Path, err
 }
 
-// maxSums is how long a file of sums may be.
+// maxSums is the maximum length of a file of sums.
 const maxSums = size.MiB
 
-// fromGitHub finds the image among the assets of a release. The sums that are beside it have its digest.
+// fromGitHub finds the image among the assets of a release, and its digest in the profile or in the asset with the sums.
 func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file, name string, err error) {
 	tag, asset, sumsAsset := x.TagAndAssets(c.base.Arch)
 	hub := c.factory.Builder.GitHub
@@ -66,7 +66,7 @@ func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file,
 	wanted, pinned := x.GitHub.SHA256[c.base.Arch]
 	if !pinned {
 		if c.factory.Builder.Locked {
-			return "", "", fmt.Errorf("has no sha256 for %s; LOCKED takes nothing that is looked up", c.base.Arch)
+			return "", "", fmt.Errorf("has no sha256 for %s, and LOCKED forbids looking it up; add it to the profile", c.base.Arch)
 		}
 		list, err := hub.Asset(ctx, x.GitHub.Repository.Value, tag, sumsAsset)
 		if err != nil {

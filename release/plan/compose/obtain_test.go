@@ -259,7 +259,7 @@ func TestExtensionFromGitHub(t *testing.T) {
 		"wrong sum":         {prepare: list(sum(digest.Of(nil), image)), want: "wanted sha256 " + digest.Of(nil).String()},
 		"wrong digest":      {github: profiles.GitHub{SHA256: map[arch.Arch]digest.SHA256{arch.AMD64: digest.Of(nil)}}, want: "wanted sha256 " + digest.Of(nil).String()},
 		"not in the sums":   {prepare: list(sum(digest.Of(content), "tool-1-x86-64.raw")), want: "SHA256SUMS of release v1: no sum of tool-2-x86-64.raw"},
-		"two sums":          {prepare: list(good + sum(digest.Of(nil), image)), want: "two sums of tool-2-x86-64.raw"},
+		"two sums":          {prepare: list(good + sum(digest.Of(nil), image)), want: "two different sums of tool-2-x86-64.raw"},
 		"no digest in sums": {prepare: list("1234  " + image + "\n"), want: "SHA256SUMS of release v1: "},
 		"endless line":      {prepare: list(strings.Repeat("a", 100_000)), want: "token too long"},
 		"endless sums":      {prepare: list(strings.Repeat(good, 20_000)), want: "more than 1.0 MiB"},
@@ -267,7 +267,7 @@ func TestExtensionFromGitHub(t *testing.T) {
 		"no image":          {prepare: without(image), want: `has 0 assets that match "tool-2-x86-64.raw"`},
 		"no release":        {github: profiles.GitHub{Tag: "v2"}, want: "release v2 of owner/tools: HTTP status 404"},
 		"limit":             {prepare: func(h *hub) { h.limited = true }, want: "limit of 60 requests an hour is used up until"},
-		"locked":            {locked: true, want: "has no sha256 for amd64; LOCKED"},
+		"locked":            {locked: true, want: "has no sha256 for amd64, and LOCKED"},
 		"another's key":     {github: profiles.GitHub{Signature: &recipe.Signature{Suffix: ".asc", OpenPGP: text("other.asc")}}, want: "no good signature"},
 		"no signature":      {github: profiles.GitHub{Signature: &recipe.Signature{Suffix: ".sig", OpenPGP: text("upstream.asc")}}, want: "HTTP status 404"},
 		"sums changed": {

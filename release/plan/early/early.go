@@ -1,5 +1,5 @@
-// Package early makes images for an initramfs: of a platform's tools that are needed before /usr is there, in every form
-// that an initramfs takes them.
+// Package early makes initramfs images: a platform's tools that are needed before /usr is mounted, in every form that
+// an initramfs takes.
 package early
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Maker makes images for the initramfs of a base.
+// Maker makes initramfs images for a base.
 type Maker struct {
 	Bench  *setup.Bench
 	Choice *setup.Choice
@@ -38,10 +38,10 @@ type Maker struct {
 	Host   *initrd.Host // the initramfs that merges images (Look)
 }
 
-// scope says where an image may be merged: in an initramfs, and in the system that it is handed over to.
+// scope allows the merge of an image in the initramfs and in the system that takes over from it.
 const scope = "initrd system"
 
-// Images makes the images of the chosen platforms that ask for one, in all forms that suit the base.
+// Images makes the images of the chosen platforms with initrd:, in all forms that suit the base.
 func (m *Maker) Images(ctx context.Context) ([]manifest.Initrd, error) {
 	var asking []*platform.Platform
 	for _, p := range m.Choice.Chosen {
@@ -55,7 +55,7 @@ func (m *Maker) Images(ctx context.Context) ([]manifest.Initrd, error) {
 	return m.ImagesOf(ctx, asking)
 }
 
-// ImagesOf makes the images of platforms.
+// ImagesOf makes the images of the given platforms.
 func (m *Maker) ImagesOf(ctx context.Context, asking []*platform.Platform) ([]manifest.Initrd, error) {
 	factory, err := m.Bench.Factory(m.Base.Target, m.Base.Epoch)
 	if err != nil {
@@ -70,17 +70,17 @@ func (m *Maker) ImagesOf(ctx context.Context, asking []*platform.Platform) ([]ma
 	for _, s := range staged {
 		i, err := m.imageOf(ctx, factory, s)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-			continue // all that are missing are asked for at once
+			continue // one request for all missing signatures
 		}
 		if err != nil {
-			return nil, fmt.Errorf("platform %s, for initramfs: %w", s.Platform.ID, err)
+			return nil, fmt.Errorf("platform %s, initramfs image: %w", s.Platform.ID, err)
 		}
 		made = append(made, i)
 	}
 	return made, m.Keys.Stub.Finish()
 }
 
-// imageOf makes one platform's image and its forms.
+// imageOf makes one platform's image in all forms.
 func (m *Maker) imageOf(ctx context.Context, factory *oem.Factory, s oem.Staged) (made manifest.Initrd, err error) {
 	p := s.Platform
 	release := stage.Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: p.Homepage, Scope: scope}
@@ -131,7 +131,7 @@ func (m *Maker) imageOf(ctx context.Context, factory *oem.Factory, s oem.Staged)
 	return made, nil
 }
 
-// withModules adds the modules that a platform and its recipes name for the initramfs, and the list by which they are loaded there.
+// withModules adds the kernel modules of a platform and its recipes, and the modules-load.d file that loads them.
 func (m *Maker) withModules(content tree.Tree, p *platform.Platform) (tree.Tree, error) {
 	names := p.Initrd.AllModules()
 	if len(names) == 0 {
@@ -161,12 +161,12 @@ func (m *Maker) withModules(content tree.Tree, p *platform.Platform) (tree.Tree,
 	}
 	merged, conflicts := tree.Merge(content, added.WithParents(nil).Below("/usr"))
 	if len(conflicts) > 0 {
-		return nil, fmt.Errorf("%s, for modules, is %v and %v", conflicts[0].A.Path, conflicts[0].A, conflicts[0].B)
+		return nil, fmt.Errorf("kernel modules conflict with the recipes at %s: %v and %v", conflicts[0].A.Path, conflicts[0].A, conflicts[0].B)
 	}
 	return merged, nil
 }
 
-// fromBase keeps a file of the base's /usr.
+// fromBase adds a file of the base's /usr to the blobs.
 func (m *Maker) fromBase(usr *os.Root, name string) (tree.Entry, error) {
 	f, err := usr.Open(name)
 	if err != nil {
@@ -182,7 +182,7 @@ func (m *Maker) keep(content string) (digest.SHA256, error) {
 	return d, err
 }
 
-// SecondStage returns what goes into the base's second stage, for the platforms that ask for it.
+// SecondStage returns the files for the base's second stage, of all platforms that need them there.
 func (m *Maker) SecondStage(made []manifest.Initrd) ([]embed.File, error) {
 	if !TwoStages(m.Base) {
 		return nil, nil
@@ -199,16 +199,16 @@ func (m *Maker) SecondStage(made []manifest.Initrd) ([]embed.File, error) {
 		image := made[slices.IndexFunc(made, func(i manifest.Initrd) bool { return i.Platform == p.ID.Value })].Image
 		own, err := m.Host.EnableFor(p.KernelID.Value, enabling, image.SHA256, m.BaseFile)
 		if err != nil {
-			return nil, fmt.Errorf("platform %s, for the second stage of the initramfs: %w", p.ID, err)
+			return nil, fmt.Errorf("platform %s, second stage of the initramfs: %w", p.ID, err)
 		}
 		for _, f := range own {
-			files[f.Path] = f // what several need is the same
+			files[f.Path] = f // shared files are identical
 		}
 	}
 	return slices.SortedFunc(maps.Values(files), func(a, b embed.File) int { return strings.Compare(a.Path, b.Path) }), nil
 }
 
-// Enabling says how an initramfs is made to merge a platform's image.
+// Enabling returns how to make an initramfs merge a platform's image.
 func (m *Maker) Enabling(p *platform.Platform) (initrd.Enabling, error) {
 	systemd := m.Base.Features
 	return initrd.Enabling{Image: p.Image(), Systemd: systemd, Modules: len(p.Initrd.AllModules()) > 0}, systemd.Check()

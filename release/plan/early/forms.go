@@ -21,15 +21,15 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// The forms of a platform's image for initramfs, by how their files' names end.
+// The forms of a platform's initramfs image, by suffix.
 const (
-	SystemdForm = ".initrd.cpio.zst" // to append to an initramfs of systemd
-	PXEForm     = ".pxe.cpio.gz"     // to pass to Flatcar's kernel when it boots from the network
-	ImageForm   = ".sysext.raw"      // to lie beside a unified kernel image
-	StubForm    = ".sysext.cpio"     // what systemd-stub makes of that
+	SystemdForm = ".initrd.cpio.zst" // to append to a systemd initramfs
+	PXEForm     = ".pxe.cpio.gz"     // to pass to Flatcar's kernel for a network boot
+	ImageForm   = ".sysext.raw"      // to put beside a unified kernel image
+	StubForm    = ".sysext.cpio"     // the archive that systemd-stub makes of that
 )
 
-// FileOf returns the file of a form; none has no name.
+// FileOf returns the file of a form, or one without a name.
 func FileOf(i manifest.Initrd, suffix string) manifest.File {
 	n := slices.IndexFunc(i.Files, func(f manifest.File) bool { return strings.HasSuffix(f.Name, suffix) })
 	if n < 0 {
@@ -53,11 +53,11 @@ func Largest(made []manifest.Initrd, suffix string) manifest.File {
 type form struct {
 	suffix string
 	packed initramfs.Compression
-	inputs any // beside the image
+	inputs any // apart from the image
 	write  func(io.Writer, initrd.Image) error
 }
 
-// forms returns the archives that a platform's image goes into.
+// forms returns the archives around a platform's image.
 func (m *Maker) forms(p *platform.Platform) ([]form, error) {
 	forms := []form{
 		{PXEForm, initramfs.Gzip, []any{p.ID.Value, p.Name, m.Base.Version}, func(out io.Writer, i initrd.Image) error {
@@ -66,7 +66,7 @@ func (m *Maker) forms(p *platform.Platform) ([]form, error) {
 		{StubForm, initramfs.None, nil, initrd.Stub},
 	}
 	if m.Host == nil || TwoStages(m.Base) {
-		m.Bench.Log.Info("no archive to append to an initramfs: nothing that is appended gets to where this base merges images", "platform", p.ID)
+		m.Bench.Log.Info("no archive to append to an initramfs: this base would not merge an appended image", "platform", p.ID)
 		return forms, nil
 	}
 	enabling, err := m.Enabling(p)
@@ -83,7 +83,7 @@ func (m *Maker) forms(p *platform.Platform) ([]form, error) {
 	}}), nil
 }
 
-// writeForm writes an archive to the blobs.
+// writeForm adds an archive to the blobs.
 func (m *Maker) writeForm(ctx context.Context, name string, f form, image pack.Image) (manifest.File, error) {
 	inputs := []any{name, f.suffix, f.inputs, image.SHA256, m.Base.Epoch.Unix(), partition.ZstdVersion()}
 	made, err := store.Memo(ctx, m.Bench.Results.Step("initrd", inputs), setup.Blobs, func() (made manifest.Installed, err error) {
@@ -93,7 +93,7 @@ func (m *Maker) writeForm(ctx context.Context, name string, f form, image pack.I
 		}
 		defer content.Close()
 		path := filepath.Join(m.Bench.Scratch, name+f.suffix)
-		defer os.Remove(path) // gone already when all went well
+		defer os.Remove(path) // moved to the blobs on success
 		err = atomicfile.Write(path, 0o644, func(out io.Writer) error {
 			return f.to(out, initrd.Image{Name: name, Size: int64(image.Size), Content: content})
 		})

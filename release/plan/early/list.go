@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/initramfs"
 )
 
-// List writes for people what a kernel would unpack of a file. The first rule that the file breaks is the error.
+// List prints what a kernel unpacks from a file. The first kernel rule that the file breaks is the error.
 func List(file string, out io.Writer) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -31,7 +31,7 @@ func List(file string, out io.Writer) error {
 	return nil
 }
 
-// stubProblem says why systemd would not merge an image that lies where systemd-stub leaves images.
+// stubProblem returns why systemd would not merge an image in one of systemd-stub's directories.
 func stubProblem(m initramfs.Member, content io.Reader) (problem, err error) {
 	if dir := path.Dir(path.Clean(m.Name)); dir != ".extra/sysext" && dir != ".extra/global_sysext" || m.Mode&cpio.ModeType != cpio.ModeFile {
 		return nil, nil
@@ -47,7 +47,7 @@ func stubProblem(m initramfs.Member, content io.Reader) (problem, err error) {
 		return nil, err
 	}
 	if _, err := ddi.Read(image, n); err != nil {
-		return fmt.Errorf("%s has no signature that fits it, and systemd wants one of images that a boot loader brings: %w", m.Name, err), nil
+		return fmt.Errorf("%s has no valid signature, which systemd requires of images from a boot loader: %w", m.Name, err), nil
 	}
 	return nil, nil
 }

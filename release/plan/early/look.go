@@ -14,13 +14,14 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// TwoStages tells whether nothing of what a kernel unpacks survives but what it finds in /usr.
+// TwoStages reports whether the base's initramfs has a second stage in /usr, which replaces everything that the kernel unpacked.
 func TwoStages(b *bases.Base) bool {
 	_, found := b.Target.Usr.Find("/usr/" + activate.SecondStage)
 	return found
 }
 
-// Look reads the base's initramfs that merges images: its second stage where it has one. It is nil where the kernel holds it.
+// Look reads the initramfs in which the base merges images: the second stage if there is one. It is nil if the kernel
+// contains the initramfs.
 func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.Host, err error) {
 	file := b.Initrd
 	if TwoStages(b) {
@@ -28,7 +29,7 @@ func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.
 	} else if file == "" {
 		return nil, nil
 	}
-	// The directory's name has the digest of all that the base was made from.
+	// The directory is named after the digest of the base's inputs.
 	host, err = store.Memo(ctx, bench.Results.Step("initrd-host", bench.CacheName(file)), store.Nothing, func() (*initrd.Host, error) {
 		if TwoStages(b) {
 			return lookSecondStage(ctx, bench, file)
@@ -36,10 +37,10 @@ func Look(ctx context.Context, bench *setup.Bench, b *bases.Base) (host *initrd.
 		return lookFile(file)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("initramfs of the base: %w", err)
+		return nil, fmt.Errorf("the base's initramfs: %w", err)
 	}
 	if host.VersionID != "" && host.VersionID != b.VersionID {
-		return nil, fmt.Errorf("the base's initramfs has VERSION_ID=%s and its /usr %s; wanted none or the same, so that both merge an image",
+		return nil, fmt.Errorf("the base's initramfs has VERSION_ID=%s and its /usr %s; wanted the same or none in the initramfs, so that both merge an image",
 			host.VersionID, b.VersionID)
 	}
 	return host, nil

@@ -1,4 +1,4 @@
-// Package signed makes extension images as machines get them: bare, or with dm-verity hashes and their signature.
+// Package signed makes extension images in their final form: bare, or with dm-verity hashes and a signature.
 package signed
 
 import (
@@ -16,19 +16,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Image is an image as machines get it, and the root hash that is signed; without one it is bare.
+// Image is an image in its final form, with its signed root hash, or bare without one.
 type Image struct {
 	pack.Image
 	RootHash digest.SHA256
 }
 
-// Maker makes them for an architecture.
+// Maker makes final images for an architecture.
 type Maker struct {
 	Bench *setup.Bench
 	Arch  arch.Arch
 }
 
-// Image signs a packed image with a key; without one it stays bare.
+// Image signs a packed image, or leaves it bare when there is no key.
 func (m Maker) Image(ctx context.Context, name string, packed pack.Image, key *sign.Signer) (Image, error) {
 	if key == nil {
 		return Image{Image: packed}, nil

@@ -1,9 +1,10 @@
-// Package torcx turns packages of Torcx, by which Flatcar had several versions of one application before extensions, into trees
-// for extensions.
+// Package torcx turns packages of Torcx, Flatcar's way to ship several versions of an application before extensions, into
+// trees for extensions.
 //
-// In goes a tar archive, which may be anybody's, with .torcx/manifest.json; out comes a directory with usr in it. What Torcx would have
-// linked below /run lies where systemd looks for it below /usr: bin, network, units, sysusers, tmpfiles and udev_rules. Units lose
-// what only Torcx provided. Refused are other kinds of manifests, assets that are not in the package, and what package archive refuses.
+// In: an untrusted tar archive with .torcx/manifest.json. Out: a directory with usr in it. The assets that Torcx linked below
+// /run go where systemd looks for them below /usr: bin, network, units, sysusers, tmpfiles and udev_rules. References to Torcx
+// are removed from units. Refused: other kinds of manifests, assets missing from the package, and everything that package
+// archive refuses.
 package torcx
 
 import (
@@ -27,7 +28,7 @@ const (
 	maxText      = 1 << 20 // bytes of a manifest or a unit
 )
 
-// manifest is what Torcx reads of a package (torcx, schemas/image-manifest-v0).
+// manifest is a package's manifest (torcx, schemas/image-manifest-v0).
 type manifest struct {
 	Kind  string
 	Value struct {
@@ -40,7 +41,7 @@ type manifest struct {
 	}
 }
 
-// assets are the manifest's, by where they go below /usr.
+// assets returns the manifest's assets by their destination below /usr.
 func (m manifest) assets() []struct {
 	dir  string
 	list []string
@@ -57,7 +58,7 @@ func (m manifest) assets() []struct {
 
 const unitDir = "usr/lib/systemd/system"
 
-// Convert writes the tree of a package into a directory, which must be empty or not there. Scratch is a directory for work.
+// Convert writes the tree of a package into a directory, which must be empty or missing. Scratch is for temporary files.
 func Convert(file, to, scratch string) error {
 	in, err := os.Open(file)
 	if err != nil {
@@ -106,7 +107,7 @@ func readManifest(root *os.Root) (manifest, error) {
 	var m manifest
 	content, err := readText(root, manifestFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("has no %s, so it is no package of Torcx", manifestFile)
+		return m, fmt.Errorf("has no %s, so it is not a Torcx package", manifestFile)
 	}
 	if err == nil {
 		m, err = parse(content)
@@ -137,13 +138,13 @@ func readText(root *os.Root, name string) ([]byte, error) {
 	return content, err
 }
 
-// place copies a file, or a directory with all that is in it, to a directory.
+// place copies a file or a whole directory into a directory.
 func place(from, to *os.Root, asset, dir string) error {
 	name := strings.TrimPrefix(path.Clean("/"+asset), "/")
 	if name == "" {
 		return errors.New("is the whole package; wanted a file in it")
 	}
-	if target, err := from.Readlink(name); err == nil { // which walking would follow
+	if target, err := from.Readlink(name); err == nil { // walking would follow it
 		return errors.Join(to.MkdirAll(dir, 0o755), to.Symlink(target, path.Join(dir, path.Base(name))))
 	}
 	return fs.WalkDir(from.FS(), name, func(at string, d fs.DirEntry, err error) error {
@@ -195,7 +196,7 @@ func copyFile(from, to *os.Root, at, target string) (err error) {
 	return errors.Join(err, out.Chmod(mode), out.Close()) // whatever the umask
 }
 
-// withoutTorcx leaves out of a unit what only Torcx made, its target and its environment, and names where programs are now.
+// withoutTorcx removes Torcx's target and environment file from a unit and adjusts the paths of programs.
 func withoutTorcx(unit []byte) []byte {
 	var kept bytes.Buffer
 	for line := range bytes.Lines(unit) {
