@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// Run is what a run begins with. Steps take what they need of it, and return what they make.
+// Run holds the inputs of all steps: bench, choice, base and keys. Steps read it and return their results.
 type Run struct {
 	Bench  *setup.Bench
 	Choice *setup.Choice
@@ -23,12 +23,12 @@ type Run struct {
 	Keys   *setup.Keys
 }
 
-// Open checks what was asked and what the host has, then assembles tools and base, or finds them in the cache.
-// What is wrong with recipes, platforms or the host is said before anything is fetched. The caller closes the bench.
+// Open checks the options and the host, then assembles the tool root and the base, or takes them from the cache.
+// Mistakes in recipes, platforms or the host are reported before anything is fetched. The caller closes the bench.
 func Open(ctx context.Context, o setup.Options) (*Run, error) { return open(ctx, o, false) }
 
-// OpenForImages is Open for work on images alone: nothing is embedded or booted, so for an architecture that is not the
-// host's a base need not be complete.
+// OpenForImages is Open for building images only. Nothing is embedded or booted, so for a foreign architecture an
+// incomplete base is enough.
 func OpenForImages(ctx context.Context, o setup.Options) (*Run, error) { return open(ctx, o, true) }
 
 func open(ctx context.Context, o setup.Options, imagesOnly bool) (*Run, error) {
@@ -57,7 +57,7 @@ func open(ctx context.Context, o setup.Options, imagesOnly bool) (*Run, error) {
 	return r, err
 }
 
-// requested says which base was asked for.
+// requested returns the request for the chosen base.
 func requested(o setup.Options, choice *setup.Choice, imagesOnly bool) (bases.Request, error) {
 	name, err := bases.Parse(choice.BaseID)
 	if err != nil {
@@ -89,7 +89,7 @@ func openOn(ctx context.Context, bench *setup.Bench, o setup.Options, choice *se
 		return nil, err
 	}
 	if info, err := os.Stat(opened.Disk); err == nil && size.Bytes(info.Size()) > manifest.MaxPublished {
-		bench.Log.Warn("the release has a disk image that is too large to be published on GitHub", "size", size.Bytes(info.Size()))
+		bench.Log.Warn("the disk image of the release is too large to publish on GitHub", "size", size.Bytes(info.Size()))
 	}
 	signed, err := opened.SignedImages(o.Kind)
 	if err != nil {
@@ -99,17 +99,17 @@ func openOn(ctx context.Context, bench *setup.Bench, o setup.Options, choice *se
 	return &Run{bench, choice, opened, keys}, err
 }
 
-// Factory returns what builds images for the base.
+// Factory returns the factory that builds images for the base.
 func (r *Run) Factory() (*oem.Factory, error) {
 	return r.Bench.Factory(r.Base.Target, r.Base.Epoch)
 }
 
-// Planner returns what plans the release.
+// Planner returns the planner of the release.
 func (r *Run) Planner() *plan.Planner {
 	return &plan.Planner{Bench: r.Bench, Choice: r.Choice, Base: r.Base, Keys: r.Keys}
 }
 
-// Shipper returns what makes the release directory.
+// Shipper returns the shipper, which writes the release directory.
 func (r *Run) Shipper(o setup.Options) *ship.Shipper {
 	return &ship.Shipper{Bench: r.Bench, Choice: r.Choice, Base: r.Base, Keys: r.Keys, Output: o.Output, Releases: o.Releases}
 }
@@ -119,7 +119,7 @@ func (r *Run) Format(ctx context.Context) (partition.Partition, error) {
 	return partition.Format(ctx, r.Bench, r.Base, r.Updates())
 }
 
-// Updates is where machines of the release get their updates from.
+// Updates returns the update server and key of the release's machines.
 func (r *Run) Updates() partition.Updates {
 	return partition.Updates{Profile: r.Choice.Profile.Update, Trusted: r.Keys.Trusted}
 }

@@ -1,4 +1,5 @@
-// Package release makes releases: images built for a base, embedded in its USR partition, hashed, and described.
+// Package release makes releases: it builds images for a base, embeds them in its USR partition, hashes the partition and
+// describes the result.
 package release
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// Assemble makes a release and writes it to OUTPUT/VERSION/ARCH, which appears complete or keeps what it had.
+// Assemble makes a release and writes it to OUTPUT/VERSION/ARCH. The directory is replaced as a whole or left unchanged.
 func Assemble(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
 	r, err := Open(ctx, o)
 	if err != nil {
@@ -48,7 +49,7 @@ func Assemble(ctx context.Context, o setup.Options) (*manifest.Manifest, error) 
 	return m, shipper.Write(ctx, m, o.Dir())
 }
 
-// Build makes an image of each platform that stands alone, and writes them to OUTPUT/images/ARCH/oem-ID.raw.
+// Build makes a standalone image of each platform and writes it to OUTPUT/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
 	r, err := OpenForImages(ctx, o)
 	if err != nil {
@@ -67,7 +68,7 @@ func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
 	return images, ship.WriteImages(r.Bench.Blobs, filepath.Join(o.Output, "images", string(o.Arch)), images)
 }
 
-// Fit makes the plan of a release without the release. The manifest has what the plan decides, and nothing else.
+// Fit makes only the plan of a release. The manifest holds the plan and nothing else.
 func Fit(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
 	var m *manifest.Manifest
 	err := withPlan(ctx, o, func(r *Run, planned *plan.Planned) error {
@@ -77,7 +78,7 @@ func Fit(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
 	return m, err
 }
 
-// Explain says why the plan has one image packed as it is.
+// Explain returns why the plan packs one image as it does.
 func Explain(ctx context.Context, o setup.Options, name string) (*plan.Explanation, error) {
 	var e *plan.Explanation
 	err := withPlan(ctx, o, func(_ *Run, planned *plan.Planned) (err error) {
@@ -100,7 +101,7 @@ func withPlan(ctx context.Context, o setup.Options, use func(*Run, *plan.Planned
 	return use(r, planned)
 }
 
-// Initrd makes the images for initramfs of the platforms that ask for one, and writes them to OUTPUT/initrd/ARCH.
+// Initrd makes the initramfs images of all platforms with initrd: and writes them to OUTPUT/initrd/ARCH.
 func Initrd(ctx context.Context, o setup.Options) ([]manifest.Initrd, error) {
 	r, err := OpenForImages(ctx, o)
 	if err != nil {
@@ -116,7 +117,7 @@ func Initrd(ctx context.Context, o setup.Options) ([]manifest.Initrd, error) {
 		return nil, err
 	}
 	if len(made) == 0 {
-		return nil, errors.New("no platform that was asked for has an image for initramfs; say initrd: in its file (platforms/README.md)")
+		return nil, errors.New("none of the chosen platforms has an initramfs image; add initrd: to its file (platforms/README.md)")
 	}
 	dir := filepath.Join(o.Output, "initrd", string(o.Arch))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -132,7 +133,7 @@ func Initrd(ctx context.Context, o setup.Options) ([]manifest.Initrd, error) {
 	return made, nil
 }
 
-// Calibrate measures how fast images of each kind are read, and writes what it found to the checkout.
+// Calibrate measures how fast images of each rung are read and writes the result to the checkout.
 func Calibrate(ctx context.Context, o setup.Options) (*fit.Calibration, error) {
 	r, err := Open(ctx, o)
 	if err != nil {

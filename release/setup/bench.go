@@ -28,11 +28,11 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
-// Bench is what every step works with.
+// Bench holds what every step needs: cache, tools, scratch directory and progress.
 type Bench struct {
 	Blobs     *store.Blobs
 	Results   *store.Results
-	Scratch   string // a directory for work that is thrown away
+	Scratch   string // temporary directory, removed at the end of the run
 	CacheDir  string // absolute
 	Tools     *toolroot.Root
 	Store     *fetch.Store
@@ -48,7 +48,7 @@ type Bench struct {
 	scratch *store.Scratch
 }
 
-// Open opens the cache and assembles the tool root, or finds it there. The caller closes the bench.
+// Open opens the cache and assembles the tool root, or takes it from the cache. The caller closes the bench.
 func Open(ctx context.Context, o Options) (*Bench, error) {
 	b, err := OpenCache(o)
 	if err != nil {
@@ -69,7 +69,7 @@ func (b *Bench) WithTools(ctx context.Context) (*Bench, error) {
 	return &with, err
 }
 
-// OpenCache is Open without tools: what looking things up takes.
+// OpenCache is Open without the tool root, which look-ups do not need.
 func OpenCache(o Options) (*Bench, error) {
 	b := &Bench{Log: o.Log, Progress: o.Progress, Downloads: progress.NewDownloads(o.Progress), Jobs: o.Parallel(), options: o}
 	b.golang = sync.OnceValues(func() (*golang.Toolchain, error) { return golang.Find(context.Background()) })
@@ -117,13 +117,13 @@ func (b *Bench) openArchive() error {
 	return nil
 }
 
-// Close removes unfinished work, and evicts from the cache what exceeds its limit.
+// Close removes unfinished work and evicts the least recently used results above the cache's limit.
 func (b *Bench) Close() {
 	if b.scratch == nil {
 		return
 	}
 	if err := errors.Join(b.trim(), b.scratch.Close(), b.cache.Close()); err != nil {
-		b.Log.Warn("the next run removes what this one left", "error", err)
+		b.Log.Warn("could not clean up; the next run will", "error", err)
 	}
 }
 
@@ -134,17 +134,17 @@ func (b *Bench) trim() error {
 	}
 	removed, err := b.cache.Trim(limit, b.scratch, "blobs/*/*", "results/*", "base-*", "tools-*")
 	if removed > 0 {
-		b.Log.Info("the cache was over CACHE_LIMIT: least recently used results are removed", "limit", limit, "removed", removed)
+		b.Log.Info("removed the least recently used results; the cache was over CACHE_LIMIT", "limit", limit, "removed", removed)
 	}
 	return err
 }
 
-// CacheName returns the name of a file or directory of the cache, wherever that lies. Directories are named after the
-// digest of what they were made from.
+// CacheName returns the path of a file or directory relative to the cache. Directories are named after the digest of
+// their inputs.
 func (b *Bench) CacheName(path string) string { return strings.TrimPrefix(path, b.CacheDir) }
 
-// ScriptTools returns a root with packages of a suite, or of the tools' own suite when it is empty: where build scripts
-// work, and for whatever else needs programs that the pipeline itself does not.
+// ScriptTools returns a root with packages of a suite (of the tool root's suite when empty): for build scripts and
+// everything else that needs programs outside of the tool root.
 func (b *Bench) ScriptTools(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
 	release, err := b.Archive.Release(ctx, orElse(suite, toolroot.Suite), runtime.GOARCH)
 	if err != nil {
@@ -155,7 +155,7 @@ func (b *Bench) ScriptTools(ctx context.Context, suite string, packages []string
 	})
 }
 
-// Factory returns what builds images for a base.
+// Factory returns the factory that builds images for a base.
 func (b *Bench) Factory(base *target.Base, epoch time.Time) (*oem.Factory, error) {
 	builder, err := b.Builder(base, epoch)
 	if err != nil {
@@ -171,7 +171,7 @@ func (b *Bench) Factory(base *target.Base, epoch time.Time) (*oem.Factory, error
 	}, nil
 }
 
-// Builder returns what makes trees from recipes for a base.
+// Builder returns the builder that makes trees from recipes for a base.
 func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, error) {
 	toolchain, err := b.Go()
 	if err != nil {
@@ -188,10 +188,10 @@ func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, err
 	}, nil
 }
 
-// Go returns the host's go command, which is asked once.
+// Go returns the host's go command. It is looked up once.
 func (b *Bench) Go() (*golang.Toolchain, error) { return b.golang() }
 
-// Timed says how long a part took that has no steps to count.
+// Timed runs a step without countable items and prints how long it took.
 func (b *Bench) Timed(name string, work func() error) error {
 	start := time.Now()
 	err := work()
@@ -201,17 +201,17 @@ func (b *Bench) Timed(name string, work func() error) error {
 	return err
 }
 
-// CheckHost says what the host lacks: mounting and assembling roots need the superuser, and a few programs.
+// CheckHost returns everything that the host lacks: root privileges, for mounting and assembling roots, or programs.
 func CheckHost(programs ...string) error {
 	var lacking []error
 	if os.Geteuid() != 0 {
-		lacking = append(lacking, errors.New("this needs root, for loop mounts and to assemble the base; run it with sudo"))
+		lacking = append(lacking, errors.New("not running as root, which loop mounts and assembling the base need; run it with sudo"))
 	}
 	programs = slices.Concat(programs, check.Programs(), []string{"go"})
-	slices.Sort(programs) // several steps run some
+	slices.Sort(programs) // several steps need the same ones
 	for _, program := range slices.Compact(programs) {
 		if _, err := exec.LookPath(program); err != nil {
-			lacking = append(lacking, fmt.Errorf("%s is not on this machine; scripts/mage installs it", program))
+			lacking = append(lacking, fmt.Errorf("%s is not installed; scripts/mage installs it", program))
 		}
 	}
 	return errors.Join(lacking...)

@@ -14,19 +14,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// Choice is what was asked for.
+// Choice is what a run makes: platforms, recipes, profile, layout and base.
 type Choice struct {
 	Catalogue []*platform.Platform // all platforms
-	Chosen    []*platform.Platform // those of them that were asked for
+	Chosen    []*platform.Platform // the ones to build
 	Recipes   recipe.Set
 	Profile   *profiles.Profile
 	Previous  []*manifest.Manifest // of earlier releases, oldest first
 	BaseID    string
 	Layout    Layout
-	named     []string // the ids of platforms that a person or the profile named
+	named     []string // ids of the platforms named in the options or the profile
 }
 
-// Choose reads all definitions and the profile, which decides what nobody asked for.
+// Choose reads all definitions and the profile. The profile decides whatever the options leave open.
 func Choose(o Options) (*Choice, error) {
 	c := &Choice{}
 	var err error
@@ -49,17 +49,17 @@ func Choose(o Options) (*Choice, error) {
 	return c, err
 }
 
-// WithLayout returns the choice with the layout of the base that an id stands for, unless the profile names another one.
+// WithLayout returns the choice with the layout of a base, by the base's id, unless the profile names another layout.
 func (c Choice) WithLayout(checkout, baseID string) (*Choice, error) {
 	var err error
 	c.Layout, err = layoutOf(checkout, c.Profile, baseID)
 	return &c, err
 }
 
-// Named tells whether a platform was asked for by its id.
+// Named reports whether a platform was named by its id.
 func (c *Choice) Named(id string) bool { return slices.Contains(c.named, id) }
 
-// Wants tells whether a platform is among those that are meant, which are all when nobody named one.
+// Wants reports whether a platform is to be built: a named one, or any when none is named.
 func (c *Choice) Wants(id string) bool { return len(c.named) == 0 || c.Named(id) }
 
 // PlatformIDs returns the ids of platforms.
@@ -84,7 +84,7 @@ func previousReleases(paths []string) ([]*manifest.Manifest, error) {
 	return all, nil
 }
 
-// Blobs names the blob of a file that is in the cache.
+// Blobs lists the blob of a file, for cached results that consist of one file.
 func Blobs(i manifest.Installed) []store.Blob {
 	return []store.Blob{{SHA256: i.SHA256, Size: int64(i.Size)}}
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Read returns the options that an environment chooses. The error names every variable that has a wrong value; one that
-// is unknown, and named almost like one of ours, is warned of.
+// Read returns the options in an environment. The error names every variable with a wrong value. Unknown variables that
+// look like a misspelt one of ours are logged as warnings.
 func Read(checkout string, environ []string) (Options, error) {
 	display := progress.New(os.Stderr)
 	variables := env.ToMap(environ)
 	o := Options{Checkout: checkout, Progress: display, Log: display.Logger(slog.LevelInfo), environment: variables}
-	// A variable that is empty counts as unset, for all of them.
+	// Empty variables count as unset.
 	given := map[string]string{}
 	for name, value := range variables {
 		if value != "" {
@@ -47,7 +47,7 @@ func Read(checkout string, environ []string) (Options, error) {
 	return o, nil
 }
 
-// mistakes names the variables that the library's error is about.
+// mistakes turns the library's error into one that names the variables.
 func mistakes(err error, given map[string]string) error {
 	var all env.AggregateError
 	if !errors.As(err, &all) {
@@ -84,7 +84,7 @@ func variableOf(field string) string {
 type Setting struct {
 	Name, Meaning, Default string
 	field                  string
-	literal                bool // Default can be set as it is
+	literal                bool // Default is a value, not a description
 }
 
 // Settings lists all variables that are read, in the order of Options.
@@ -109,7 +109,7 @@ func settingsOf(t reflect.Type) []Setting {
 	return all
 }
 
-// nearNames returns the variables that look like misspelt ones of ours, and what they are probably meant to be.
+// nearNames returns the variables that look like misspelt ones of ours, with the right spelling.
 // GitHub's runners set many of their own.
 func nearNames(environment map[string]string) map[string]string {
 	near := map[string]string{}
@@ -128,7 +128,7 @@ func nearNames(environment map[string]string) map[string]string {
 	return near
 }
 
-// oneEdit tells whether one letter more, less or different, or two swapped ones, make b of a.
+// oneEdit reports whether a and b differ by one added, missing, changed or swapped letter.
 func oneEdit(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -151,7 +151,7 @@ func oneEdit(a, b string) bool {
 // Count is a whole number from 1 on.
 type Count int
 
-// UnmarshalText refuses what is no number, and anything below 1.
+// UnmarshalText refuses everything but whole numbers from 1 on.
 func (c *Count) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil || n < 1 {
@@ -174,7 +174,7 @@ func (e *Epoch) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Words is a list with blanks between its parts.
+// Words is a list separated by blanks.
 type Words []string
 
 // UnmarshalText splits at blanks.

@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// ImageKind is how an extension image lies on disk.
+// ImageKind is the format of an extension image: bare or signed.
 type ImageKind string
 
 // The kinds. Flatcar's own images are signed since it has systemd 258.
@@ -28,17 +28,17 @@ func (k *ImageKind) UnmarshalText(text []byte) error {
 	return fmt.Errorf("wanted %s or %s", BareImages, SignedImages)
 }
 
-// Keys are what things are signed with.
+// Keys are the keys of a release.
 type Keys struct {
 	Update  *sign.Signer   // payloads
-	Trusted *rsa.PublicKey // what machines verify updates with, where the profile says so
+	Trusted *rsa.PublicKey // by which machines verify updates; nil when the profile names none
 	Boot    *sign.Signer   // kernels for Secure Boot; nil when they are not signed
 	Image   *sign.Signer   // extension images; nil when they are bare
-	Measure *sign.Signer   // stands for Image while images are measured
-	Stub    *sign.Signer   // images that systemd-stub passes to an initramfs, which merges no others
+	Measure *sign.Signer   // stand-in for Image while images are measured
+	Stub    *sign.Signer   // images that systemd-stub passes to an initramfs, which merges only signed ones
 }
 
-// OpenKeys opens the keys that do not depend on the base. Keys without a file of their own are made in the cache.
+// OpenKeys opens the keys that do not depend on the base. For keys without a file the cache has a development key.
 func OpenKeys(o Options, p *profiles.Profile, cacheDir string) (*Keys, error) {
 	k := &Keys{}
 	var err error
@@ -56,7 +56,7 @@ func OpenKeys(o Options, p *profiles.Profile, cacheDir string) (*Keys, error) {
 	return k, err
 }
 
-// trustedKey reads the key that the profile wants machines to verify updates with.
+// trustedKey reads the profile's key, by which machines verify updates.
 func trustedKey(p *profiles.Profile) (*rsa.PublicKey, error) {
 	u := p.Update
 	if u == nil || u.Key.Value == "" {
@@ -69,14 +69,14 @@ func trustedKey(p *profiles.Profile) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// ForImages returns the keys with those that sign extension images, where they are to be signed.
+// ForImages adds the keys that sign extension images, if images are signed.
 func (k Keys) ForImages(o Options, signed bool, cacheDir string, log *slog.Logger) (*Keys, error) {
 	files := o.imageKey()
 	files.Cache = cacheDir
 	var err error
 	k.Stub, err = sign.Open(files)
 	if err == nil && k.Stub.Certificate() == nil {
-		err = errors.New("the key has no certificate, which machines need to verify images; SYSEXT_CERTIFICATE names one")
+		err = errors.New("no certificate for the key, and machines need one to verify images; set SYSEXT_CERTIFICATE")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("SYSEXT_KEY, SYSEXT_CERTIFICATE, SYSEXT_SIGNATURES: %w", err)
@@ -86,23 +86,23 @@ func (k Keys) ForImages(o Options, signed bool, cacheDir string, log *slog.Logge
 	}
 	k.Image = k.Stub
 	if k.Image.Development() {
-		log.Warn("no SYSEXT_KEY: images are signed with a development key of this cache")
+		log.Warn("no SYSEXT_KEY: images are signed with the cache's development key")
 	}
-	// What an image takes of /usr is measured before there may be a signature by a key that is elsewhere.
+	// Images are measured before signatures by an offline key exist.
 	k.Measure, err = sign.Open(sign.Files{Cache: cacheDir})
 	return &k, err
 }
 
-// CheckTrusted refuses to make a release whose machines would take none of its updates.
+// CheckTrusted refuses a release whose machines would reject its own updates.
 func (k *Keys) CheckTrusted(p *profiles.Profile) error {
 	if k.Trusted == nil || k.Trusted.Equal(k.Update.Public()) {
 		return nil
 	}
 	u := p.Update
 	if k.Update.Development() {
-		return fmt.Errorf("%s:%d: update: machines would trust %s, and without UPDATE_KEY payloads are signed with a development key; UPDATE_KEY names the private half of it",
+		return fmt.Errorf("%s:%d: update: machines would trust %s, and without UPDATE_KEY payloads are signed with a development key; set UPDATE_KEY to its private half",
 			p.File, u.Key.Line, u.Key)
 	}
-	return fmt.Errorf("%s:%d: update: %s is not the public half of UPDATE_KEY, so machines would refuse the release's own payloads; one of the two must be the other's",
+	return fmt.Errorf("%s:%d: update: %s is not the public half of UPDATE_KEY, so machines would refuse the release's own payloads; change one of the two",
 		p.File, u.Key.Line, u.Key)
 }

@@ -14,25 +14,25 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// LayoutsFile is where layouts are defined, in a checkout.
+// LayoutsFile defines the layouts of a checkout.
 const LayoutsFile = "release/layouts.yaml"
 
-// layouts is what LayoutsFile holds.
+// layouts is the content of LayoutsFile.
 type layouts struct {
 	Layouts map[string]Layout          `yaml:"layouts,required"`
 	Bases   map[string]strictyaml.Text `yaml:"bases,required"`
 }
 
-// Layout is the room on a kind of machine.
+// Layout is the room for a release on a kind of machine.
 type Layout struct {
 	Filesystem   recipe.Limit `yaml:"filesystem,required"`
 	Payload      recipe.Limit `yaml:"payload,required"`
 	OEMPartition recipe.Limit `yaml:"oem_partition,required"`
 	Boot         recipe.Limit `yaml:"boot,required"`         // kernel and initramfs
-	NetworkBoot  recipe.Limit `yaml:"network_boot,required"` // memory of a machine that has no disk
+	NetworkBoot  recipe.Limit `yaml:"network_boot,required"` // memory of a diskless machine
 }
 
-// layoutOf returns the layout that a profile names, or the one of the base.
+// layoutOf returns the profile's layout, or the base's.
 func layoutOf(checkout string, p *profiles.Profile, baseID string) (Layout, error) {
 	content, err := os.ReadFile(filepath.Join(checkout, LayoutsFile))
 	if err != nil {
@@ -53,19 +53,19 @@ func layoutIn(content []byte, p *profiles.Profile, baseID string) (Layout, error
 	room, known := all.Layouts[name]
 	if !known {
 		there := strings.Join(slices.Sorted(maps.Keys(all.Layouts)), ", ")
-		return Layout{}, fmt.Errorf("%s: no layout %q for %s; there is %s", LayoutsFile, name, where, there)
+		return Layout{}, fmt.Errorf("%s: no layout %q for %s; wanted one of %s", LayoutsFile, name, where, there)
 	}
 	return room, room.check(name)
 }
 
-// check refuses what no partition is made with: its geometry is that of the machines that exist.
+// check refuses sizes that no existing machine has: the file system and the payload are not adjustable.
 func (l Layout) check(name string) error {
 	if l.Filesystem.Bytes != btrfs.FlatcarFilesystem {
-		return fmt.Errorf("%s: layout %s: filesystem of %d B; wanted %d B, which all machines have",
+		return fmt.Errorf("%s: layout %s: filesystem is %d B; wanted %d B, as on all machines",
 			LayoutsFile, name, l.Filesystem.Bytes, btrfs.FlatcarFilesystem)
 	}
 	if l.Payload.Bytes != btrfs.FlatcarPartition {
-		return fmt.Errorf("%s: layout %s: payload of %d B; wanted %d B, which all machines take",
+		return fmt.Errorf("%s: layout %s: payload is %d B; wanted %d B, as on all machines",
 			LayoutsFile, name, l.Payload.Bytes, btrfs.FlatcarPartition)
 	}
 	return nil

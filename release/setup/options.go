@@ -1,5 +1,5 @@
-// Package setup has what a run begins with: the options that the environment chooses (Options), what is open while it
-// lasts (Bench), what was asked for (Choice), and what things are signed with (Keys). None of them changes afterwards.
+// Package setup prepares a run: options from the environment (Options), cache and tools (Bench), what to make (Choice) and
+// signing keys (Keys). None of them changes afterwards.
 package setup
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
-// Options are what a release engineer chooses. The zero value of a field means its default.
+// Options are the settings of a run. The zero value of a field means its default.
 //
-// A field with the tag env is read from that variable. The tag doc is its meaning in the table of settings (Settings).
+// The tag env names the variable of a field; the tag doc is its text in the table of settings (Settings).
 type Options struct {
 	Checkout  string    // the directory with recipes/ and platforms/
 	Platforms []string  // ids; the profile decides when empty
@@ -37,8 +37,8 @@ type Options struct {
 	RemoteCache      Words      `env:"REMOTE_CACHE" doc:"shared caches to read from: directories or addresses, separated by blanks"`
 	RemoteCacheWrite string     `env:"REMOTE_CACHE_WRITE" doc:"shared cache to write to; whoever can write to it decides what others accept as results"`
 
-	// What update payloads, extension images and kernels are signed with. A development key of the cache signs the first two
-	// when there is none; a kernel stays without a signature.
+	// Keys for update payloads, extension images and kernels. Without a key, the cache's development key signs payloads and
+	// images; kernels stay unsigned.
 	UpdateKey             string `env:"UPDATE_KEY" doc:"PEM file with the RSA key that signs update payloads; with only the public half, signatures are made elsewhere (UPDATE_SIGNATURES). A profile may put the public half on machines" default:"a development key in the cache, which no machine trusts"`
 	UpdateSignatures      string `env:"UPDATE_SIGNATURES" doc:"directory of payload signatures made elsewhere; missing ones are requested there, with the commands to run"`
 	SysextKey             string `env:"SYSEXT_KEY" doc:"PEM file with the RSA key that signs extension images; with only the public half, signatures are made elsewhere (SYSEXT_SIGNATURES)" default:"a development key in the cache"`
@@ -61,7 +61,7 @@ type Options struct {
 	environment map[string]string
 }
 
-// Flatcar says where releases and packages of Flatcar come from.
+// Flatcar configures the download of Flatcar's releases and packages.
 type Flatcar struct {
 	Server string `env:"FLATCAR_SERVER" envDefault:"https://CHANNEL.release.flatcar-linux.net" doc:"address of Flatcar's releases; CHANNEL in it stands for the channel"`
 	Key    string `env:"FLATCAR_KEY" doc:"file with Flatcar's signing key; its fingerprint must be that of the key in the tree" default:"the one in the tree"`
@@ -69,7 +69,7 @@ type Flatcar struct {
 	Binary string `env:"FLATCAR_BINPKGS" doc:"address of Flatcar's binary packages, the directory above boards/"`
 }
 
-// Debian says where packages of Debian come from.
+// Debian configures the archive that Debian packages come from.
 type Debian struct {
 	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"the host's apt configuration"`
 	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"the host's apt configuration"`
@@ -77,7 +77,7 @@ type Debian struct {
 	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an expired index of a Debian mirror"`
 }
 
-// GitHub is where a workflow runs, or where releases are.
+// GitHub configures access to GitHub, for workflows and releases.
 type GitHub struct {
 	Token       string `env:"GITHUB_TOKEN" doc:"token for GitHub's API; it is sent nowhere else"`
 	API         string `env:"GITHUB_API_URL" doc:"address of GitHub's API" default:"github.com's"`
@@ -94,7 +94,7 @@ type GitHub struct {
 	Shards      Count  `env:"SHARDS" envDefault:"4" doc:"for ci:matrix: number of parts that the work is divided into"`
 }
 
-// Publish says how releases are published, signed and verified.
+// Publish configures how releases are published, signed and verified.
 type Publish struct {
 	Apply              bool   `env:"PUBLISH" doc:"for release:publish, 1: publish; otherwise print what would be done"`
 	Prerelease         bool   `env:"PRERELEASE" doc:"for release:publish, 1: mark the release as a pre-release"`
@@ -117,7 +117,7 @@ type Nebraska struct {
 	Register bool   `env:"APPLY" doc:"for release:nebraska, 1: register the release; otherwise print what would be done"`
 }
 
-// Proof says how releases and payloads are proven and checked.
+// Proof configures proofs and checks of releases and payloads.
 type Proof struct {
 	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
 	PublicKey string `env:"KEY" doc:"for payload:verify: PEM file with a public key; a good signature by it is required"`
@@ -134,15 +134,15 @@ const (
 	CacheDir       = ".cache"
 )
 
-// FromEnvironment returns the options that environment variables choose.
+// FromEnvironment returns the options in this process's environment.
 func FromEnvironment(checkout string) (Options, error) { return Read(checkout, os.Environ()) }
 
-// Dir returns where a release lies.
+// Dir returns the release directory.
 func (o Options) Dir() string {
 	return filepath.Join(o.Output, orElse(o.Version, DefaultVersion), string(o.Arch))
 }
 
-// Getenv looks a variable up where the options came from.
+// Getenv looks a variable up in the environment that the options came from.
 func (o Options) Getenv(name string) string {
 	if o.environment == nil {
 		return os.Getenv(name)
@@ -150,10 +150,10 @@ func (o Options) Getenv(name string) string {
 	return o.environment[name]
 }
 
-// Parallel returns how much runs at a time, at least 1.
+// Parallel returns the number of parallel jobs, at least 1.
 func (o Options) Parallel() int { return max(1, int(o.Jobs)) }
 
-// Time returns the epoch as a time, and the zero time when it is open.
+// Time returns the epoch as a time, or the zero time when it is not set.
 func (o Options) Time() time.Time { return time.Time(o.Epoch) }
 
 func (o Options) updateKey() sign.Files {
