@@ -16,17 +16,17 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Content is what a release puts into the base's partition.
+// Content is what a release embeds in the base's partition.
 type Content struct {
 	Platforms []activate.Platform  // which images make up each platform
-	Choices   []activate.Extension // what machines may choose from
+	Choices   []activate.Extension // extensions that machines may enable
 	Images    []embed.Image
 	Trust     Trust
 	Updates   Updates
-	Early     []embed.File // for the second stage of the initramfs, beside the activation
+	Early     []embed.File // for the second stage of the initramfs, apart from the activation
 }
 
-// Embed puts content into a partition and hashes it.
+// Embed embeds content in a partition and hashes it.
 func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
 	update, err := c.Updates.files(b)
 	if err != nil {
@@ -69,26 +69,26 @@ func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA2
 	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
 
-// Certificates of ours and of extensions that came with a signature, relative to /usr.
+// Our certificate and those of signed extensions, relative to /usr.
 const (
 	certificatePrefix = "lib/verity.d/oem-sysext"
 	CertificateFile   = certificatePrefix + ".crt"
 )
 
-// Trust is the certificates by which machines verify images: one signed image without its certificate stops the whole merge.
+// Trust holds the certificates by which machines verify images. One signed image without its certificate stops the whole merge.
 type Trust struct {
 	Own    *x509.Certificate // of the release's images; nil when they are bare
-	Others []Trusted         // of extensions that came signed
+	Others []Trusted         // of signed extensions
 }
 
-// Trusted is the certificate of an extension.
+// Trusted is an extension's certificate.
 type Trusted struct {
 	Extension   string
 	Certificate *x509.Certificate
 }
 
-// Files are the certificates below a directory: /usr itself, or the root of an initramfs for systemd before 260, which does
-// not look below the root file system that it merges for.
+// Files returns the certificates below a directory: /usr, or the root of an initramfs. Before 260, systemd in an initramfs does
+// not read those below /sysroot.
 func (t Trust) Files(below string) []embed.File {
 	var files []embed.File
 	add := func(path string, certificate *x509.Certificate) {

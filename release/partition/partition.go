@@ -1,5 +1,5 @@
-// Package partition makes the USR partition of a release: it formats the base's, embeds images and what makes machines use
-// them, and hashes the result.
+// Package partition makes the USR partition of a release: it formats the base's, embeds the images and their activation, and
+// hashes the result.
 package partition
 
 import (
@@ -25,8 +25,8 @@ import (
 type Partition struct {
 	SHA256 digest.SHA256
 	Size   int64
-	Free   size.Bytes // what its file system has left
-	Verity Verity     // zero as long as it is not hashed
+	Free   size.Bytes // free space of its file system
+	Verity Verity     // zero until it is hashed
 }
 
 // Verity is the dm-verity data of a partition.
@@ -38,13 +38,13 @@ type Verity struct {
 
 func (p Partition) blobs() []store.Blob { return []store.Blob{{SHA256: p.SHA256, Size: p.Size}} }
 
-// Tools are the packages of the tool root that make the empty file system.
+// Tools are the packages of the tool root for making the empty file system.
 var Tools = []string{"btrfs-progs"}
 
-// ZstdModule is the module whose version decides the compressed bytes in the file system.
+// ZstdModule is the module whose version determines the compressed bytes in the file system.
 const ZstdModule = "github.com/klauspost/compress"
 
-// ZstdVersion returns the version of ZstdModule that this program was built with.
+// ZstdVersion returns the version of ZstdModule in this program.
 func ZstdVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -58,7 +58,7 @@ func ZstdVersion() string {
 	return ""
 }
 
-// Format makes the partition of the base, without images. updates are those that the release will put there.
+// Format makes the partition of the base, without images. updates are the ones that the release will embed.
 func Format(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updates) (Partition, error) {
 	if b.Image != "" {
 		return strip(ctx, bench, b, updates)
@@ -80,9 +80,9 @@ func Format(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Upda
 	})
 }
 
-// strip makes the partition that the base came as what it is without images of ours.
+// strip removes our images and files from the base's original partition.
 func strip(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updates) (Partition, error) {
-	// The directory's name has the digest of the file that the base came in.
+	// The directory is named after the digest of the base's original file.
 	paths := []string{CertificateFile}
 	for _, e := range b.Target.Usr {
 		if name := strings.TrimPrefix(e.Path, "/usr/"); strings.HasPrefix(name, certificatePrefix+"-") {
@@ -98,7 +98,7 @@ func strip(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updat
 	})
 }
 
-// Empty makes a partition that has nothing but the directory that images go to, for measuring what one takes.
+// Empty makes a partition with only the images' directory, for measuring the cost of an image.
 func Empty(ctx context.Context, bench *setup.Bench) (Partition, error) {
 	inputs := []any{time.Unix(0, 0), bench.Tools.Versions(Tools...), ZstdVersion()}
 	return store.Memo(ctx, bench.Results.Step("empty", inputs), Partition.blobs, func() (Partition, error) {
@@ -119,7 +119,7 @@ func Empty(ctx context.Context, bench *setup.Bench) (Partition, error) {
 	})
 }
 
-// Flatten makes content part of a partition's /usr.
+// Flatten merges content into a partition's /usr.
 func Flatten(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, content embed.Content) (Partition, error) {
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
 	return store.Memo(ctx, bench.Results.Step("flatten", inputs), Partition.blobs, func() (Partition, error) {
@@ -131,7 +131,7 @@ func Flatten(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partitio
 	})
 }
 
-// makeImage keeps the partition that write leaves at the path that it is given.
+// makeImage adds the partition image that write makes at the given path to the blobs.
 func makeImage(ctx context.Context, bench *setup.Bench, write func(path string) error) (Partition, error) {
 	dir, err := os.MkdirTemp(bench.Scratch, "partition.")
 	if err != nil {

@@ -22,11 +22,11 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// SecondStage is an initramfs that lies in /usr; zero when there is none.
+// SecondStage is the second-stage initramfs in /usr; zero when there is none.
 type SecondStage struct {
 	SHA256 digest.SHA256
 	Size   int64
-	Grown  size.Bytes // over the base's own
+	Grown  size.Bytes // compared with the base's own
 }
 
 func (s SecondStage) blobs() []store.Blob {
@@ -36,7 +36,7 @@ func (s SecondStage) blobs() []store.Blob {
 	return []store.Blob{{SHA256: s.SHA256, Size: s.Size}}
 }
 
-// files are those of the partition.
+// files returns the second stage as a file for the partition.
 func (s SecondStage) files() []embed.File {
 	if s == (SecondStage{}) {
 		return nil
@@ -44,18 +44,18 @@ func (s SecondStage) files() []embed.File {
 	return append(activate.SystemAfterInitrd(), embed.File{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256})
 }
 
-// secondStage is what the content adds to the second stage.
+// secondStage returns the files that the content adds to the second stage.
 func (c Content) secondStage() []embed.File {
 	return slices.Concat(activate.Initrd(), c.Trust.Files("usr/"), c.Early)
 }
 
-// Grown returns by how much the content enlarges the second stage of a partition.
+// Grown returns by how many bytes the content enlarges the second stage of a partition.
 func (c Content) Grown(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition) (size.Bytes, error) {
 	stage, err := makeSecondStage(ctx, bench, b, on, c.secondStage())
 	return stage.Grown, err
 }
 
-// makeSecondStage returns the initramfs in a partition with more files in it.
+// makeSecondStage returns a partition's second stage with files added.
 func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, added []embed.File) (SecondStage, error) {
 	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(squashfs.Tools...)}
 	return store.Memo(ctx, bench.Results.Step("second-stage", inputs), SecondStage.blobs, func() (s SecondStage, err error) {
@@ -83,7 +83,7 @@ func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on 
 	})
 }
 
-// squashFiles are files as an image gets them.
+// squashFiles converts files for a squashfs image.
 func squashFiles(added []embed.File, blobs *store.Blobs) []squashfs.File {
 	files := make([]squashfs.File, len(added))
 	for i, f := range added {
@@ -95,7 +95,7 @@ func squashFiles(added []embed.File, blobs *store.Blobs) []squashfs.File {
 	return files
 }
 
-// copyOut copies a file of a partition, if it has it.
+// copyOut copies a file out of a partition, if it exists.
 func copyOut(ctx context.Context, partition, name, to string) (found bool, err error) {
 	err = btrfs.View(ctx, partition, func(mounted string) error {
 		root, err := os.OpenRoot(mounted)

@@ -18,20 +18,20 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// Where update_engine finds the key, and, unless /etc/flatcar/update.conf has them, server and group; relative to /usr.
-// (update_engine, omaha_request_params.cc: lines of KEY=VALUE, the last of a key counts, and no space is trimmed.)
+// The files in which update_engine looks for the key and, unless /etc/flatcar/update.conf sets them, server and group; relative
+// to /usr. (update_engine, omaha_request_params.cc: lines of KEY=VALUE, the last one counts, spaces are not trimmed.)
 const (
 	UpdateKeyPath  = "share/update_engine/" + manifest.UpdateKeyFile
 	UpdateConfPath = "share/flatcar/update.conf"
 )
 
-// Updates is where machines get their updates from, and whose they trust; zero leaves that to the base.
+// Updates holds the update server of machines and the key that they trust; zero leaves both as in the base.
 type Updates struct {
 	Profile *profiles.Update
 	Trusted *rsa.PublicKey
 }
 
-// Paths are the files that the updates put into /usr.
+// Paths returns the files that the updates add to /usr.
 func (u Updates) Paths() []string {
 	var paths []string
 	if u.Trusted != nil {
@@ -43,7 +43,7 @@ func (u Updates) Paths() []string {
 	return paths
 }
 
-// files make machines ask the server that the profile names, and verify what they get from there.
+// files returns the configuration with the profile's server and the key by which machines verify its payloads.
 func (u Updates) files(b *bases.Base) ([]embed.File, error) {
 	var files []embed.File
 	for _, path := range u.Paths() {
@@ -62,10 +62,10 @@ func (u Updates) files(b *bases.Base) ([]embed.File, error) {
 	return files, nil
 }
 
-// conf is the base's configuration of updates with what the profile says in it.
+// conf returns the base's update configuration with the profile's settings.
 func (u Updates) conf(b *bases.Base) ([]byte, error) {
 	if e, there := b.Target.Usr.Find("/usr/" + UpdateConfPath); there && e.Type != tree.File {
-		return nil, fmt.Errorf("/usr/%s of the base is no regular file (%v)", UpdateConfPath, e)
+		return nil, fmt.Errorf("/usr/%s of the base is not a regular file (%v)", UpdateConfPath, e)
 	}
 	content, err := os.ReadFile(filepath.Join(b.Usr, UpdateConfPath))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ForgetPeak makes the kernel count from here what Peak returns, in MiB (proc(5), clear_refs and VmHWM).
+// ForgetPeak resets the peak that Peak returns (proc(5), clear_refs and VmHWM).
 func ForgetPeak(b *testing.B) {
 	b.Helper()
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
@@ -15,7 +15,7 @@ func ForgetPeak(b *testing.B) {
 	}
 }
 
-// Peak returns the most memory that this process had since ForgetPeak, in MiB.
+// Peak returns the peak memory of this process since ForgetPeak, in MiB.
 func Peak(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/status")

@@ -352,7 +352,7 @@ func TestEmbeddingChecksTheRoomAgain(t *testing.T) {
 		t.Fatalf("error is %v", err)
 	}
 	err = made.Planned.Refused(err)
-	for _, want := range []string{content.Images[0].Name, content.Images[1].Name, "short", "nothing was embedded", "The largest files:"} {
+	for _, want := range []string{content.Images[0].Name, content.Images[1].Name, "short", "nothing was embedded", "Largest files:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

@@ -15,10 +15,10 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// ProfileHead is what a profile begins with whose extensions follow.
+// ProfileHead is the beginning of a profile, up to its extensions.
 const ProfileHead = "summary: s\nheadroom: 64 MiB\nimages: 36 MiB\nmax_images: 5\nextensions:\n"
 
-// SmallCheckout has one platform with one tool, which needs no packages.
+// SmallCheckout writes a checkout with one platform and one tool, which needs no packages.
 func SmallCheckout(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,7 +51,7 @@ func SmallCheckout(t testing.TB) string {
 	return dir
 }
 
-// Composing returns options for a small checkout with a profile that lies in a directory of its own.
+// Composing returns options for a small checkout and a profile outside of it.
 func Composing(t testing.TB, dir, extensions string) setup.Options {
 	t.Helper()
 	Needs(t)
@@ -64,7 +64,7 @@ func Composing(t testing.TB, dir, extensions string) setup.Options {
 	return o
 }
 
-// UpdateKeys writes a new key to update.key, which it returns, and its public half to update.pem.
+// UpdateKeys writes a new private key to update.key and its public half to update.pem, and returns the former's path.
 func UpdateKeys(t testing.TB, dir string) string {
 	t.Helper()
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -87,10 +87,10 @@ func UpdateKeys(t testing.TB, dir string) string {
 	return filepath.Join(dir, "update.key")
 }
 
-// PublicHalf is the file beside a key of UpdateKeys.
+// PublicHalf returns the path of the public half of a key from UpdateKeys.
 func PublicHalf(key string) string { return strings.TrimSuffix(key, "key") + "pem" }
 
-// OwnUpdates gives the default profile of a checkout an update server, and returns the key.
+// OwnUpdates adds an update server to the default profile of a checkout and returns the path of its private key.
 func OwnUpdates(t testing.TB, checkout string) string {
 	t.Helper()
 	dir := filepath.Join(checkout, profiles.Dir)

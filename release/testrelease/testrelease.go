@@ -24,7 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Release is the project's own release.
+// Release is the project's own release, made once.
 type Release struct {
 	*release.Run
 	Options  setup.Options
@@ -32,7 +32,7 @@ type Release struct {
 	Manifest *manifest.Manifest
 }
 
-// File is the path of a file of the release.
+// File returns the path of a file of the release.
 func (r *Release) File(name string) string { return filepath.Join(r.Options.Dir(), name) }
 
 var made struct {
@@ -41,8 +41,8 @@ var made struct {
 	release *Release
 }
 
-// Made returns the project's own release. The first of all processes that ask for it makes it; the others find it in the cache.
-// Nobody may change its files.
+// Made returns the project's own release. The first process makes it, the others take it from the cache. Its files must not be
+// changed.
 func Made(t testing.TB) *Release {
 	t.Helper()
 	Needs(t)
@@ -60,7 +60,7 @@ func makeRelease(t testing.TB) (*Release, error) {
 		return nil, err
 	}
 	defer unlock()
-	ctx := context.Background() // not the first test's
+	ctx := context.Background() // must outlive the first test
 	r := &Release{Options: Options(t, cache, filepath.Join(cache, "test-release"))}
 	r.Options.Progress = progress.New(os.Stderr)
 	if r.Manifest, err = release.Assemble(ctx, r.Options); err != nil {
@@ -73,7 +73,7 @@ func makeRelease(t testing.TB) (*Release, error) {
 	return r, err
 }
 
-// lock waits until no other process has the lock.
+// lock waits for the lock.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -85,7 +85,7 @@ func lock(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// Main runs the tests of a package that uses Made, and closes what that opened.
+// Main runs the tests of a package that uses Made and cleans up after it.
 func Main(m *testing.M) {
 	code := m.Run()
 	if made.release != nil && made.release.Run != nil {
@@ -94,14 +94,14 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Needs skips a test where no release can be made.
+// Needs skips a test if no release can be made here.
 func Needs(t testing.TB) {
 	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go")...)
 }
 
-// Options are those of a release of the checkout that the test is in.
+// Options returns the options for a release of the test's checkout.
 func Options(t testing.TB, cache, output string) setup.Options {
 	t.Helper()
 	o := optionsIn(cache, output, t.Output())
@@ -109,7 +109,7 @@ func Options(t testing.TB, cache, output string) setup.Options {
 	return o
 }
 
-// Fresh is Options with the cache that all tests share and an output directory of the test's own.
+// Fresh returns Options with the cache of all tests and an output directory of the test.
 func Fresh(t testing.TB) setup.Options {
 	t.Helper()
 	return Options(t, toolroottest.Cache(t), t.TempDir())
@@ -123,7 +123,7 @@ func optionsIn(cache, output string, log io.Writer) setup.Options {
 	}
 }
 
-// Checkout is the directory with go.mod.
+// Checkout returns the directory with go.mod.
 func Checkout(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -135,7 +135,7 @@ func Checkout(t testing.TB) string {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {
-			t.Fatal("the test is in no checkout")
+			t.Fatal("no go.mod above the test's directory")
 		}
 		dir = filepath.Dir(dir)
 	}

@@ -1,15 +1,15 @@
-// Package activate makes a release link the images of a machine's cloud, and extensions that the machine is to have, before
-// systemd-sysext merges what is linked.
+// Package activate makes a release link the images of a machine's cloud, and the extensions enabled on the machine, before
+// systemd-sysext merges them.
 //
-// In go the platforms, how their machines are recognised, and the images that make up each, and the extensions that may be enabled;
-// out come files for /usr: a POSIX shell script that decides and links, a unit that runs it, and a command that shows what it decided.
-// Links go to /run/extensions and lead into /usr, by the same path in both slots, so a rollback takes its own images along
+// In: the platforms with their markers and images, and the extensions that can be enabled. Out: files for /usr: a POSIX shell
+// script that decides and links, a unit that runs it, and a command that shows its decisions.
+// Links go to /run/extensions and point into /usr, to the same path in both slots, so a rollback brings its own images
 // and nothing on the machine has to change.
 //
-// The images' directory is also bound to a path of its own, before anything is merged over /usr. A refresh that opens an image through
-// the merged /usr makes the merge's mount and the image's loop device keep each other for ever (systemd issue 43685).
+// The images' directory is also bind-mounted to a path of its own, before anything is merged over /usr. A refresh that opens an
+// image through the merged /usr makes the merge's mount and the image's loop device pin each other for ever (systemd issue 43685).
 //
-// What the script takes from a machine is compared with names that are in it, and is never part of a path or a command.
+// The script only compares values from the machine with the names that it contains; they never become part of a path or a command.
 package activate
 
 import (
@@ -25,32 +25,32 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
-// SecondStage is the initramfs that lies in /usr, as a squashfs image, since Flatcar's alpha 4487.
+// SecondStage is the second-stage initramfs in /usr, a squashfs image, since Flatcar alpha 4487.
 const SecondStage = "lib/flatcar/bootengine.img"
 
-// Platform is one cloud, as far as choosing its images goes.
+// Platform is one cloud with its markers and images.
 type Platform struct {
 	detect.Candidate
-	KernelID string   // the value of flatcar.oem.id= that means this platform, or empty where it means another one
-	Images   []string // the embedded images that make it up, its own one first; none when it is not embedded
+	KernelID string   // the value of flatcar.oem.id= for this platform; empty if that value means another one
+	Images   []string // its embedded images, its own one first; none when it is not embedded
 }
 
-// Extension is one that is embedded, and the machines that get it unless their users say something else.
+// Extension is an embedded extension and its default: the machines that get it unless their users decide otherwise.
 type Extension struct {
 	Name      string
 	Always    bool     // on all machines
-	Platforms []string // on those of some clouds; without these and Always, where its name is in the configuration
+	Platforms []string // on machines of these clouds; without these and Always, where the configuration names it
 	Versions  []Version
 }
 
 // Version is one image of an extension.
 type Version struct {
-	Name    string // empty where there is but one
-	File    string // in the images' directory
+	Name    string // empty if there is only one
+	File    string // relative to the images' directory
 	Default bool
 }
 
-// When is when the extension is enabled, in the words of the script.
+// When returns when the extension is enabled, as the script spells it.
 func (x Extension) When() []string {
 	switch {
 	case x.Always:
@@ -61,7 +61,7 @@ func (x Extension) When() []string {
 	return []string{"by-name"}
 }
 
-// Words are the versions in the words of the script, the default first.
+// Words returns the versions as the script spells them, the default first.
 func (x Extension) Words() []string {
 	var words []string
 	for _, v := range x.Versions {
@@ -87,7 +87,7 @@ const (
 	initrdDir = "usr/lib/systemd/system"
 )
 
-// Images is where the embedded images are, whatever the running system merges over /usr; MountUnit, which makes that so, is named after it.
+// Images is the bind mount of the embedded images, independent of merges over /usr. MountUnit is named after it.
 const (
 	Images    = "/run/oem/images"
 	MountUnit = "run-oem-images.mount"
@@ -102,7 +102,7 @@ var showScript []byte
 //go:embed changed.sh
 var changedScript []byte
 
-// systemUnit links in the running system. A mount unit with nofail is not ordered before local-fs.target, so /oem has to be named.
+// systemUnit links in the running system. It names oem.mount, because nofail mounts are not ordered before local-fs.target.
 const systemUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
@@ -118,7 +118,7 @@ ExecStart=/usr/` + Script + `
 SyslogIdentifier=oem-sysext
 `
 
-// initrdUnit links for a merge below /sysroot. It runs the script of the release that is mounted there.
+// initrdUnit links for a merge below /sysroot. It runs the script of the release mounted there.
 const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
@@ -136,8 +136,8 @@ ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
 
-// mountText binds the images' directory. An initramfs that has merged something has bound it; if not, only the merged one could be bound,
-// and what is linked stays what it is. It goes last when a machine stops: images are in use until then.
+// mountText binds the images' directory. An initramfs that merged something has bound it already; binding it after a merge
+// would bind the merged /usr, so the links stay as they are. It is unmounted last at shutdown, because images are in use until then.
 const mountText = `[Unit]
 Description=OEM images of this release
 DefaultDependencies=no
@@ -151,8 +151,8 @@ Where=` + Images + `
 Options=bind
 `
 
-// sysrootMountUnit binds in an initramfs where the merge below /sysroot looks, as MountUnit does there for the running system,
-// which takes /run over.
+// sysrootMountUnit is the bind mount in an initramfs for the merge below /sysroot. MountUnit is there too, for the running system,
+// which takes over /run.
 const sysrootMountUnit = "sysroot-" + MountUnit
 
 // initrdMountText binds the images' directory in an initramfs, at a path.
@@ -169,18 +169,18 @@ Options=bind
 `)
 }
 
-// sysrootDropIn makes systemd's own unit for the merge below /sysroot look at links in /run, too, before it decides to have nothing to do.
+// sysrootDropIn adds the links in /run to the conditions of systemd's unit for the merge below /sysroot.
 const sysrootDropIn = `[Unit]
 ConditionDirectoryNotEmpty=|/sysroot/run/extensions
 `
 
-// changedDropIn keeps the running system from opening all images once more that the initramfs has merged.
+// changedDropIn keeps the running system from opening images again that the initramfs has merged.
 const changedDropIn = `[Service]
 ExecCondition=/usr/` + changed + `
 `
 
-// System returns what goes into /usr of a release whose running system merges images (systemd before 258),
-// and of every other one, too: where the initramfs has linked already, there is nothing left to do.
+// System returns the files for /usr of every release. They link in the running system, which is needed before systemd 258;
+// from then on the initramfs links, and nothing is left to do.
 func System(platforms []Platform, extensions []Extension) []embed.File {
 	return []embed.File{
 		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
@@ -191,7 +191,7 @@ func System(platforms []Platform, extensions []Extension) []embed.File {
 	}
 }
 
-// SystemAfterInitrd returns what goes into /usr in addition where there may be an initramfs that merges images.
+// SystemAfterInitrd returns the additional files for /usr if an initramfs may merge images.
 func SystemAfterInitrd() []embed.File {
 	return []embed.File{
 		{Path: changed, Mode: 0o755, Content: changedScript},
@@ -199,7 +199,7 @@ func SystemAfterInitrd() []embed.File {
 	}
 }
 
-// Paths are where in /usr there may be something of this package.
+// Paths returns all paths below /usr that this package may write.
 func Paths() []string {
 	var paths []string
 	for _, f := range slices.Concat(System(nil, nil), SystemAfterInitrd()) {
@@ -208,7 +208,7 @@ func Paths() []string {
 	return paths
 }
 
-// Initrd returns what goes into an initramfs that merges images below /sysroot (systemd 258 and later). Paths start at its root.
+// Initrd returns the files for an initramfs that merges images below /sysroot (systemd 258 and later), relative to its root.
 func Initrd() []embed.File {
 	return []embed.File{
 		{Path: initrdDir + "/" + Unit, Mode: 0o644, Content: []byte(initrdUnit)},
@@ -219,7 +219,7 @@ func Initrd() []embed.File {
 	}
 }
 
-// script returns the shell script for the platforms and extensions, which are in any order.
+// script returns the shell script for the platforms and extensions, given in any order.
 func script(platforms []Platform, extensions []Extension) string {
 	var text strings.Builder
 	var images []string
@@ -233,7 +233,7 @@ func script(platforms []Platform, extensions []Extension) string {
 			"Dir": embed.Dir, "Below": Images, "Platforms": views(platforms), "Images": slices.Compact(images), "Extensions": byName,
 		})
 	if err != nil {
-		panic(err) // the template is a constant, and a builder takes everything
+		panic(err) // cannot happen: the template is a constant and a Builder does not fail
 	}
 	return text.String()
 }
@@ -241,8 +241,8 @@ func script(platforms []Platform, extensions []Extension) string {
 // view is a platform as the template sees it.
 type view struct {
 	Platform
-	Rules, Fallbacks []string // shell commands that succeed on a machine that fits
-	Alike            []string // platforms whose machines may look like this one's
+	Rules, Fallbacks []string // shell commands that succeed on a matching machine
+	Alike            []string // platforms with indistinguishable machines
 }
 
 func views(platforms []Platform) []view {
@@ -266,7 +266,7 @@ func views(platforms []Platform) []view {
 	return found
 }
 
-// command returns a rule in the words of the script.
+// command returns a rule as a shell command.
 func command(r detect.Rule) string {
 	var parts []string
 	add := func(what string, p detect.Pattern) {
@@ -281,13 +281,13 @@ func command(r detect.Rule) string {
 	add("disk_label", r.DiskLabel)
 	add("hypervisor type", r.Hypervisor.Type)
 	add("hypervisor uuid", r.Hypervisor.UUID)
-	if r.Virt != "" { // last, since it starts a program
+	if r.Virt != "" { // last: it starts a program
 		parts = append(parts, "virt "+string(r.Virt))
 	}
 	return strings.Join(parts, " && ")
 }
 
-// glob returns a pattern in the shell's language, where letters match in both cases.
+// glob returns a pattern as a case-insensitive shell pattern.
 func glob(p detect.Pattern) string {
 	var text strings.Builder
 	for _, r := range string(p) {

@@ -1,4 +1,4 @@
-// Package embed puts images into the USR partition of a base and hashes the result for dm-verity.
+// Package embed embeds images in the USR partition of a base and hashes the result for dm-verity.
 package embed
 
 import (
@@ -23,29 +23,29 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
-// Dir is where images lie, relative to /usr.
+// Dir is the directory of images, relative to /usr.
 const Dir = disks.ImagesDir
 
-// Image is what goes into the partition.
+// Image is an image to embed.
 type Image struct {
-	Name   string // of the file, such as oem-azure.raw, perhaps in a directory of its own
+	Name   string // of the file, such as oem-azure.raw, possibly with a directory
 	SHA256 digest.SHA256
 	Size   size.Bytes
 }
 
-// File is what else goes into the partition: what makes the images be found.
+// File is any other file to embed, such as the activation script.
 type File struct {
 	Path    string      // relative to /usr
 	Mode    fs.FileMode // permissions
 	Content []byte
-	Blob    digest.SHA256 // of the content, when that is a blob
+	Blob    digest.SHA256 // of the content, if it is a blob
 	Target  string        // of a symbolic link, which has neither mode nor content
 }
 
 // OverBudgetError says that the images do not fit the file system.
 type OverBudgetError struct {
 	Images []Image
-	Free   size.Bytes // what the file system had before
+	Free   size.Bytes // free space before embedding
 }
 
 func (e *OverBudgetError) Error() string {
@@ -55,20 +55,20 @@ func (e *OverBudgetError) Error() string {
 		need += image.Size
 		fmt.Fprintf(&table, "\n  %-28s %12v", image.Name, image.Size)
 	}
-	return fmt.Sprintf("the images need %v, /usr has %v free (short %v): prune recipes or leave platforms out; nothing was embedded%s",
+	return fmt.Sprintf("the images need %v, /usr has %v free (short %v); prune recipes or leave out platforms; nothing was embedded%s",
 		need, e.Free, need-e.Free, &table)
 }
 
-// Content is all that goes into the partition.
+// Content is everything to embed.
 type Content struct {
-	Images []Image // in their directory, where there is nothing else afterwards
-	Files  []File  // each replaces what the base has at its path
-	// What becomes part of /usr, with paths from the root. It must not have what the base has differently.
+	Images []Image // the images' directory holds nothing else afterwards
+	Files  []File  // each replaces the base's file at its path
+	// Tree is merged into /usr; paths start at the root. Paths that the base has too must be identical.
 	Tree tree.Tree
 }
 
-// Into writes at the path to the partition image from with the content in it. The blobs hold the images' contents.
-// A too small file system is an *OverBudgetError, and to is not written.
+// Into copies the partition image from to the path to and embeds the content. The blobs hold the images' contents.
+// If the file system is too small, it returns an *OverBudgetError and does not write to.
 func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, epoch time.Time) error {
 	free, err := btrfs.Free(ctx, from)
 	if err != nil {
@@ -95,18 +95,18 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 		}
 		return writeFiles(root, c.Files, blobs)
 	})
-	if errors.Is(err, syscall.ENOSPC) { // metadata needs room too
+	if errors.Is(err, syscall.ENOSPC) { // metadata takes space too
 		return errors.Join(&OverBudgetError{c.Images, free}, err)
 	}
 	return err
 }
 
-// Strip writes at the path to the partition image from without what an earlier embedding put there: the directory of
-// images, the files at the paths, directories that are empty without them, and the dm-verity data, which fits no more.
-// Where there is nothing of it, the times of the directories above become those that they have afterwards.
+// Strip copies the partition image from to the path to and removes the results of an earlier embedding: the images' directory,
+// the files at the paths, directories that become empty, and the dm-verity data, which no longer matches. The parent directories
+// get the same times whether or not there was anything to remove.
 //
-// Since numbers of inodes follow the highest in use, and times end at the epoch, content that is put into the result
-// gives the same bytes as content that is put into what the partition was before it had any.
+// New inodes get the number after the highest one in use, and times are cut to the epoch. So embedding in the result gives the
+// same bytes as embedding in the original partition.
 func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time) error {
 	err := btrfs.Edit(ctx, from, to, epoch, func(mounted string) error {
 		root, err := os.OpenRoot(mounted)
@@ -121,7 +121,7 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 			}
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 				info, err := root.Lstat(dir)
-				if err == nil && (!info.IsDir() || root.Remove(dir) != nil) { // a link to a directory, or not empty
+				if err == nil && (!info.IsDir() || root.Remove(dir) != nil) { // a symbolic link to a directory, or not empty
 					above[dir] = true
 				}
 			}
@@ -139,7 +139,7 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 	return errors.Join(os.Truncate(to, int64(btrfs.FlatcarFilesystem)), os.Truncate(to, int64(btrfs.FlatcarPartition)))
 }
 
-// writeTree adds what the base does not have.
+// writeTree adds the entries that the base lacks.
 func writeTree(ctx context.Context, root *os.Root, t tree.Tree, blobs *store.Blobs) error {
 	for _, e := range t {
 		name, below := strings.CutPrefix(e.Path, "/usr/")
@@ -150,7 +150,7 @@ func writeTree(ctx context.Context, root *os.Root, t tree.Tree, blobs *store.Blo
 			return err
 		}
 		if _, err := root.Lstat(name); err == nil {
-			continue // alike
+			continue // identical
 		}
 		err := e.WriteTo(root, name, blobs.CopyTo)
 		if err != nil {
@@ -160,7 +160,7 @@ func writeTree(ctx context.Context, root *os.Root, t tree.Tree, blobs *store.Blo
 	return nil
 }
 
-// writeImages replaces what is in the images' directory.
+// writeImages replaces the content of the images' directory.
 func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *store.Blobs) error {
 	if err := root.RemoveAll(Dir); err != nil {
 		return err
@@ -183,7 +183,7 @@ func writeImages(ctx context.Context, root *os.Root, images []Image, blobs *stor
 	return nil
 }
 
-// writeFiles replaces what is at the files' paths.
+// writeFiles replaces the files at their paths.
 func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 	for _, file := range files {
 		if err := rooted.MakeDir(root, path.Dir(file.Path)); err != nil {
@@ -209,7 +209,7 @@ func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 }
 
 // Seal hashes the file system of a partition image and writes the dm-verity data right behind it.
-// The salt and the UUID follow from the seed. It returns the root hash and what was written.
+// Salt and UUID are derived from the seed. It returns the root hash and the parameters.
 func Seal(ctx context.Context, partition string, seed digest.SHA256, hashed io.Writer) (digest.SHA256, verity.Params, error) {
 	salt := digest.Of(append([]byte("salt"), seed[:]...))
 	uuid := digest.Of(append([]byte("uuid"), seed[:]...))
@@ -229,7 +229,7 @@ func Seal(ctx context.Context, partition string, seed digest.SHA256, hashed io.W
 	return root, params, err
 }
 
-// counted tells how much was read.
+// counted reports the number of bytes read.
 type counted struct {
 	io.ReaderAt
 	count io.Writer
@@ -237,6 +237,6 @@ type counted struct {
 
 func (c counted) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.ReaderAt.ReadAt(p, off)
-	_, _ = c.count.Write(p[:n]) // progress must not stop the work
+	_, _ = c.count.Write(p[:n]) // a failing progress display must not stop the run
 	return n, err
 }
