@@ -1,4 +1,4 @@
-// Package care looks after recipes: lock files, newer versions, what a recipe has and how it differs from a release.
+// Package care maintains recipes: it writes lock files, bumps versions, shows a recipe's content and compares it with a release.
 package care
 
 import (
@@ -23,11 +23,11 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Bumped is one thing of a recipe that has another version now. A version is empty where there was or is none.
+// Bumped is a changed version in a recipe. From or To is empty if there was or is none.
 type Bumped struct{ Recipe, Name, From, To string }
 
-// Bump looks up newer versions of what recipes name, the named ones or all, and writes them into recipes and lock files.
-// A recipe whose new version cannot be locked stays as it was, in both files, and the others are bumped all the same.
+// Bump looks up newer versions for recipes, by name or all, and writes them into recipes and lock files.
+// If the new version of a recipe cannot be locked, both of its files stay unchanged and the other recipes are still bumped.
 func Bump(ctx context.Context, o setup.Options, names ...string) ([]Bumped, error) {
 	c, err := openLocker(o, names)
 	if err != nil {
@@ -47,7 +47,7 @@ func Bump(ctx context.Context, o setup.Options, names ...string) ([]Bumped, erro
 	return all, errors.Join(failures...)
 }
 
-// bump edits and locks one recipe, or leaves both of its files as they were.
+// bump edits and locks one recipe, or leaves both of its files unchanged.
 func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, err error) {
 	definition := filepath.Join(c.checkout, r.File)
 	old, err := os.ReadFile(definition)
@@ -80,7 +80,7 @@ func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, 
 	return append(changes, packages(r, before, after)...), nil
 }
 
-// look reads the recipe as it is now and looks up what it stands for.
+// look reads the edited recipe and resolves its sources.
 func (c *locker) look(ctx context.Context, name string) (*lock.Lock, error) {
 	all, mistakes := recipe.Load(os.DirFS(c.checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
@@ -89,12 +89,12 @@ func (c *locker) look(ctx context.Context, name string) (*lock.Lock, error) {
 	return c.answers(ctx, all[name])
 }
 
-// older refuses lower versions of Debian packages than before: a mirror that is behind is no reason to go back.
+// older refuses to downgrade Debian packages, as an outdated mirror would.
 func older(r *recipe.Recipe, before, after *lock.Lock) error {
 	var mistakes []error
 	for _, c := range packages(r, before, after) {
 		if c.From != "" && c.To != "" && debian.CompareVersions(c.To, c.From) < 0 {
-			mistakes = append(mistakes, fmt.Errorf("the archive offers %s %s, but %s is locked already: the mirror is behind; left as it was", c.Name, c.To, c.From))
+			mistakes = append(mistakes, fmt.Errorf("the mirror is outdated: it offers %s %s, but %s is already locked; nothing was changed", c.Name, c.To, c.From))
 		}
 	}
 	return errors.Join(mistakes...)
@@ -127,8 +127,8 @@ func (c *locker) edit(ctx context.Context, r *recipe.Recipe, definition []byte) 
 	return definition, changes, nil
 }
 
-// packages compares what two lock files say about the packages of a recipe's sources. Architectures mostly agree;
-// where they do not, both are listed.
+// packages compares the packages of a recipe's sources in two lock files. Architectures with different versions are listed
+// separately.
 func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
 	var changes []Bumped
 	for _, a := range arch.All {
@@ -151,7 +151,7 @@ func packages(r *recipe.Recipe, before, after *lock.Lock) []Bumped {
 	return changes
 }
 
-// packageVersions returns the versions that a lock file has of what the recipe itself names no version of.
+// packageVersions returns the locked versions of sources that have no version in the recipe.
 func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]string {
 	versions := map[string]string{}
 	for _, one := range r.Sources {
@@ -175,7 +175,7 @@ func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]str
 	return versions
 }
 
-// WriteBumped writes a table that reads well in a terminal and as Markdown, so that a pull request can have it as its text.
+// WriteBumped prints a table that is readable in a terminal and valid Markdown, for pull requests.
 func WriteBumped(out io.Writer, changes []Bumped) error {
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(out, "Nothing newer.")

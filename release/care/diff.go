@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// RecipeDiff is how a recipe's tree differs from what a release has of it.
+// RecipeDiff lists the differences between a recipe's tree and a release.
 type RecipeDiff struct {
 	Recipe string
 	Since  string // version of the release
@@ -21,13 +21,13 @@ type RecipeDiff struct {
 	Files  []FileChange
 }
 
-// InputChange is an input that came, went, or has another version or content.
+// InputChange is an input that was added, removed, or changed in version or content.
 type InputChange struct{ Was, Is *input.Input }
 
-// FileChange is a file or link that came, went, or has another content.
+// FileChange is a file or link that was added, removed or changed.
 type FileChange struct{ Was, Is *manifest.Content }
 
-// Diff makes one recipe's tree and compares it with an earlier release: the last one of PREVIOUS, or the one in OUTPUT/VERSION/ARCH.
+// Diff builds one recipe's tree and compares it with a release: the last one of PREVIOUS, or the one in OUTPUT/VERSION/ARCH.
 func Diff(ctx context.Context, o setup.Options, name string) (*RecipeDiff, error) {
 	dir := o.Dir()
 	if len(o.Previous) > 0 {
@@ -35,7 +35,7 @@ func Diff(ctx context.Context, o setup.Options, name string) (*RecipeDiff, error
 	}
 	m, err := manifest.Read(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w; PREVIOUS names a release to compare with", err)
+		return nil, fmt.Errorf("%w; set PREVIOUS to the release to compare with", err)
 	}
 	explained, err := Show(ctx, o, name)
 	if err != nil {
@@ -66,7 +66,7 @@ func diffRecipe(name string, m *manifest.Manifest, e *oem.Explained) *RecipeDiff
 	own, all := map[string]manifest.Content{}, map[string]manifest.Content{}
 	for _, image := range m.Images {
 		for _, content := range image.Contents {
-			all[content.Path] = content // one that another recipe brings as well may be told as the other one's
+			all[content.Path] = content // a file of several recipes may be listed under another one
 			if content.Recipe == name {
 				own[content.Path] = content
 			}
@@ -86,7 +86,7 @@ func diffRecipe(name string, m *manifest.Manifest, e *oem.Explained) *RecipeDiff
 	return d
 }
 
-// contentsOf returns what images have of a recipe's tree.
+// contentsOf returns the content of images for a recipe's tree.
 func contentsOf(e *oem.Explained) map[string]manifest.Content {
 	now := map[string]manifest.Content{}
 	for _, entry := range e.Tree {

@@ -24,7 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// locker looks up what recipes stand for. It needs neither a base nor to be root.
+// locker resolves the sources of recipes. It needs neither a base nor root.
 type locker struct {
 	bench    *setup.Bench
 	checkout string
@@ -33,13 +33,13 @@ type locker struct {
 	builders map[forBase]*build.Builder
 }
 
-// forBase is what a builder works for.
+// forBase is the base and the architecture of a builder.
 type forBase struct {
 	id   string
 	arch arch.Arch
 }
 
-// openLocker chooses recipes by name, or all of them. The caller closes the bench.
+// openLocker selects recipes by name, or all. The caller closes the bench.
 func openLocker(o setup.Options, names []string) (*locker, error) {
 	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
@@ -60,7 +60,7 @@ func openLocker(o setup.Options, names []string) (*locker, error) {
 	return &locker{bench: bench, checkout: o.Checkout, name: name, recipes: recipes, builders: map[forBase]*build.Builder{}}, nil
 }
 
-// builder returns one for a base and an architecture. The base only has a package database.
+// builder returns the builder for a base and an architecture. The base consists of a package database only.
 func (c *locker) builder(ctx context.Context, baseID string, a arch.Arch) (*build.Builder, error) {
 	key := forBase{baseID, a}
 	if b := c.builders[key]; b != nil {
@@ -74,7 +74,7 @@ func (c *locker) builder(ctx context.Context, baseID string, a arch.Arch) (*buil
 	return c.builders[key], err
 }
 
-// status is a base's package database. Flatcar has none of Debian's kind.
+// status returns a base's package database. Flatcar has no dpkg database.
 func (c *locker) status(ctx context.Context, baseID string, a arch.Arch) ([]byte, error) {
 	if baseID == flatcar.ID {
 		return nil, nil
@@ -90,8 +90,8 @@ func (c *locker) status(ctx context.Context, baseID string, a arch.Arch) ([]byte
 	return definition.Status(ctx, suite)
 }
 
-// Lock looks up what recipes stand for, the named ones or all, on each of their architectures, and writes their lock files.
-// It returns the files that changed, also when some recipes failed.
+// Lock resolves the sources of recipes, by name or all, on each of their architectures, and writes the lock files.
+// It returns the changed files, even when some recipes failed.
 func Lock(ctx context.Context, o setup.Options, names ...string) (changed []string, err error) {
 	c, err := openLocker(o, names)
 	if err != nil {
@@ -112,7 +112,7 @@ func Lock(ctx context.Context, o setup.Options, names ...string) (changed []stri
 	return changed, errors.Join(failures...)
 }
 
-// lock writes the lock file of one recipe, unless it says the same already.
+// lock writes the lock file of one recipe if it changes.
 func (c *locker) lock(ctx context.Context, r *recipe.Recipe) (file string, changed bool, err error) {
 	fresh, err := c.answers(ctx, r)
 	if err != nil {
@@ -122,14 +122,14 @@ func (c *locker) lock(ctx context.Context, r *recipe.Recipe) (file string, chang
 	return lockFile(r), changed, err
 }
 
-// lockFile is the path of a recipe's lock file in the checkout.
+// lockFile returns the path of a recipe's lock file in the checkout.
 func lockFile(r *recipe.Recipe) string { return filepath.Join(filepath.Dir(r.File), lock.FileName) }
 
 func (c *locker) readLock(r *recipe.Recipe) (*lock.Lock, error) {
 	return lock.Read(os.DirFS(c.checkout), lockFile(r))
 }
 
-// writeLock writes a lock file, or removes one that has nothing to say, and tells whether that changed anything.
+// writeLock writes a lock file, or removes an empty one, and reports whether anything changed.
 func (c *locker) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err error) {
 	file := filepath.Join(c.checkout, lockFile(r))
 	if len(l.Sources) == 0 {
@@ -149,7 +149,7 @@ func (c *locker) writeLock(r *recipe.Recipe, l *lock.Lock) (changed bool, err er
 	return true, atomicfile.WriteBytes(file, 0o644, content)
 }
 
-// answers looks up all sources of a recipe.
+// answers resolves all sources of a recipe.
 func (c *locker) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, error) {
 	fresh := &lock.Lock{}
 	for _, source := range r.Sources {
@@ -160,13 +160,13 @@ func (c *locker) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, err
 	return fresh, c.answerTools(ctx, r, fresh)
 }
 
-// answerTools looks up what takes part in making a recipe on machines of each architecture.
+// answerTools resolves the toolsets of a recipe for build machines of each architecture.
 func (c *locker) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.Lock) error {
 	b, err := c.builder(ctx, c.name.Reference(), r.Arches[0])
 	if err != nil {
 		return err
 	}
-	for _, s := range build.Toolsets(r, true) { // for a base of Debian, these and no more
+	for _, s := range build.Toolsets(r, true) { // Debian bases need no others
 		for _, machine := range arch.All {
 			pins, err := b.LookTools(ctx, s, machine)
 			if err != nil {
@@ -178,8 +178,8 @@ func (c *locker) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.L
 	return nil
 }
 
-// answer looks up one source on all architectures of its recipe: for the reference base, and for Flatcar
-// where what a base has decides.
+// answer resolves one source on all architectures of its recipe: for the reference base, and for Flatcar if the answer
+// depends on the base.
 func (c *locker) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
 	err := c.answerFor(ctx, c.name.Reference(), r, source, into)
 	if err == nil && source.DependsOnBase(false) {
@@ -188,7 +188,7 @@ func (c *locker) answer(ctx context.Context, r *recipe.Recipe, source recipe.Sou
 	return err
 }
 
-// answerFor looks up one source for a base.
+// answerFor resolves one source for a base.
 func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
 	for _, a := range r.Arches {
 		b, err := c.builder(ctx, baseID, a)
@@ -213,8 +213,7 @@ func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe,
 	return nil
 }
 
-// CheckLocks says which lock files do not answer what their recipes ask, for the base and for those that are not of Debian.
-// It looks nothing up.
+// CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar. It uses no network.
 func CheckLocks(checkout, baseID string) error {
 	n, err := bases.Parse(baseID)
 	if err != nil {
@@ -238,6 +237,6 @@ func CheckLocks(checkout, baseID string) error {
 		return nil
 	}
 	slices.Sort(stale)
-	return fmt.Errorf("lock files do not say what these recipes ask: %s; run %s for each, or %s",
+	return fmt.Errorf("no up-to-date lock file for: %s; run %s for each, or %s",
 		strings.Join(stale, ", "), lock.Command("NAME"), lock.Command("all"))
 }

@@ -135,7 +135,7 @@ func TestPackages(t *testing.T) {
 	if err := older(r, before, after); err != nil {
 		t.Error(err)
 	}
-	if err := older(r, after, before); err == nil || !strings.Contains(err.Error(), "offers a 1.9, but 1.10 is locked") {
+	if err := older(r, after, before); err == nil || !strings.Contains(err.Error(), "offers a 1.9, but 1.10 is already locked") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Show makes one recipe's tree for the base and tells what it is made of and what was left out.
+// Show builds one recipe's tree for the base and returns its inputs, files and what was pruned.
 func Show(ctx context.Context, o setup.Options, name string) (*oem.Explained, error) {
 	found, err := definition.Recipe(os.DirFS(o.Checkout), name)
 	if err != nil {
