@@ -24,7 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/plan"
 )
 
-// Describe keeps all files of the release as blobs and writes down what they are.
+// Describe adds all files of the release to the blobs and returns the manifest.
 func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full partition.Partition, kernel Kernel) (*manifest.Manifest, error) {
 	toolchain, err := s.Bench.Go()
 	if err != nil {
@@ -84,14 +84,14 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	return m, nil
 }
 
-// DescribePlan writes down what a plan decided, without a release.
+// DescribePlan returns a manifest with only the plan.
 func DescribePlan(profile string, planned *plan.Planned) *manifest.Manifest {
 	m := &manifest.Manifest{}
 	describePlan(m, profile, planned)
 	return m
 }
 
-// describePlan writes down recipes, platforms, images and extensions.
+// describePlan adds recipes, platforms, images and extensions.
 func describePlan(m *manifest.Manifest, profile string, planned *plan.Planned) {
 	m.Plan = manifest.Plan{Profile: profile, Budgets: planned.Budgets}
 	for _, s := range planned.Staged {
@@ -180,14 +180,14 @@ func describeExtension(x plan.Extension) manifest.Extension {
 	return m
 }
 
-// describeRest adds the files that are neither images nor the partition.
+// describeRest adds all files other than images and the partition.
 func (s *Shipper) describeRest(m *manifest.Manifest) error {
 	add := func(name string, content io.Reader) error {
 		d, n, err := s.Bench.Blobs.Add(content)
 		m.Files = append(m.Files, manifest.File{Name: name, Size: size.Bytes(n), SHA256: d})
 		return err
 	}
-	if s.Base.Initrd != "" { // else the kernel holds it
+	if s.Base.Initrd != "" { // else the kernel contains it
 		content, err := os.Open(s.Base.Initrd)
 		if err != nil {
 			return err

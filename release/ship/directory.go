@@ -1,5 +1,5 @@
-// Package ship makes a release directory of a planned and embedded partition: kernel and disk image, update payloads,
-// the manifest and the documents made from it, and the sums of all of them.
+// Package ship makes the release directory from a plan and its partition: kernel and disk image, update payloads, the
+// manifest and the documents made from it, and the sums of all files.
 package ship
 
 import (
@@ -27,18 +27,18 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
-// Shipper makes what a release directory holds.
+// Shipper makes release directories.
 type Shipper struct {
 	Bench    *setup.Bench
 	Choice   *setup.Choice
 	Base     *bases.Base
 	Keys     *setup.Keys
-	Output   string // the directory of all releases
-	Releases string // the address that releases are published below
+	Output   string // directory of all releases
+	Releases string // base address of published releases
 }
 
-// Write makes the release directory, as a whole. A directory that is right already is left alone;
-// any other one is replaced as a whole, after the new one is complete.
+// Write makes the release directory. A correct directory is left alone; any other one is replaced as a whole once the new one
+// is complete.
 func (s *Shipper) Write(ctx context.Context, m *manifest.Manifest, dir string) (err error) {
 	extra, err := s.ownFiles(m)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Shipper) Write(ctx context.Context, m *manifest.Manifest, dir string) (
 	return remember(dir, m, stamps)
 }
 
-// remember notes what was just written, so that the next run need not read it.
+// remember records the digests of written files, so that the next run need not read them.
 func remember(dir string, m *manifest.Manifest, stamps *stamp.Stamps) error {
 	for _, f := range m.Files {
 		if err := stamps.Set(filepath.Join(dir, f.Name), f.SHA256); err != nil {
@@ -80,7 +80,7 @@ func remember(dir string, m *manifest.Manifest, stamps *stamp.Stamps) error {
 	return nil
 }
 
-// ownFiles returns what is written from the manifest itself: the manifest, the reports, and the sums of everything.
+// ownFiles returns the files made from the manifest: the manifest, the reports, and the sums of everything.
 func (s *Shipper) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	encoded, err := m.Encode()
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Shipper) ownFiles(m *manifest.Manifest) (map[string][]byte, error) {
 	return own, nil
 }
 
-// isComplete tells whether a directory holds the release, byte for byte, and nothing else.
+// isComplete reports whether a directory holds exactly the release, byte for byte.
 func isComplete(dir string, m *manifest.Manifest, extra map[string][]byte, stamps *stamp.Stamps) bool {
 	entries, err := os.ReadDir(dir)
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return verify.IsLater(e.Name()) })
@@ -164,8 +164,8 @@ func WriteBlob(blobs *store.Blobs, path string, d digest.SHA256) error {
 	})
 }
 
-// swap puts a new directory in the place of an old one, in one step when there is an old one.
-// What was there before is then at the path of the new one.
+// swap puts a new directory in the place of an old one, atomically if there is an old one, which then has the path of the
+// new one.
 func swap(temp, dir string) error {
 	err := os.Rename(temp, dir)
 	if !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
@@ -174,7 +174,7 @@ func swap(temp, dir string) error {
 	return unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
 }
 
-// WriteImages writes only the images, leaving those that are right already.
+// WriteImages writes only the images, and leaves correct ones alone.
 func WriteImages(blobs *store.Blobs, dir string, images []oem.Image) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

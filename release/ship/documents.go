@@ -9,8 +9,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/sysupdate"
 )
 
-// documents returns what says where a release comes from, bills of materials and provenance, how machines get its extensions,
-// and how those are enabled that the profile brings.
+// documents returns bills of materials, provenance, definitions for systemd-sysupdate, and snippets that enable the profile's
+// extensions.
 func documents(m *manifest.Manifest, releases string) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	boms, err := sbom.Documents(m)

@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Install puts a release, which is there already, into the slot of a disk that does not run. It returns that slot.
+// Install installs a finished release into the inactive slot of a disk and returns that slot.
 func Install(ctx context.Context, o setup.Options, disk string) (slot.Slot, error) {
 	r, err := Installable(o.Dir())
 	if err != nil {
@@ -35,11 +35,11 @@ func install(ctx context.Context, o setup.Options, d *slot.Disk, r slot.Release)
 	return slot.Installer{Tools: bench.Tools, Scratch: bench.Scratch}.Install(ctx, d, r)
 }
 
-// Installable finds partition and kernel of a release, and what they must be, in its manifest.
+// Installable returns partition and kernel of a release, with their digests from its manifest.
 func Installable(dir string) (slot.Release, error) {
 	m, err := manifest.Read(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return slot.Release{}, fmt.Errorf("there is no release yet: %w; scripts/mage release makes it", err)
+		return slot.Release{}, fmt.Errorf("no release: %w; run scripts/mage release", err)
 	}
 	if err != nil {
 		return slot.Release{}, err

@@ -86,7 +86,7 @@ B     4 USR-B    1.0 MiB  2         1      false       boots next
 	}
 
 	o.Version = "1.2.4"
-	if _, err := ship.Install(t.Context(), o, disk); err == nil || !strings.Contains(err.Error(), "there is no release yet") {
+	if _, err := ship.Install(t.Context(), o, disk); err == nil || !strings.Contains(err.Error(), "no release: ") {
 		t.Errorf("got %v; wanted a release that is not there to be refused", err)
 	}
 }

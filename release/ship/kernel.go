@@ -31,8 +31,8 @@ type Kernel struct {
 }
 
 // Kernel makes the kernel that boots a partition: the base's, with the root hash where Flatcar's boot loader looks for it.
-// A Secure Boot signature would not fit that kernel any more and is taken off, and made anew where there is a key. A kernel without a place for the root hash,
-// as a reference base's is, stays what it was: there the root hash goes on the command line.
+// That invalidates a Secure Boot signature, which is stripped, and made anew if there is a key. A kernel without a field for
+// the root hash, such as a reference base's, stays unchanged: its root hash goes on the command line.
 func (s *Shipper) Kernel(ctx context.Context, p partition.Partition) (Kernel, error) {
 	path := filepath.Join(s.Bench.Scratch, "kernel")
 	if err := copyWhole(s.Base.Kernel, path); err != nil {
@@ -46,7 +46,7 @@ func (s *Shipper) Kernel(ctx context.Context, p partition.Partition) (Kernel, er
 	return Kernel{d, n, facts}, err
 }
 
-// fillKernel changes a copy of the base's kernel and says what it did.
+// fillKernel changes a copy of the base's kernel and records what it did.
 func (s *Shipper) fillKernel(ctx context.Context, path string, root digest.SHA256) (facts manifest.Kernel, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Shipper) fillKernel(ctx context.Context, path string, root digest.SHA25
 	facts.RootHash = manifest.InKernel
 	err = kernel.SetRootHash(f, s.Base.Arch, root)
 	if none := (*kernel.NoFieldError)(nil); errors.As(err, &none) {
-		s.Bench.Log.Info("the root hash has to go on the kernel's command line, as verity.usrhash=", "because", none.Reason)
+		s.Bench.Log.Info("no field for the root hash in the kernel; pass it on the kernel's command line, as verity.usrhash=", "reason", none.Reason)
 		return manifest.Kernel{RootHash: manifest.OnCommandLine}, nil
 	}
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Shipper) fillKernel(ctx context.Context, path string, root digest.SHA25
 	}
 	if s.Keys.Boot == nil {
 		if facts.Stripped {
-			s.Bench.Log.Warn("the kernel has a new root hash, so its Secure Boot signature is taken off; SECURE_BOOT_KEY names a key to sign it again")
+			s.Bench.Log.Warn("the kernel has a new root hash, so its Secure Boot signature was stripped; set SECURE_BOOT_KEY to sign it again")
 		}
 		return facts, nil
 	}
@@ -80,7 +80,7 @@ func (s *Shipper) fillKernel(ctx context.Context, path string, root digest.SHA25
 	return facts, err
 }
 
-// signKernel returns the digest of the certificate that a kernel's new signature is of.
+// signKernel signs a kernel and returns the digest of the certificate.
 func (s *Shipper) signKernel(ctx context.Context, f *os.File) (digest.SHA256, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -113,8 +113,8 @@ func copyWhole(from, to string) (err error) {
 	return errors.Join(sparse.CopyPart(out, in, 0, info.Size()), out.Close())
 }
 
-// diskImage makes the base's disk image with the release's partition in its first slot and the kernel that boots it.
-// Nothing else of the disk changes, least of all its partition table.
+// diskImage makes a copy of the base's disk image with the release's partition and kernel in its first slot. Nothing else on
+// the disk changes, in particular not its partition table.
 func (s *Shipper) diskImage(ctx context.Context, p partition.Partition, k Kernel) (manifest.File, error) {
 	inputs := []any{s.Bench.CacheName(s.Base.Disk), p.SHA256, k.SHA256, s.Base.Epoch.Unix(), s.Bench.Tools.Versions(esp.Tools...)}
 	names := func(f manifest.File) []store.Blob { return setup.Blobs(f.Installed()) }
@@ -157,7 +157,7 @@ func (s *Shipper) fillDisk(ctx context.Context, path string, p partition.Partiti
 	return s.replaceKernel(ctx, system, k)
 }
 
-// replaceKernel leaves the file system alone when it has the kernel already, so that embedding twice gives the same disk.
+// replaceKernel writes the kernel only if it differs, so that embedding twice gives the same disk.
 func (s *Shipper) replaceKernel(ctx context.Context, system esp.Partition, k Kernel) error {
 	dir, err := os.MkdirTemp(s.Bench.Scratch, "kernel.")
 	if err != nil {

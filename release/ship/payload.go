@@ -21,17 +21,17 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/sysupdate"
 )
 
-// Suffixes of files, as Flatcar's update servers and clients have them.
+// File suffixes of Flatcar's update servers and clients.
 const (
-	payloadSuffix = ".gz" // which payloads have, though they are not gzip
+	payloadSuffix = ".gz" // of payloads, although they are not gzip
 	sumSuffix     = ".sha256"
 )
 
-// addUpdates adds the update payload of the OS, and one of each platform's tools: machines that keep an image on their
-// OEM partition take the next one from there, and refuse to update without it.
+// addUpdates adds the update payload of the OS and one of each platform's tools, for machines that still keep their tools on
+// the OEM partition and refuse an update that does not ship them.
 func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned *plan.Planned) error {
 	if s.Keys.Update.Development() && s.Keys.Trusted == nil {
-		s.Bench.Log.Warn("no UPDATE_KEY: payloads are signed with a development key of this cache, which no machine trusts unless " + manifest.UpdateKeyFile + " is put there")
+		s.Bench.Log.Warn("no UPDATE_KEY: payloads are signed with the cache's development key, which machines trust only after installing " + manifest.UpdateKeyFile + "")
 	}
 	usr, kernel := m.File(manifest.PartitionFile).Installed(), m.File(manifest.KernelFile).Installed()
 	m.Payloads = []manifest.Payload{{File: manifest.UpdateFile, Image: usr, Kernel: &kernel}}
@@ -41,13 +41,13 @@ func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned 
 			File: staged.Platform.Image() + payloadSuffix, Platform: staged.Platform.ID.Value,
 			Image: manifest.Installed{Size: image.Size, SHA256: image.SHA256}, Rung: &image.Rung,
 		})
-		// The same image as it is, for machines that take it from where the release is published.
+		// The bare image, for machines that download it from the published release.
 		m.Add(manifest.File{Name: sysupdate.ImageName(staged.Platform.Image(), m), Size: image.Size, SHA256: image.SHA256})
 	}
 	for _, p := range m.Payloads {
 		err := s.addPayload(ctx, m, p)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-			continue // all that are missing are asked for at once
+			continue // one request for all missing signatures
 		}
 		if err != nil {
 			return err
@@ -63,7 +63,7 @@ func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned 
 	return s.addFile(m, manifest.UpdateKeyFile, bytes.NewReader(public))
 }
 
-// addPayload makes, signs and keeps one payload, and the sum that update servers have beside it.
+// addPayload makes and signs one payload, and the file with its sum that update servers keep beside it.
 func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manifest.Payload) error {
 	body, err := s.payloadBody(ctx, p)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manife
 	return s.addFile(m, p.File+sumSuffix, bytes.NewReader(sums.Line(signed.SHA256, p.File)))
 }
 
-// payloadBody makes a payload but for its signatures, which are the only part that depends on the key, its length apart.
+// payloadBody makes a payload without its signatures, so that it depends only on the length of the key.
 func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest.Installed, error) {
 	key := s.Keys.Update.Public()
 	inputs := []any{payload.Version, p.Image, p.Kernel, key.Size(), s.Bench.Tools.Versions(payload.Tools...), partition.ZstdVersion()}
@@ -119,10 +119,10 @@ func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest
 		if err != nil {
 			return made, err
 		}
-		defer os.Remove(out.Name()) // gone already when all went well
+		defer os.Remove(out.Name()) // moved to the blobs on success
 		written, err := writer.Write(ctx, out, key, payload.Source{Data: image, Size: p.Image.Size}, kernel)
 		if err == nil && written.Image.SHA256 != p.Image.SHA256 {
-			err = s.Bench.Blobs.CopyTo(io.Discard, p.Image.SHA256) // which says and removes what is damaged
+			err = s.Bench.Blobs.CopyTo(io.Discard, p.Image.SHA256) // reports and removes a damaged blob
 		}
 		if err == nil && p.Kernel != nil && written.Kernel.SHA256 != p.Kernel.SHA256 {
 			err = s.Bench.Blobs.CopyTo(io.Discard, p.Kernel.SHA256)
@@ -141,7 +141,7 @@ func (s *Shipper) addFile(m *manifest.Manifest, name string, content io.Reader) 
 	return err
 }
 
-// VerifyPayload checks a payload, with a key when there is one, and writes what it installs to a directory when one is named.
+// VerifyPayload checks a payload, with its signature if a key is given, and extracts it if a directory is given.
 func VerifyPayload(ctx context.Context, path, keyFile, dir string, out io.Writer) error {
 	var key *rsa.PublicKey
 	if keyFile != "" {

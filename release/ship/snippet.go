@@ -11,15 +11,15 @@ import (
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
-// The files that show how the extensions of a release are enabled when a machine is provisioned.
+// The files with configurations that enable a release's extensions at provisioning.
 const (
 	butaneFile   = "extensions.bu"
 	ignitionFile = "extensions.ign"
 	choiceFile   = "/etc/flatcar/oem-sysext.conf"
 )
 
-// snippets returns configurations for Butane and for Ignition that enable what is there by name. A release that has nothing of that
-// kind has none.
+// snippets returns configurations for Butane and Ignition that enable all by-name extensions, or nothing if the release has
+// none.
 func snippets(m *manifest.Manifest) (map[string][]byte, error) {
 	var lines, links []string
 	named := map[string]bool{}

@@ -20,7 +20,7 @@ func readSums(dir string) (map[string]digest.SHA256, error) {
 	return sums.Parse(content)
 }
 
-// AddSum adds to a release's sums a file that came later, such as a proof. Signatures that there were are then to be made anew.
+// AddSum adds a later file, such as a proof, to a release's sums. Existing signatures of the sums become invalid.
 func AddSum(dir, name string, sum digest.SHA256) error {
 	all, err := readSums(dir)
 	if err != nil {
@@ -30,7 +30,7 @@ func AddSum(dir, name string, sum digest.SHA256) error {
 	return atomicfile.WriteBytes(filepath.Join(dir, sums.FileName), 0o644, sums.Format(all))
 }
 
-// hasSums tells whether a release's sums are these, but for files that came later, and for the report, which proofs go into.
+// hasSums reports whether a release's sums are these, apart from later files and the report, which includes proofs.
 func hasSums(dir string, want []byte) bool {
 	all, err := readSums(dir)
 	wanted, wantedErr := sums.Parse(want)

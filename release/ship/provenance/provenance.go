@@ -1,8 +1,8 @@
 // Package provenance states how a release was built, as an in-toto statement with SLSA's predicate
-// (https://slsa.dev/spec/v1.0/provenance): every file of it, and every input, by digest.
+// (https://slsa.dev/spec/v1.0/provenance): every file of the release and every input, by digest.
 //
-// In: a manifest. Out: JSON, the same for the same manifest, so it says nothing about when and where it was built.
-// It is worth what the signature of the sums that have it is worth.
+// In: a manifest. Out: JSON, the same for the same manifest, so without time and place of the build.
+// It is as trustworthy as the signature of SHA256SUMS, which covers it.
 package provenance
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/purl"
 )
 
-// Name is the file of a release.
+// Name is the name of the file in a release.
 const Name = "provenance.intoto.json"
 
 const (
@@ -98,7 +98,7 @@ func versions(m *manifest.Manifest) map[string]string {
 	return all
 }
 
-// inputs returns the base and everything that recipes were made from, each once.
+// inputs returns the base and all inputs of recipes, without duplicates.
 func inputs(m *manifest.Manifest) ([]resource, error) {
 	base := resource{Name: m.Base.ID, Digest: map[string]string{"sha256": m.Base.Usr.String()}}
 	switch {
@@ -125,7 +125,7 @@ func inputs(m *manifest.Manifest) ([]resource, error) {
 	return list, nil
 }
 
-// digestSet spells a digest as statements have it: in hexadecimal digits, also the sum of a module
+// digestSet encodes a digest for a statement: in hexadecimal, module checksums too
 // (github.com/in-toto/attestation, spec/v1/digest_set.md, dirHash).
 func digestSet(text string) (map[string]string, error) {
 	if sum, isSHA256 := strings.CutPrefix(text, "sha256:"); isSHA256 {
@@ -134,7 +134,7 @@ func digestSet(text string) (map[string]string, error) {
 	sum, isModule := strings.CutPrefix(text, "h1:")
 	decoded, err := base64.StdEncoding.DecodeString(sum)
 	if !isModule || err != nil {
-		return nil, fmt.Errorf("%q is no digest; wanted sha256:… or h1:…", text)
+		return nil, fmt.Errorf("%q is not a digest; wanted sha256:… or h1:…", text)
 	}
 	return map[string]string{"dirHash": hex.EncodeToString(decoded)}, nil
 }

@@ -1,5 +1,5 @@
-// Package purl spells what releases are made from as package URLs (github.com/package-url/purl-spec), by which scanners look
-// for known flaws, and knows which kinds of inputs have one.
+// Package purl returns the package URLs (github.com/package-url/purl-spec) of a release's inputs, by which scanners look up
+// known vulnerabilities.
 package purl
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/input"
 )
 
-// Of returns the package URL of an input for an architecture, or nothing for files and downloads that no registry knows.
+// Of returns the package URL of an input for an architecture, or nothing for files and downloads without a registry.
 func Of(i input.Input, arch string) string {
 	switch i.Kind {
 	case "deb":
@@ -22,7 +22,8 @@ func Of(i input.Input, arch string) string {
 	return ""
 }
 
-// escape encodes what is not allowed in a name or a version. Of what url.PathEscape leaves, "+" and "@" would be ambiguous.
+// escape encodes characters that are not allowed in a name or a version, and "+" and "@", which url.PathEscape leaves but which
+// would be ambiguous.
 func escape(text string) string {
 	return strings.NewReplacer("+", "%2B", "@", "%40").Replace(url.PathEscape(text))
 }

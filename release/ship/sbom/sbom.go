@@ -1,8 +1,8 @@
-// Package sbom describes what a release is made from as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/): one document for each
-// image, and one for the release as a whole.
+// Package sbom writes a release's bills of materials as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/): one document for each
+// image, and one for the whole release.
 //
-// In: a manifest. Out: JSON, the same for the same manifest. It says which packages went into what, with their digests and package
-// URLs. It does not list files, because SPDX wants their SHA-1, and says nothing about licenses, because manifests do not.
+// In: a manifest. Out: JSON, the same for the same manifest. It lists the packages in each image, with digests and package URLs.
+// It does not list files, because SPDX wants their SHA-1, nor licenses, because manifests do not contain them.
 package sbom
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/purl"
 )
 
-// Suffix ends the names of documents, which begin with that of the image; ReleaseName is the release's.
+// Suffix follows the image's name in a document's name; ReleaseName is the document of the release.
 const (
 	Suffix      = ".spdx.json"
 	ReleaseName = "release" + Suffix
@@ -75,7 +75,7 @@ type relationship struct {
 	Related string `json:"relatedSpdxElement"`
 }
 
-// Documents returns all documents of a release by their names.
+// Documents returns all documents of a release by name.
 func Documents(m *manifest.Manifest) (map[string][]byte, error) {
 	documents := map[string][]byte{}
 	for _, i := range m.Images {
@@ -88,7 +88,7 @@ func Documents(m *manifest.Manifest) (map[string][]byte, error) {
 	return documents, release(m).encode(documents, ReleaseName)
 }
 
-// release describes all files of a release, and what each image is made from.
+// release lists all files of a release and the packages in each image.
 func release(m *manifest.Manifest) *document {
 	d := newDocument(m, "oem-tools")
 	whole := d.add(pkg{ID: "SPDXRef-Release", Name: "oem-tools", Version: m.Version, Purpose: "OPERATING-SYSTEM"})
@@ -122,13 +122,13 @@ func release(m *manifest.Manifest) *document {
 func newDocument(m *manifest.Manifest, name string) *document {
 	return &document{
 		Version: "SPDX-2.3", License: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: name + "-" + m.Version + "-" + m.Arch,
-		// Unique for what is described, which the root hash and the name of the image tell apart.
+		// Unique: it contains the root hash and the image's name.
 		Namespace: fmt.Sprintf("https://spdx.org/spdxdocs/oem-sysext/%s/%s/%v", m.Arch, name, m.Partition.RootHash),
 		Created:   creation{time.Unix(m.Epoch, 0).UTC().Format(time.RFC3339), []string{"Tool: oem-sysext"}},
 	}
 }
 
-// add adds a package unless there is one of its id, and returns that.
+// add adds a package unless its id exists, and returns the id.
 func (d *document) add(p pkg) string {
 	if !slices.ContainsFunc(d.Packages, func(other pkg) bool { return other.ID == p.ID }) {
 		p.Location, p.Concluded, p.Declared, p.Copyright = noAssertion, noAssertion, noAssertion, noAssertion
@@ -146,7 +146,7 @@ func (d *document) relate(element, kind, related string) {
 
 func (d *document) describe(id string) { d.relate(d.ID, "DESCRIBES", id) }
 
-// image adds an image and the inputs of all recipes that it has files of.
+// image adds an image and the inputs of all recipes with files in it.
 func (d *document) image(m *manifest.Manifest, i manifest.Image) string {
 	id := d.add(pkg{
 		ID: "SPDXRef-Image-" + short(i.File), Name: i.Name, Version: m.Version, File: i.File, Purpose: "ARCHIVE", Checksums: sha256(i.SHA256),
@@ -185,7 +185,7 @@ func madeFrom(i input.Input, arch string) pkg {
 
 func sha256(d digest.SHA256) []checksum { return []checksum{{"SHA256", d.String()}} }
 
-// short makes what may follow in an id of anything.
+// short turns any text into characters that an id may contain.
 func short(parts ...string) string { return digest.Of([]byte(strings.Join(parts, "\x00"))).Short() }
 
 func (d *document) encode(to map[string][]byte, name string) error {

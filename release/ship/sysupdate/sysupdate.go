@@ -1,10 +1,10 @@
-// Package sysupdate writes by which files a machine gets a platform's extension from where a release is published: a definition for
-// systemd-sysupdate, and a snippet of Butane that sets a new machine up with both.
+// Package sysupdate writes the files by which a machine gets a platform's extension from a published release: a definition for
+// systemd-sysupdate, and a Butane snippet that provisions a machine with the definition and the extension.
 //
-// In: a manifest, and the address that releases are below. Out: the names and contents of two files for each platform whose whole
-// image is among the release's files, under a name that has version and architecture, as systemd-sysupdate finds versions by names.
+// In: a manifest and the base address of releases. Out: names and contents of two files for each platform whose whole image is
+// among the release's files. The image's name contains version and architecture, since systemd-sysupdate finds versions by name.
 //
-// An extension is for one version of the OS, which its extension-release names: on a machine of another version it stays unmerged.
+// An extension is for one version of the OS, named in its extension-release: machines of another version do not merge it.
 package sysupdate
 
 import (
@@ -20,16 +20,16 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// DefaultAddress is where this project's releases are.
+// DefaultAddress is the base address of this project's releases.
 const DefaultAddress = "https://github.com/flatcar/oem-sysext/releases"
 
-// ImageName is the name of a platform's whole image. The plus sign of a nightly's version is not kept by those who serve it; what
-// stands for it is none of the characters that order versions (systemd's strverscmp_improved).
+// ImageName returns the name of a platform's whole image. Servers do not keep the plus sign of a nightly's version, so it becomes
+// an underscore, which does not affect the order of versions (systemd's strverscmp_improved).
 func ImageName(image string, m *manifest.Manifest) string {
 	return fmt.Sprintf("%s-%s-%s.raw", image, strings.ReplaceAll(m.Version, "+", "_"), arch.Arch(m.Arch).Systemd())
 }
 
-// extension is what the templates know.
+// extension is the data of the templates.
 type extension struct {
 	Name    string // oem-ID
 	Image   string
@@ -83,7 +83,7 @@ storage:
       hard: false
 `))
 
-// Files returns the files of all platforms by name. The address is DefaultAddress when empty. The tag is the one that the release is published under.
+// Files returns the files of all platforms by name. An empty address means DefaultAddress. tag is the release's tag.
 func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error) {
 	address = strings.TrimSuffix(cmp.Or(address, DefaultAddress), "/")
 	suffix := ".transfer"
@@ -106,7 +106,7 @@ func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error)
 		if err := definition.Execute(&text, e); err != nil {
 			return nil, err
 		}
-		inlined, err := json.Marshal(text.String()) // which is YAML as well
+		inlined, err := json.Marshal(text.String()) // JSON strings are YAML strings
 		if err != nil {
 			return nil, err
 		}

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// Directory is a release on a disk.
+// Directory is a release in a local directory.
 type Directory string
 
-// Names returns the names of all files in it. Anything else in it is refused.
+// Names returns the names of all files. Anything but regular files is refused.
 func (d Directory) Names(context.Context) ([]string, error) {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
@@ -20,14 +20,14 @@ func (d Directory) Names(context.Context) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		if !e.Type().IsRegular() {
-			return nil, fmt.Errorf("%s is no regular file; a release has nothing else", filepath.Join(string(d), e.Name()))
+			return nil, fmt.Errorf("%s is not a regular file; a release has only those", filepath.Join(string(d), e.Name()))
 		}
 		names = append(names, e.Name())
 	}
 	return names, nil
 }
 
-// Open opens one of its files.
+// Open opens a file.
 func (d Directory) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(string(d), name))
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// maxProof is how much of a proof is read. One of twenty machines has 100 kB.
+// maxProof is the maximum length of a proof. One of twenty machines has 100 kB.
 const maxProof = 16 << 20
 
-// proof is what concerns us of one.
+// proof is the part of a proof that is checked.
 type proof struct {
 	Version  string                   `json:"version"`
 	Arch     string                   `json:"arch"`
@@ -27,7 +27,7 @@ type proof struct {
 	} `json:"machines"`
 }
 
-// proofs looks whether those that are there are about this release, and what they say of it.
+// proofs checks that the existing proofs are about this release and have no failures.
 func (c *check) proofs() {
 	for _, kind := range Proofs {
 		name := kind.Name
@@ -36,7 +36,7 @@ func (c *check) proofs() {
 		}
 		var p proof
 		if err := json.Unmarshal(c.kept[name], &p); err != nil {
-			c.faultOf(name, "is no proof: %v", err)
+			c.faultOf(name, "is not a proof: %v", err)
 			continue
 		}
 		c.proof(name, p)
@@ -45,13 +45,13 @@ func (c *check) proofs() {
 
 func (c *check) proof(name string, p proof) {
 	if m := c.result.Manifest; p.Version != m.Version || p.Arch != m.Arch || len(p.Booted) == 0 || len(p.Machines) == 0 {
-		c.faultOf(name, "is about %d machines with %d files of release %q for %q; wanted some of %s for %s",
+		c.faultOf(name, "is about %d machines with %d files of release %q for %q; wanted at least one of each, of %s for %s",
 			len(p.Machines), len(p.Booted), p.Version, p.Arch, m.Version, m.Arch)
 		return
 	}
 	for _, file := range slices.Sorted(maps.Keys(p.Booted)) {
 		if c.result.Manifest.File(file).SHA256 != p.Booted[file] {
-			c.faultOf(name, "is about another %s, with sha256 %v", file, p.Booted[file])
+			c.faultOf(name, "is about a different %s, with sha256 %v", file, p.Booted[file])
 		}
 	}
 	for _, m := range p.Machines {
@@ -60,7 +60,7 @@ func (c *check) proof(name string, p proof) {
 		}
 		for _, o := range m.Outcomes {
 			if o.Error != "" {
-				c.fault("%s: on %s it is not so that %s: %s", name, m.Platform, o.Assertion, o.Error)
+				c.fault("%s: %s: FAILED: %s: %s", name, m.Platform, o.Assertion, o.Error)
 			}
 		}
 	}

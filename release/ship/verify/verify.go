@@ -1,12 +1,11 @@
-// Package verify checks a finished release as those who consume it do.
+// Package verify checks a finished release as its consumers do.
 //
-// In: a release, as a directory or wherever else its files can be read, and public keys. Every file is read once, as a stream.
-// Out: the files, and everything that is wrong with them by name: content that is not what SHA256SUMS says, files that are missing
-// or that nothing vouches for, a signature that does not belong to SHA256SUMS, a manifest that disagrees with the files, proofs
-// about other files than these, or that speak against them.
-// An error means that there was no answer, such as a server that is not there.
+// In: a release, in a directory or elsewhere, and public keys. Every file is read once, as a stream.
+// Out: the files, and all faults by name: content that differs from SHA256SUMS, missing files, files without a digest, bad
+// signatures of SHA256SUMS, a manifest that disagrees with the files, proofs about other files or with failures.
+// An error means that the check could not be done, for example because a server did not answer.
 //
-// Without keys a release is only known to be complete and undamaged, not whose it is.
+// Without keys, a release is only known to be complete and undamaged, not authentic.
 package verify
 
 import (
@@ -32,11 +31,11 @@ import (
 // Names of the signatures of SHA256SUMS.
 const (
 	OpenPGPName   = sums.FileName + ".asc"
-	SysupdateName = sums.FileName + ".gpg" // the same, where systemd-sysupdate looks for it
+	SysupdateName = sums.FileName + ".gpg" // the same signature, under the name that systemd-sysupdate wants
 	MinisignName  = sums.FileName + ".minisig"
 )
 
-// What proofs write beside a release, and into its sums.
+// Files that proofs add to a release and to its sums.
 const (
 	ProofName          = "proof.json"
 	RollbackProofName  = "proof-rollback.json"
@@ -45,7 +44,7 @@ const (
 	SoakProofName      = "proof-soak.json"
 )
 
-// Proofs are all of these, each with what it is of.
+// Proofs lists the proofs with their titles.
 var Proofs = []struct{ Name, Title string }{
 	{ProofName, "Proof"},
 	{RollbackProofName, "Proof of updating and rolling back"},
@@ -54,40 +53,40 @@ var Proofs = []struct{ Name, Title string }{
 	{SoakProofName, "Proof of refreshing again and again"},
 }
 
-// IsLater tells whether a file is added to a release that is complete without it, and is about these very files.
+// IsLater reports whether a file is added after the release is complete, such as a proof or a signature.
 func IsLater(name string) bool {
 	return IsProof(name) || name == OpenPGPName || name == SysupdateName || name == MinisignName
 }
 
-// IsProof tells whether a file of this name is a proof.
+// IsProof reports whether a file of this name is a proof.
 func IsProof(name string) bool {
 	return slices.ContainsFunc(Proofs, func(p struct{ Name, Title string }) bool { return p.Name == name })
 }
 
-// MaxManifest is how much of a manifest is read. One of twenty platforms has some 10 MB.
+// MaxManifest is the maximum length of a manifest. One of twenty platforms has about 10 MB.
 const MaxManifest = 256 << 20
 
-// Source is where a release is read from.
+// Source gives access to the files of a release.
 type Source interface {
 	Names(ctx context.Context) ([]string, error)
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
-// Keys are whose signatures count. A kind without a key is not looked at.
+// Keys are the trusted keys. Signatures of a kind without a key are not checked.
 type Keys struct {
 	OpenPGP  openpgp.EntityList
 	Minisign *minisign.PublicKey
 }
 
-// Result is what a release is.
+// Result is the result of a check.
 type Result struct {
-	Manifest *manifest.Manifest // nil when something is wrong with it
-	Files    []manifest.File    // all that are there, by name
-	Signed   []string           // names of the signatures that are good
-	Faults   []string           // everything that is wrong
+	Manifest *manifest.Manifest // nil if it is faulty
+	Files    []manifest.File    // all existing files, by name
+	Signed   []string           // names of the good signatures
+	Faults   []string           // all faults
 }
 
-// Release reads a release and checks it. Read is told how many bytes were read; it may be nil.
+// Release reads and checks a release. read is called with the number of bytes read; it may be nil.
 func Release(ctx context.Context, from Source, keys Keys, now time.Time, read io.Writer) (*Result, error) {
 	c := &check{from: from, read: read, kept: map[string][]byte{}, named: map[string]bool{}, result: &Result{}}
 	if err := c.readAll(ctx); err != nil {
@@ -99,7 +98,7 @@ func Release(ctx context.Context, from Source, keys Keys, now time.Time, read io
 		c.manifest()
 		c.proofs()
 	} else {
-		c.fault("%s is missing, so nothing vouches for the other files", sums.FileName)
+		c.fault("%s is missing, so no other file can be verified", sums.FileName)
 	}
 	slices.Sort(c.result.Faults)
 	return c.result, nil
@@ -108,8 +107,8 @@ func Release(ctx context.Context, from Source, keys Keys, now time.Time, read io
 type check struct {
 	from   Source
 	read   io.Writer
-	kept   map[string][]byte // content of files that are looked into
-	named  map[string]bool   // files that a fault is about already
+	kept   map[string][]byte // content of the files to parse
+	named  map[string]bool   // files with a fault already
 	result *Result
 }
 
@@ -117,7 +116,7 @@ func (c *check) fault(format string, args ...any) {
 	c.result.Faults = append(c.result.Faults, fmt.Sprintf(format, args...))
 }
 
-// faultOf is fault about a file, of which the first is enough.
+// faultOf adds a fault of a file, unless it has one already.
 func (c *check) faultOf(name, format string, args ...any) {
 	if !c.named[name] {
 		c.named[name] = true
@@ -129,7 +128,7 @@ func (c *check) there(name string) bool {
 	return slices.ContainsFunc(c.result.Files, func(f manifest.File) bool { return f.Name == name })
 }
 
-// readAll reads every file once, and keeps the few small ones that are needed whole.
+// readAll reads every file once, and keeps the content of the few small ones to parse.
 func (c *check) readAll(ctx context.Context) error {
 	names, err := c.from.Names(ctx)
 	if err != nil {
@@ -170,7 +169,7 @@ func (c *check) readOne(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
-// limits says of which files how much is kept.
+// limits returns the files to keep, with their maximum lengths.
 var limits = map[string]int{
 	sums.FileName: sums.MaxSize, OpenPGPName: signature.MaxLength, SysupdateName: signature.MaxLength, MinisignName: signature.MaxLength, manifest.FileName: MaxManifest,
 }
@@ -205,7 +204,7 @@ func (c *check) sums() {
 		}
 		switch {
 		case !known:
-			c.faultOf(f.Name, "is not in %s, so nothing vouches for it", sums.FileName)
+			c.faultOf(f.Name, "is not in %s, so it cannot be verified", sums.FileName)
 		case want != f.SHA256:
 			c.faultOf(f.Name, "has sha256 %v; wanted %v", f.SHA256, want)
 		}
@@ -215,14 +214,14 @@ func (c *check) sums() {
 	}
 }
 
-// signatures checks those there are keys for. Whoever names a key wants its signature to be there.
+// signatures checks the signatures of each given key. A missing one is a fault.
 func (c *check) signatures(keys Keys, now time.Time) {
 	signed := func(name string, wanted bool, check func(content *bytes.Reader, signature []byte) error) {
 		if !wanted {
 			return
 		}
 		if !c.there(name) {
-			c.fault("%s is missing, and there is a key for it", name)
+			c.fault("%s is missing, but a key for it was given", name)
 			return
 		}
 		if err := check(bytes.NewReader(c.kept[sums.FileName]), c.kept[name]); err != nil {
@@ -257,10 +256,10 @@ func (c *check) manifest() {
 		at := slices.IndexFunc(c.result.Files, func(f manifest.File) bool { return f.Name == want.Name })
 		switch {
 		case at < 0:
-			c.faultOf(want.Name, "is in the manifest and missing")
+			c.faultOf(want.Name, "is missing, but in the manifest")
 		case c.result.Files[at] != want:
 			got := c.result.Files[at]
-			c.faultOf(want.Name, "has %d B and sha256 %v; wanted %d B and %v, as the manifest says", got.Size, got.SHA256, want.Size, want.SHA256)
+			c.faultOf(want.Name, "has %d B and sha256 %v; wanted %d B and %v, as in the manifest", got.Size, got.SHA256, want.Size, want.SHA256)
 		}
 	}
 }

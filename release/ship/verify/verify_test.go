@@ -196,12 +196,12 @@ func TestFaults(t *testing.T) {
 		"file too much":        {put("evil.sh", "x"), keys.public, []string{"evil.sh is not in SHA256SUMS"}},
 		"no sums":              {remove(sums.FileName), keys.public, []string{"SHA256SUMS is missing"}},
 		"no manifest":          {remove(manifest.FileName), Keys{}, []string{"manifest.json is missing"}},
-		"no signature":         {remove(OpenPGPName), keys.public, []string{"SHA256SUMS.asc is missing, and there is a key for it"}},
+		"no signature":         {remove(OpenPGPName), keys.public, []string{"SHA256SUMS.asc is missing, but a key for it was given"}},
 		"no minisign":          {remove(MinisignName), keys.public, []string{"SHA256SUMS.minisig is missing"}},
 		"signature not wanted": {remove(OpenPGPName), Keys{}, nil},
 		"another's signature":  {func(string) error { return nil }, stranger.public, []string{"SHA256SUMS.asc: no good signature", "SHA256SUMS.gpg: no good signature", "SHA256SUMS.minisig: signed by key"}},
 		"huge signature":       {put(OpenPGPName, strings.Repeat("x", 70_000)), Keys{}, []string{"SHA256SUMS.asc is longer than 65536 B"}},
-		"empty sums":           {put(sums.FileName, ""), Keys{}, []string{"SHA256SUMS does not end with a line break"}},
+		"empty sums":           {put(sums.FileName, ""), Keys{}, []string{"SHA256SUMS is truncated: no line break"}},
 		"sums and manifest differ": {func(dir string) error {
 			content := []byte("another")
 			list, err := os.ReadFile(filepath.Join(dir, sums.FileName))
@@ -216,13 +216,13 @@ func TestFaults(t *testing.T) {
 		}, Keys{}, []string{"usr.bin has 7 B and sha256"}},
 		"proof without a sum":      {put(TamperProofName, "{}"), keys.public, []string{"proof-tamper.json is not in SHA256SUMS"}},
 		"proof of nothing":         {proves("{}"), Keys{}, []string{"proof.json is about 0 machines"}},
-		"no proof":                 {proves("?"), Keys{}, []string{"proof.json is no proof"}},
+		"no proof":                 {proves("?"), Keys{}, []string{"proof.json is not a proof"}},
 		"proof of another release": {proves(strings.Replace(right, "1.2.3", "1.2.4", 1)), Keys{}, []string{`proof.json is about 1 machines with 1 files of release "1.2.4"`}},
-		"proof of another file":    {proves(strings.Replace(right, `"vmlinuz"`, `"usr.bin"`, 1)), Keys{}, []string{"proof.json is about another usr.bin"}},
+		"proof of another file":    {proves(strings.Replace(right, `"vmlinuz"`, `"usr.bin"`, 1)), Keys{}, []string{"proof.json is about a different usr.bin"}},
 		"a machine that failed": {proves(strings.Replace(right, `"platform":`, `"error":"no answer","platform":`, 1)), Keys{},
 			[]string{"proof.json: the machine of a did not answer: no answer"}},
 		"an assertion that failed": {proves(strings.Replace(right, `"assertion":`, `"error":"it is down","assertion":`, 1)), Keys{},
-			[]string{"proof.json: on a it is not so that the system is up: it is down"}},
+			[]string{"proof.json: a: FAILED: the system is up: it is down"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := signedRelease(t, keys)
@@ -250,7 +250,7 @@ func TestDirectoryRefuses(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "usr.bin")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Release(t.Context(), Directory(dir), Keys{}, time.Now(), nil); err == nil || !strings.Contains(err.Error(), "usr.bin is no regular file") {
+	if _, err := Release(t.Context(), Directory(dir), Keys{}, time.Now(), nil); err == nil || !strings.Contains(err.Error(), "usr.bin is not a regular file") {
 		t.Errorf("error is %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
