@@ -15,46 +15,46 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Extension is one extension beside the OEM tools, where it comes from, and who gets it. Exactly one of its sources is set.
+// Extension is one extension beside the OEM tools, with its source and the machines that get it. Exactly one source is set.
 type Extension struct {
 	Line        strictyaml.Line
-	Name        strictyaml.Text `yaml:"name,required"` // by which it is enabled, and which its extension-release has
-	Version     strictyaml.Text `yaml:"version"`       // tells several of one name apart
-	Default     bool            `yaml:"default"`       // of several versions, the one that machines get that ask for none
-	File        strictyaml.Text `yaml:"file"`          // an image, beside the profile or by an absolute path
-	Directory   strictyaml.Text `yaml:"directory"`     // a tree with usr in it, likewise
+	Name        strictyaml.Text `yaml:"name,required"` // enables it; also the name in its extension-release
+	Version     strictyaml.Text `yaml:"version"`       // distinguishes several of one name
+	Default     bool            `yaml:"default"`       // of several versions, the one for machines that name none
+	File        strictyaml.Text `yaml:"file"`          // an image; a path relative to the profile, or an absolute one
+	Directory   strictyaml.Text `yaml:"directory"`     // a tree with usr in it; a path as in file
 	URL         *URL            `yaml:"url"`           // an image at an address
-	GitHub      *GitHub         `yaml:"github"`        // an image that is an asset of a release on GitHub
-	Recipe      strictyaml.Text `yaml:"recipe"`        // the name of one of the recipes of the tree
+	GitHub      *GitHub         `yaml:"github"`        // an image among the assets of a GitHub release
+	Recipe      strictyaml.Text `yaml:"recipe"`        // the name of a recipe in recipes/
 	Enable      *Enable         `yaml:"enable"`        // on which machines it is active
-	Flatten     bool            `yaml:"flatten"`       // instead of that: its files become part of /usr
-	Repack      bool            `yaml:"repack"`        // pack its files as the plan says; else an image is embedded byte for byte
-	Certificate strictyaml.Text `yaml:"certificate"`   // a PEM file beside the profile, by which machines verify a signed image
-	Rebuild     *Rebuild        `yaml:"rebuild"`       // what to do when it is for another OS release
+	Flatten     bool            `yaml:"flatten"`       // instead of enable: its files become part of /usr
+	Repack      bool            `yaml:"repack"`        // pack its files anew, as planned; otherwise an image is embedded byte for byte
+	Certificate strictyaml.Text `yaml:"certificate"`   // a PEM file, relative to the profile, by which machines verify a signed image
+	Rebuild     *Rebuild        `yaml:"rebuild"`       // how to rebuild it when it is for another OS release
 }
 
-// URL is where an image is. A digest or a signature has to vouch for it.
+// URL is the address of an image. A digest or a signature is required.
 type URL struct {
 	Line      strictyaml.Line
-	Address   strictyaml.Text             `yaml:"address,required"` // {version} and {arch} are filled in
-	ArchNames map[string]string           `yaml:"arch_names"`       // how upstream calls amd64 and arm64
+	Address   strictyaml.Text             `yaml:"address,required"` // {version} and {arch} are replaced
+	ArchNames map[string]string           `yaml:"arch_names"`       // upstream's names of amd64 and arm64
 	SHA256    map[arch.Arch]digest.SHA256 `yaml:"sha256"`
 	Signature *recipe.Signature           `yaml:"signature"`
 }
 
-// GitHub is an asset of a release on GitHub that has a file with the sums of its assets.
+// GitHub is an asset of a GitHub release that also has an asset with the sums.
 type GitHub struct {
 	Line       strictyaml.Line
 	Repository strictyaml.Text             `yaml:"repository,required"` // owner/name
-	Tag        string                      `yaml:"tag,required"`        // {version} is filled in
-	Asset      string                      `yaml:"asset"`               // NAME-{version}-{arch}.raw when left out
-	ArchNames  map[string]string           `yaml:"arch_names"`          // x86-64 and arm64 when left out, as Flatcar's sysext bakery has them
-	Sums       string                      `yaml:"sums"`                // the asset with the sums, as sha256sum writes them; SHA256SUMS when left out
-	SHA256     map[arch.Arch]digest.SHA256 `yaml:"sha256"`              // of the image, instead of looking at the sums
+	Tag        string                      `yaml:"tag,required"`        // {version} is replaced
+	Asset      string                      `yaml:"asset"`               // NAME-{version}-{arch}.raw by default
+	ArchNames  map[string]string           `yaml:"arch_names"`          // x86-64 and arm64 by default, as in Flatcar's sysext bakery
+	Sums       string                      `yaml:"sums"`                // the asset with the sums, in sha256sum's format; SHA256SUMS by default
+	SHA256     map[arch.Arch]digest.SHA256 `yaml:"sha256"`              // of the image; replaces the asset with the sums
 	Signature  *recipe.Signature           `yaml:"signature"`           // of the sums
 }
 
-// Enable says on which machines an extension is active: always, by-name, or platforms with a list of ids.
+// Enable chooses the machines on which an extension is active: always, by-name, or platforms with a list of ids.
 type Enable struct {
 	How       How
 	Platforms []strictyaml.Text `yaml:"platforms"`
@@ -63,14 +63,14 @@ type Enable struct {
 // How is when an extension is active.
 type How string
 
-// The ways.
+// The values of How.
 const (
-	Always      How = "always"    // unless the user says no
-	ByName      How = "by-name"   // where the user says so
-	OnPlatforms How = "platforms" // on machines of some clouds, unless the user says no
+	Always      How = "always"    // unless the user disables it
+	ByName      How = "by-name"   // if the user enables it
+	OnPlatforms How = "platforms" // on machines of some clouds, unless the user disables it
 )
 
-// UnmarshalText reads the ways that need no list.
+// UnmarshalText reads always and by-name.
 func (e *Enable) UnmarshalText(text []byte) error {
 	e.How = How(text)
 	if e.How != Always && e.How != ByName {
@@ -79,7 +79,7 @@ func (e *Enable) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// JSONSchema says both shapes.
+// JSONSchema describes both forms.
 func (Enable) JSONSchema() map[string]any {
 	return map[string]any{
 		"type": []string{"string", "object"}, "pattern": "^(always|by-name)$",
@@ -88,7 +88,7 @@ func (Enable) JSONSchema() map[string]any {
 	}
 }
 
-// IDs are those of the platforms that are named.
+// IDs returns the ids of the listed platforms.
 func (e *Enable) IDs() []string {
 	var ids []string
 	for _, id := range e.Platforms {
@@ -97,13 +97,13 @@ func (e *Enable) IDs() []string {
 	return ids
 }
 
-// Rebuild says how an extension is made anew that is for another OS release.
+// Rebuild says how to rebuild an extension that is for another OS release.
 type Rebuild struct {
-	Recipe  strictyaml.Text `yaml:"recipe"`  // which is built in its place
-	Command string          `yaml:"command"` // which a person is told to run
+	Recipe  strictyaml.Text `yaml:"recipe"`  // to build instead
+	Command string          `yaml:"command"` // to run by hand; the error shows it
 }
 
-// bakeryNames are how Flatcar's sysext bakery calls architectures.
+// bakeryNames are the sysext bakery's names of architectures.
 var bakeryNames = map[string]string{string(arch.AMD64): "x86-64", string(arch.ARM64): "arm64"}
 
 // AddressFor returns the address of the image for an architecture.
@@ -111,7 +111,7 @@ func (x *Extension) AddressFor(a arch.Arch) string {
 	return recipe.Fill(x.URL.Address.Value, x.Version.Value, x.URL.ArchNames, a)
 }
 
-// TagAndAssets return the release on GitHub, and the names of the image and of the sums.
+// TagAndAssets returns the tag of the GitHub release and the names of the image and of the sums.
 func (x *Extension) TagAndAssets(a arch.Arch) (tag, asset, sums string) {
 	names := x.GitHub.ArchNames
 	if len(names) == 0 {
@@ -126,7 +126,7 @@ func (x *Extension) TagAndAssets(a arch.Arch) (tag, asset, sums string) {
 	return fill(x.GitHub.Tag, ""), fill(x.GitHub.Asset, x.Name.Value+"-{version}-{arch}.raw"), fill(x.GitHub.Sums, "SHA256SUMS")
 }
 
-// Path returns where a file lies that the profile names.
+// Path resolves a path in the profile.
 func (p *Profile) Path(name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -134,7 +134,7 @@ func (p *Profile) Path(name string) string {
 	return filepath.Join(p.Dir, name)
 }
 
-// Where says which extension is meant, for messages.
+// Where returns file, line and name of an extension, for messages.
 func (p *Profile) Where(x *Extension) string {
 	name := x.Name.Value
 	if x.Version.Value != "" {
@@ -143,10 +143,10 @@ func (p *Profile) Where(x *Extension) string {
 	return fmt.Sprintf("%s:%d: extension %s", p.File, x.Line, name)
 }
 
-// Nothing is a key that is left out.
+// Nothing is the value of a missing key.
 var Nothing strictyaml.Text
 
-// reserved begins the names of images with OEM tools.
+// reserved is the prefix of OEM images.
 const reserved = "oem-"
 
 func (c *checker) extensions() {
@@ -185,7 +185,7 @@ func (c *checker) source(x *Extension) {
 	if x.URL != nil {
 		kinds++
 		if len(x.URL.SHA256) == 0 && x.URL.Signature == nil {
-			c.add(x.URL.Line, "nothing vouches for what is at the address; wanted sha256 or signature")
+			c.add(x.URL.Line, "no digest or signature for the image at the address; wanted sha256 or signature")
 		}
 		c.signature(x.URL.Signature)
 	}
@@ -201,15 +201,15 @@ func (c *checker) source(x *Extension) {
 		c.recipe(x.Recipe)
 	}
 	if kinds != 1 {
-		c.add(x.Line, "an extension with %d sources; wanted one of file, directory, url, github, recipe", kinds)
+		c.add(x.Line, "%d sources; wanted one of file, directory, url, github, recipe", kinds)
 	}
 	if x.Repack && x.Certificate.Value != "" {
-		c.add(x.Certificate.Line, "a certificate for what is repacked, which loses its signature; wanted one of repack and certificate")
+		c.add(x.Certificate.Line, "certificate with repack: true, which drops the signature; wanted one of repack and certificate")
 	}
 	if x.Certificate.Value != "" && c.beside(x.Certificate, false) {
 		content, err := os.ReadFile(c.profile.Path(x.Certificate.Value))
 		if block, _ := pem.Decode(content); err != nil || block == nil || block.Type != "CERTIFICATE" {
-			c.add(x.Certificate.Line, "%q has no certificate in PEM", x.Certificate)
+			c.add(x.Certificate.Line, "%q contains no certificate; wanted a PEM file with one", x.Certificate)
 		}
 	}
 	if x.Rebuild != nil && x.Rebuild.Recipe.Value != "" {
@@ -217,7 +217,7 @@ func (c *checker) source(x *Extension) {
 	}
 }
 
-// beside looks whether what the profile names is there.
+// beside checks that a path in the profile exists.
 func (c *checker) beside(name strictyaml.Text, directory bool) bool {
 	info, err := os.Stat(c.profile.Path(name.Value))
 	if err == nil && info.IsDir() == directory && (directory || info.Mode().IsRegular()) {
@@ -227,13 +227,13 @@ func (c *checker) beside(name strictyaml.Text, directory bool) bool {
 	if directory {
 		wanted = "a directory"
 	}
-	c.add(name.Line, "%q is not there; wanted %s beside %s, or an absolute path", name, wanted, c.profile.File)
+	c.add(name.Line, "%q not found; wanted %s beside %s, or an absolute path", name, wanted, c.profile.File)
 	return false
 }
 
 func (c *checker) recipe(name strictyaml.Text) {
 	if !slices.Contains(c.known.Recipes, name.Value) {
-		c.add(name.Line, "no recipe %q; wanted one of those in recipes/", name)
+		c.add(name.Line, "no recipe %q; wanted a name in recipes/", name)
 	}
 }
 
@@ -242,7 +242,7 @@ func (c *checker) signature(s *recipe.Signature) {
 		return
 	}
 	if (s.Minisign == "") == (s.OpenPGP.Value == "") {
-		c.add(s.Line, "a signature with no key, or with two; wanted one of minisign and openpgp")
+		c.add(s.Line, "signature with no key or two keys; wanted one of minisign and openpgp")
 	}
 	if s.OpenPGP.Value != "" {
 		c.beside(s.OpenPGP, false)
@@ -255,7 +255,7 @@ func (c *checker) use(x *Extension) {
 		c.add(x.Line, "wanted one of enable and flatten: true")
 	case x.Enable == nil:
 	case x.Enable.How == "" && len(x.Enable.Platforms) == 0:
-		c.add(x.Line, "enable: no platforms; wanted at least one")
+		c.add(x.Line, "enable: platforms is empty; wanted at least one")
 	case x.Enable.How == "":
 		x.Enable.How = OnPlatforms
 		for _, id := range x.Enable.Platforms {
@@ -263,11 +263,11 @@ func (c *checker) use(x *Extension) {
 		}
 	}
 	if x.Flatten && x.Version.Value == "" && x.Default {
-		c.add(x.Line, "default: true for what is in /usr anyway; remove it")
+		c.add(x.Line, "default: true has no effect on a flattened extension; remove it")
 	}
 }
 
-// versions looks at extensions of one name.
+// versions checks the extensions of one name.
 func (c *checker) versions(all []*Extension) {
 	defaults, seen := 0, map[string]bool{}
 	for _, x := range all {
@@ -275,11 +275,11 @@ func (c *checker) versions(all []*Extension) {
 			defaults++
 		}
 		if len(all) > 1 && (x.Version.Value == "" || seen[x.Version.Value]) {
-			c.add(x.Line, "%s is there %d times; wanted a version of its own for each", x.Name, len(all))
+			c.add(x.Line, "%s is listed %d times; wanted a different version for each", x.Name, len(all))
 		}
 		seen[x.Version.Value] = true
 		if len(all) > 1 && x.Flatten {
-			c.add(x.Line, "%s has several versions, so none can be part of /usr; wanted one of flatten and several versions", x.Name)
+			c.add(x.Line, "%s has several versions, so none can be flattened; wanted a single version or no flatten", x.Name)
 		}
 	}
 	if len(all) > 1 && defaults != 1 {

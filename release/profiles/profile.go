@@ -1,7 +1,7 @@
-// Package profiles reads what a release is composed of: NAME.yaml beside this file, or a file elsewhere.
+// Package profiles reads profiles, which define the content of a release: NAME.yaml beside this file, or a file elsewhere.
 //
-// In goes a checkout and a name or a path; out comes the profile, with every mistake of its file by line. Whether the
-// platforms, recipes and files that it names exist is looked at; nothing is fetched.
+// In: a checkout and a name or a path. Out: the profile, or every mistake in its file by line. The platforms, recipes and files
+// that it names must exist. Nothing is fetched.
 package profiles
 
 import (
@@ -20,39 +20,39 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 )
 
-// Dir is where a checkout has its profiles, and Default is the name of the one that nobody has to name.
+// Dir is the directory of profiles in a checkout, Default the name of the default profile.
 const (
 	Dir     = "release/profiles"
 	Default = "default"
 )
 
-// Profile is what a release is composed of, and what it makes of the room.
+// Profile is the content of a release and its budgets.
 type Profile struct {
 	Summary   string                     `yaml:"summary,required"`
-	Base      string                     `yaml:"base"`              // the OS release, where BASE does not say another one
-	Platforms []strictyaml.Text          `yaml:"platforms"`         // ids of those whose tools are in it; all when left out
-	Layout    strictyaml.Text            `yaml:"layout"`            // in release/layouts.yaml; the base's when left out
+	Base      string                     `yaml:"base"`              // the OS release, unless BASE is set
+	Platforms []strictyaml.Text          `yaml:"platforms"`         // ids of platforms whose tools are in it; all by default
+	Layout    strictyaml.Text            `yaml:"layout"`            // in release/layouts.yaml; the base's by default
 	Headroom  recipe.Limit               `yaml:"headroom,required"` // kept free in the file system
-	Images    recipe.Limit               `yaml:"images,required"`   // what all embedded images may take together
+	Images    recipe.Limit               `yaml:"images,required"`   // budget of all embedded images together
 	MaxImages Count                      `yaml:"max_images,required"`
-	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; in usr when left out
+	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; usr by default
 
-	// What is in it beside OEM tools.
+	// Extensions beside the OEM tools.
 	Extensions []Extension `yaml:"extensions"`
-	// The update server of its machines; the base's when left out.
+	// The update server of its machines; the base's by default.
 	Update *Update `yaml:"update"`
 
-	Name string `yaml:"-"` // the file's, without suffix
+	Name string `yaml:"-"` // of the file, without suffix
 	File string `yaml:"-"` // for messages
-	Dir  string `yaml:"-"` // that the files it names are relative to
+	Dir  string `yaml:"-"` // base of relative paths in it
 }
 
-// Count is how many images a platform may activate.
+// Count is the number of images that a platform may activate.
 type Count int
 
 const maxCount = 128
 
-// UnmarshalText refuses what is not a number from 1 to 128.
+// UnmarshalText refuses everything but a number from 1 to 128.
 func (c *Count) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil || n < 1 || n > maxCount {
@@ -79,7 +79,7 @@ func (p *Places) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Of returns where a platform's tools may go.
+// Of returns the places for a platform's tools.
 func (p *Profile) Of(platform string) Places {
 	for id, chosen := range p.Placement {
 		if id.Value == platform {
@@ -89,7 +89,7 @@ func (p *Profile) Of(platform string) Places {
 	return Places{budget.InUsr}
 }
 
-// PlatformIDs are those that the profile names.
+// PlatformIDs returns the ids of the platforms in the profile.
 func (p *Profile) PlatformIDs() []string {
 	var ids []string
 	for _, id := range p.Platforms {
@@ -98,7 +98,7 @@ func (p *Profile) PlatformIDs() []string {
 	return ids
 }
 
-// Load reads a profile of a checkout by its name, or one elsewhere by the path of its file. Known is what there is to be named.
+// Load reads a profile by its name in a checkout, or by the path of its file. known are the names that it may use.
 func Load(checkout, name string, known Known) (*Profile, error) {
 	p := &Profile{Name: name, File: path.Join(Dir, name+".yaml"), Dir: filepath.Join(checkout, Dir)}
 	file := filepath.Join(checkout, p.File)
@@ -116,17 +116,17 @@ func Load(checkout, name string, known Known) (*Profile, error) {
 	return p, append(mistakes, p.check(known)...).Err()
 }
 
-// isPath tells paths from names.
+// isPath reports whether a text is a path and not a name.
 func isPath(name string) bool {
 	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".yaml")
 }
 
-// Names returns the profiles of a checkout.
+// Names returns the names of the profiles in a checkout.
 func Names(checkout fs.FS) []string {
 	var names []string
 	files, err := fs.Glob(checkout, path.Join(Dir, "*.yaml"))
 	if err != nil {
-		return nil // the pattern is fixed
+		return nil // cannot happen: the pattern is a constant
 	}
 	for _, file := range files {
 		names = append(names, strings.TrimSuffix(path.Base(file), ".yaml"))
@@ -142,7 +142,7 @@ type Known struct {
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+-]*$`)
 
-// check finds what strictyaml does not see.
+// check finds the mistakes that strictyaml does not.
 func (p *Profile) check(known Known) strictyaml.Mistakes {
 	c := checker{profile: p, known: known}
 	for _, id := range p.Platforms {
@@ -168,6 +168,6 @@ func (c *checker) add(line strictyaml.Line, format string, args ...any) {
 
 func (c *checker) platform(id strictyaml.Text, key string) {
 	if !slices.Contains(c.known.Platforms, id.Value) {
-		c.add(id.Line, "%s: %q is no platform; wanted one of %s", key, id, strings.Join(c.known.Platforms, ", "))
+		c.add(id.Line, "%s: no platform %q; wanted one of %s", key, id, strings.Join(c.known.Platforms, ", "))
 	}
 }
