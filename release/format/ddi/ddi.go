@@ -2,12 +2,12 @@
 // with the signature of the root hash (the Discoverable Partitions Specification).
 //
 // In: a file system image and a signer. Out: a disk image, laid out as systemd-repart --make-ddi=sysext does, whose bytes
-// follow from the file system, its digest, the architecture and the key. Data is copied as a stream.
+// depend only on the file system, its digest, the architecture and the key. Data is copied as a stream.
 //
 // Such an image is always of the root type, whatever it extends: systemd 257 and older do not verify the usr type.
 //
-// Refused are file systems that do not fill blocks of 4096 bytes and signers without a certificate; and of images that
-// are read, each byte that is not as it must be, by the part that it is in.
+// Refused: file systems whose size is not a multiple of 4096 bytes, and signers without a certificate. In images that are read,
+// every wrong byte, reported with the part that contains it.
 package ddi
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
-// types are those of the partitions of data, hashes and signature.
+// types are the partition types of data, hashes and signature.
 type types [3]gpt.GUID
 
 // rootTypes are from the Discoverable Partitions Specification.
@@ -41,17 +41,17 @@ const (
 	readOnly = 1 << 60 // attribute of partitions (Discoverable Partitions Specification, partition flags)
 
 	blockSectors = verity.BlockSize / gpt.SectorSize
-	firstSector  = 40 // behind the partition table, on a whole block
+	firstSector  = 40 // behind the partition table, aligned to a block
 
-	signatureSize = 16 * size.KiB // what systemd-repart makes; one by an RSA key of 4096 bits takes 5 KiB
-	maxSignature  = 4 * size.MiB  // what systemd reads
+	signatureSize = 16 * size.KiB // as made by systemd-repart; a 4096-bit RSA signature takes 5 KiB
+	maxSignature  = 4 * size.MiB  // systemd's limit
 )
 
 // layout places the partitions and returns the number of sectors of the disk.
 func layout(root, seed digest.SHA256, a arch.Arch, dataBlocks uint64) (*gpt.Table, uint64, error) {
 	kinds, known := rootTypes[a]
 	if !known {
-		return nil, 0, fmt.Errorf("%q has no type of partition; wanted amd64 or arm64", a)
+		return nil, 0, fmt.Errorf("no partition type for %q; wanted amd64 or arm64", a)
 	}
 	partitions := []gpt.Partition{
 		{Name: "root-" + a.Systemd(), ID: gpt.GUID(root[:16]), Attributes: readOnly, Last: dataBlocks * blockSectors},
@@ -71,8 +71,7 @@ func layout(root, seed digest.SHA256, a arch.Arch, dataBlocks uint64) (*gpt.Tabl
 	return table, sectors, err
 }
 
-// derived makes an identifier of something that has none of its own: always the same for the same data,
-// and marked as one that follows from a digest (RFC 9562, version 8).
+// derived makes a reproducible identifier from a digest, marked as such (RFC 9562, version 8).
 func derived(seed digest.SHA256, what string) gpt.GUID {
 	d := digest.Of(append([]byte(what), seed[:]...))
 	id := gpt.GUID(d[:16])

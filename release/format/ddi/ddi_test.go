@@ -291,10 +291,10 @@ func TestWrongSignatures(t *testing.T) {
 		trusted []*x509.Certificate
 		want    string
 	}{
-		"nobody is trusted":   {whole, nil, "not one of the 0 that are trusted"},
-		"another certificate": {whole, []*x509.Certificate{newSigner(t).Certificate()}, "not one of the 1 that are trusted"},
+		"nobody is trusted":   {whole, nil, "not one of the 0 trusted ones"},
+		"another certificate": {whole, []*x509.Certificate{newSigner(t).Certificate()}, "not one of the 1 trusted ones"},
 		"another key": {with(func(r *record) { r.Signature, _ = encodePKCS7(certificate, other) }),
-			[]*x509.Certificate{certificate}, "does not belong to sha256 " + signedText(m.root).String()},
+			[]*x509.Certificate{certificate}, "for sha256 " + signedText(m.root).String()},
 		"attached":   {with(func(r *record) { r.Signature = attached(t, r.Signature) }), []*x509.Certificate{certificate}, "has more than a detached signature"},
 		"no PKCS #7": {with(func(r *record) { r.Signature = []byte("no") }), []*x509.Certificate{certificate}, "PKCS #7: asn1"},
 	} {
@@ -342,7 +342,7 @@ func TestWriteRefuses(t *testing.T) {
 		"digest":         {t.Context(), func(i *Image) { i.SHA256[0] ^= 1 }, signer, "has the sha256"},
 		"architecture":   {t.Context(), func(i *Image) { i.Arch = "riscv64" }, signer, `"riscv64" has no type`},
 		"canceled":       {canceled, func(*Image) {}, signer, "canceled"},
-		"no certificate": {t.Context(), func(*Image) {}, offline{}, "needs the certificate"},
+		"no certificate": {t.Context(), func(*Image) {}, offline{}, "no certificate for the signing key"},
 		"not yet signed": {t.Context(), func(*Image) {}, offline{signer.Certificate()}, "later"},
 	} {
 		t.Run(name, func(t *testing.T) {

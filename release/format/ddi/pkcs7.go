@@ -14,8 +14,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/sign"
 )
 
-// The one shape of PKCS #7 (RFC 2315) that the kernel takes for root hashes: signed data, detached, with one signer
-// and no attributes.
+// The only form of PKCS #7 (RFC 2315) that the kernel accepts for root hashes: signed data, detached, with one signer and no
+// attributes.
 
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
@@ -26,7 +26,7 @@ type signedData struct {
 	Version      int
 	Digests      []pkcs7.Algorithm `asn1:"set"`
 	Content      detached          //
-	Certificates asn1.RawValue     `asn1:"optional,tag:0"` // not looked at
+	Certificates asn1.RawValue     `asn1:"optional,tag:0"` // ignored
 	Signers      []signerInfo      `asn1:"set"`
 }
 
@@ -40,7 +40,7 @@ type signerInfo struct {
 	Signature   []byte
 }
 
-// encodePKCS7 puts a signature into its envelope, with the certificate, as systemd-repart does.
+// encodePKCS7 wraps a signature in an envelope with the certificate, as systemd-repart does.
 func encodePKCS7(certificate *x509.Certificate, signature []byte) ([]byte, error) {
 	s := signerInfo{1, pkcs7.SignerOf(certificate), pkcs7.SHA256, pkcs7.RSA, signature}
 	return asn1.Marshal(contentInfo{pkcs7.SignedData, signedData{
@@ -52,16 +52,16 @@ func encodePKCS7(certificate *x509.Certificate, signature []byte) ([]byte, error
 	}})
 }
 
-// envelope is a signature that was taken out of its envelope.
+// envelope is a parsed signature.
 type envelope struct{ signerInfo }
 
-// parsePKCS7 refuses every other shape.
+// parsePKCS7 refuses every other form.
 func parsePKCS7(der []byte) (envelope, error) {
 	var info contentInfo
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
 		return envelope{}, fmt.Errorf("%w; wanted signed data, detached, without attributes", err)
 	}
-	// Unmarshal passes over what follows the fields of a sequence, such as content that is not detached.
+	// Unmarshal ignores trailing data in a sequence, such as attached content.
 	again, err := asn1.Marshal(info)
 	if err != nil || !bytes.Equal(again, der) {
 		return envelope{}, fmt.Errorf("has more than a detached signature without attributes, or is not in DER (%d B; wanted %d B)", len(der), len(again))
@@ -80,7 +80,7 @@ func parsePKCS7(der []byte) (envelope, error) {
 		{"content type", info.Type.Equal(pkcs7.SignedData), info.Type},
 		{"version", data.Version == 1, data.Version},
 		{"digest", data.Digests[0].Is(pkcs7.SHA256), data.Digests[0].Algorithm},
-		{"type of what is signed", data.Content.Type.Equal(pkcs7.Data), data.Content.Type},
+		{"type of the signed content", data.Content.Type.Equal(pkcs7.Data), data.Content.Type},
 		{"version of the signer", s.Version == 1, s.Version},
 		{"digest of the signer", s.Digest.Is(pkcs7.SHA256), s.Digest.Algorithm},
 		{"algorithm", s.Cipher.Is(pkcs7.RSA), s.Cipher.Algorithm},
@@ -102,7 +102,7 @@ func (e envelope) verify(certificate *x509.Certificate, text digest.SHA256) erro
 	return sign.Verify(public, text, e.Signature)
 }
 
-// issuer prints who issued the certificate that signed.
+// issuer returns the name of the certificate's issuer.
 func (e envelope) issuer() string {
 	var names pkix.RDNSequence
 	if _, err := asn1.Unmarshal(e.Certificate.Issuer.FullBytes, &names); err != nil {

@@ -16,18 +16,18 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
-// Disk is a signed image that was read, and not yet verified.
+// Disk is a signed image that was read but not yet verified.
 type Disk struct {
 	Arch     arch.Arch
-	RootHash digest.SHA256 // what the image says of itself
+	RootHash digest.SHA256 // claimed by the image
 
 	disk   io.ReaderAt
 	parts  []gpt.Partition // data, hashes, signature
 	record record
 }
 
-// Read reads what an image of so many bytes says about itself. It holds all that says so to the specification:
-// the partition table (both copies), the partitions' kinds, identifiers and flags, and the signature's shape.
+// Read reads the metadata of an image of the given size and checks it against the specification: both copies of the partition
+// table, the partitions' types, identifiers and flags, and the form of the signature.
 func Read(disk io.ReaderAt, length int64) (*Disk, error) {
 	table, err := gpt.Read(disk, length)
 	if err != nil {
@@ -65,7 +65,7 @@ func checkMBR(disk io.ReaderAt, table *gpt.Table) error {
 	return nil
 }
 
-// sort finds the three partitions of one architecture and refuses any other ones.
+// sort finds the three partitions of one architecture and refuses others.
 func (d *Disk) sort(partitions []gpt.Partition) error {
 	if len(partitions) != len(types{}) {
 		return fmt.Errorf("%d partitions; wanted one of each: root, root-verity, root-verity-sig", len(partitions))
@@ -80,7 +80,7 @@ func (d *Disk) sort(partitions []gpt.Partition) error {
 	}
 	for _, p := range d.parts[:2] {
 		if p.Attributes&readOnly == 0 {
-			return fmt.Errorf("partition %d (%s) is not marked as read-only (bit 60 of its attributes %#x)", p.Number, p.Name, p.Attributes)
+			return fmt.Errorf("partition %d (%s) is not read-only (bit 60 of its attributes %#x)", p.Number, p.Name, p.Attributes)
 		}
 	}
 	if s := d.parts[2]; s.Size() > int64(maxSignature) {
@@ -89,7 +89,7 @@ func (d *Disk) sort(partitions []gpt.Partition) error {
 	return nil
 }
 
-// checkIDs holds the identifiers to the root hash, which newer versions of systemd take from them.
+// checkIDs compares the identifiers with the root hash, which newer versions of systemd derive from them.
 func (d *Disk) checkIDs() error {
 	for i, want := range []gpt.GUID{gpt.GUID(d.RootHash[:16]), gpt.GUID(d.RootHash[16:])} {
 		if p := d.parts[i]; p.ID != want {
@@ -99,8 +99,8 @@ func (d *Disk) checkIDs() error {
 	return nil
 }
 
-// Open is Read for images that may be without a signature: those have one root partition and perhaps its hashes, which count for
-// nothing without a signature, and no other partitions.
+// Open is Read for images that may be unsigned. Those have one root partition and possibly its hashes, which are ignored without
+// a signature, and no other partitions.
 func Open(disk io.ReaderAt, length int64) (*Disk, error) {
 	table, err := gpt.Read(disk, length)
 	if err != nil {
@@ -126,19 +126,19 @@ func Open(disk io.ReaderAt, length int64) (*Disk, error) {
 	return d, nil
 }
 
-// Signed tells whether the image has a signature.
+// Signed reports whether the image has a signature.
 func (d *Disk) Signed() bool { return !d.RootHash.IsZero() }
 
-// Offset returns where the file system begins.
+// Offset returns the offset of the file system in bytes.
 func (d *Disk) Offset() int64 { return d.parts[0].Offset() }
 
-// Data returns the file system and its length. It must be verified first.
+// Data returns the file system and its length. Call Verify first.
 func (d *Disk) Data() *io.SectionReader {
 	return io.NewSectionReader(d.disk, d.parts[0].Offset(), d.parts[0].Size())
 }
 
-// Verify checks the signature by one of the certificates, and then by the root hash every block of hashes and data.
-// Only the identifier in the superblock of the hashes is vouched for by nothing.
+// Verify checks the signature with the certificates, then every block of hashes and data with the root hash. Only the UUID in
+// the dm-verity superblock is not covered.
 func (d *Disk) Verify(ctx context.Context, trusted []*x509.Certificate) error {
 	if err := d.record.verify(trusted); err != nil {
 		return fmt.Errorf("signature partition: the signature %w", err)
@@ -148,7 +148,7 @@ func (d *Disk) Verify(ctx context.Context, trusted []*x509.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("hash partition: %w", err)
 	}
-	// systemd-repart may make the partition larger than the file system.
+	// The partition may be larger than the file system, as systemd-repart makes it.
 	if err := checkZeros(d.Data(), hashed); err != nil {
 		return fmt.Errorf("data partition: %w", err)
 	}
@@ -163,8 +163,8 @@ func (d *Disk) Verify(ctx context.Context, trusted []*x509.Certificate) error {
 	return nil
 }
 
-// checkSuperblock holds the first block of hashes to what verity.Verify does not look at, and returns how many bytes
-// of data are hashed.
+// checkSuperblock checks the parts of the superblock's block that verity.Verify ignores, and returns how many bytes of data are
+// hashed.
 func checkSuperblock(hashes io.ReaderAt, dataSize int64) (int64, error) {
 	block := make([]byte, verity.BlockSize)
 	if _, err := hashes.ReadAt(block, 0); err != nil {
@@ -181,7 +181,7 @@ func checkSuperblock(hashes io.ReaderAt, dataSize int64) (int64, error) {
 	return int64(p.DataBlocks) * verity.BlockSize, checkZeros(io.NewSectionReader(hashes, 0, verity.BlockSize), superblock)
 }
 
-// checkZeros refuses anything else than zeros from an offset on.
+// checkZeros refuses anything but zeros from an offset on.
 func checkZeros(r *io.SectionReader, from int64) error {
 	buffer, zeros := make([]byte, size.MiB), make([]byte, size.MiB)
 	for at := from; at < r.Size(); {

@@ -10,15 +10,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// record is what the signature partition holds, as JSON padded with NUL.
-// Keys are in systemd-repart's order.
+// record is the content of the signature partition: JSON padded with NUL, its keys in systemd-repart's order.
 type record struct {
 	RootHash    digest.SHA256 `json:"rootHash"`
 	Certificate digest.SHA256 `json:"certificateFingerprint,omitzero"` // of its DER
 	Signature   []byte        `json:"signature"`                       // PKCS #7, DER
 }
 
-// signedText is what the signature is over.
+// signedText returns the signed content.
 func signedText(root digest.SHA256) digest.SHA256 { return digest.Of([]byte(root.String())) }
 
 // makeRecord signs a root hash and returns the content of the signature partition.
@@ -44,7 +43,7 @@ func makeRecord(ctx context.Context, name string, root digest.SHA256, signer Sig
 	return padded, nil
 }
 
-// parseRecord reads a signature partition. Other keys than ours are left alone, as the specification wants it.
+// parseRecord reads a signature partition. Unknown keys are ignored, as the specification wants.
 func parseRecord(content []byte) (record, error) {
 	text, padding, _ := bytes.Cut(content, []byte{0})
 	for i, b := range padding {
@@ -52,10 +51,10 @@ func parseRecord(content []byte) (record, error) {
 			return record{}, fmt.Errorf("byte %d behind the JSON is 0x%02x; wanted 0", len(text)+1+i, b)
 		}
 	}
-	// Keys of structs are matched in any case, keys of maps are not.
+	// A map, because struct keys match case-insensitively.
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
-		return record{}, fmt.Errorf("is no JSON object: %w", err)
+		return record{}, fmt.Errorf("is not a JSON object: %w", err)
 	}
 	var r record
 	for key, to := range map[string]any{"rootHash": &r.RootHash, "certificateFingerprint": &r.Certificate, "signature": &r.Signature} {
@@ -71,8 +70,8 @@ func parseRecord(content []byte) (record, error) {
 	return r, nil
 }
 
-// verify checks that one of the certificates vouches for the root hash. As systemd does, it trusts the certificates
-// as they are, whatever their dates and issuers say, and takes none from the image.
+// verify checks the root hash's signature with the trusted certificates. As in systemd, their dates and issuers do not matter,
+// and certificates in the image are not used.
 func (r record) verify(trusted []*x509.Certificate) error {
 	signed, err := parsePKCS7(r.Signature)
 	if err != nil {
@@ -83,5 +82,5 @@ func (r record) verify(trusted []*x509.Certificate) error {
 			return signed.verify(certificate, signedText(r.RootHash))
 		}
 	}
-	return fmt.Errorf("is by the certificate %v of %v, which is not one of the %d that are trusted", signed.Certificate.Serial, signed.issuer(), len(trusted))
+	return fmt.Errorf("is by the certificate %v of %v, which is not one of the %d trusted ones", signed.Certificate.Serial, signed.issuer(), len(trusted))
 }

@@ -20,20 +20,20 @@ type Signer interface {
 	Sign(ctx context.Context, name string, d digest.SHA256) ([]byte, error)
 }
 
-// Image is what becomes a signed image.
+// Image is the input of a signed image.
 type Image struct {
-	Name   string      // for whoever signs, such as oem-azure.raw
+	Name   string      // shown to the signer, such as oem-azure.raw
 	Data   io.ReaderAt // a file system
 	Size   int64       // a multiple of 4096 B
 	SHA256 digest.SHA256
 	Arch   arch.Arch
 }
 
-// Write makes a signed image at a path and returns its root hash. Without a signature, as when it must be made
-// elsewhere first, nothing is written and the signer's error comes back.
+// Write makes a signed image at a path and returns its root hash. If the signer fails, as when the signature must be made
+// elsewhere first, nothing is written and the signer's error is returned.
 func Write(ctx context.Context, path string, image Image, signer Signer) (root digest.SHA256, err error) {
 	if signer.Certificate() == nil {
-		return root, fmt.Errorf("%s: a signed image needs the certificate of its key; name one", image.Name)
+		return root, fmt.Errorf("%s: no certificate for the signing key; wanted one", image.Name)
 	}
 	if image.Size <= 0 || image.Size%verity.BlockSize != 0 {
 		return root, fmt.Errorf("%s has %d B; wanted a multiple of %d B", image.Name, image.Size, verity.BlockSize)
@@ -47,7 +47,7 @@ func Write(ctx context.Context, path string, image Image, signer Signer) (root d
 
 func write(ctx context.Context, disk *os.File, image Image, signer Signer) (root digest.SHA256, err error) {
 	blocks := uint64(image.Size / verity.BlockSize)
-	// The root hash decides identifiers only, so the layout without it says where everything goes.
+	// The root hash only changes identifiers, so all offsets are known without it.
 	table, sectors, err := layout(image.SHA256, image.SHA256, image.Arch, blocks)
 	if err != nil {
 		return root, err
@@ -82,8 +82,7 @@ func write(ctx context.Context, disk *os.File, image Image, signer Signer) (root
 	return root, table.Write(disk)
 }
 
-// copyData copies in pieces, between which it may be stopped, and refuses data that is not what its digest says:
-// salt and identifiers follow from that.
+// copyData copies in pieces, so that it can be cancelled, and checks the digest, from which salt and identifiers are derived.
 func copyData(ctx context.Context, to io.Writer, image Image) error {
 	from := io.NewSectionReader(image.Data, 0, image.Size)
 	got, _, err := digest.OfReader(io.TeeReader(from, contextWriter{ctx, to}))

@@ -1,8 +1,7 @@
 // Package esp reads and replaces files of the EFI system partition in a disk image, such as the kernels that boot.
 //
-// The programs of mtools do it, from the tool root: the partition is FAT, of a width that its size decides, and it keeps
-// the boot loader, so it is edited by the code that has edited such file systems for thirty years, in a sandbox.
-// The libraries at hand (diskfs/go-diskfs) write FAT32 only.
+// It runs mtools from the tool root, in a sandbox: the partition is FAT12, FAT16 or FAT32 depending on its size, and holds the
+// boot loader, so mature code edits it. Go libraries (diskfs/go-diskfs) write FAT32 only.
 package esp
 
 import (
@@ -15,10 +14,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
-// Tools are the packages of the tool root whose programs are run.
+// Tools are the packages of the tool root that are run.
 var Tools = []string{"mtools"}
 
-// SlotA is where the kernel of the first slot lies.
+// SlotA is the path of the first slot's kernel.
 const SlotA = "/flatcar/vmlinuz-a"
 
 // Partition is an EFI system partition of a disk.
@@ -38,7 +37,7 @@ func (p Partition) Read(ctx context.Context, name, to string) error {
 	return p.run(ctx, toolroot.Cmd{Program: "mcopy", Args: []string{"-n", "::" + name, to}, Write: []string{dir}})
 }
 
-// Write puts a file into the partition, in the place of one of that name. It gets the time of the file.
+// Write copies a file with its time into the partition and replaces one of that name.
 func (p Partition) Write(ctx context.Context, from, name string) error {
 	from, err := filepath.Abs(from)
 	if err != nil {
@@ -61,7 +60,7 @@ func (p Partition) run(ctx context.Context, c toolroot.Cmd) error {
 	}
 	c.Args = append([]string{"-i", fmt.Sprintf("%s@@%d", disk, p.Offset)}, c.Args...)
 	c.Write = append(c.Write, disk)
-	c.Env = append(c.Env, "MTOOLSRC=/dev/null") // no drives but the one that is named
+	c.Env = append(c.Env, "MTOOLSRC=/dev/null") // no other drives
 	if err := p.Tools.Run(ctx, c); err != nil {
 		return fmt.Errorf("EFI system partition at byte %d: %w", p.Offset, err)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
-// Repair makes the file system of a partition image whole again after a change that was cut off, as in releasing clusters
-// that belong to no file. Of a sound one it changes nothing. The image holds nothing but the partition.
+// Repair repairs the file system of a partition image after an interrupted change, for example by freeing clusters that belong
+// to no file. It does not change a sound one. The image is of the partition only.
 func Repair(ctx context.Context, tools *toolroot.Root, image string) error {
 	err := tools.Run(ctx, toolroot.Cmd{Program: "fsck.fat", Args: []string{"-a", image}, Write: []string{image}})
 	const corrected = 1 // fsck.fat(8), exit status
@@ -23,7 +23,7 @@ func Repair(ctx context.Context, tools *toolroot.Root, image string) error {
 	return nil
 }
 
-// MakeDir makes a directory of the partition, unless it is there.
+// MakeDir makes a directory in the partition unless it exists.
 func (p Partition) MakeDir(ctx context.Context, name string) error {
 	err := p.run(ctx, toolroot.Cmd{Program: "mdir", Args: []string{"-b", "::" + name}})
 	if err == nil {

@@ -1,14 +1,14 @@
 // Package gpt reads and writes GUID partition tables (UEFI specification 2.10, section 5.3).
 //
-// In: a disk. Out: its partitions, and what is wrong with one of the two copies of the table, if anything.
-// A changed table goes back in an order in which at every moment one copy is sound and readers see either
-// the old table or the new one. Everything that is not changed keeps its bytes, entry by entry.
+// In: a disk. Out: its partitions, and the damage of one of the two copies of the table, if any.
+// A changed table is written so that at every moment one copy is sound and readers see either the old or the new table.
+// Unchanged entries keep their bytes.
 //
-// Refused, with the byte and the field: disks on which neither copy is sound, sectors of 4096 bytes, entries of another
-// size than 128 bytes, partitions outside of the disk or of each other's way, and two with one identifier.
+// Refused, with the byte and the field: disks without a sound copy, sectors of 4096 bytes, entries of another size than 128
+// bytes, partitions outside of the disk, overlapping partitions, and duplicate identifiers.
 //
-// This is own code since what matters here is which bytes are written and when, down to the damaged copy;
-// the libraries at hand (diskfs/go-diskfs) make tables anew and bring a dozen file systems.
+// No library is used, because control over the bytes and their write order is required, even for a damaged copy. Libraries
+// (diskfs/go-diskfs) rewrite the whole table and come with a dozen file systems.
 package gpt
 
 import (
@@ -21,13 +21,13 @@ import (
 	"unicode/utf16"
 )
 
-// SectorSize is the size of a sector in bytes; all numbers of sectors are in this unit.
+// SectorSize is the size of a sector in bytes. All sector numbers use it.
 const SectorSize = 512
 
 const (
 	entrySize     = 128
-	maxEntries    = 1024 // 128 are usual, and more than 128 are hardly seen
-	minEntries    = 128  // the least that a table has room for (UEFI 5.3.2)
+	maxEntries    = 1024 // 128 are usual, more are rare
+	minEntries    = 128  // required minimum (UEFI 5.3.2)
 	maxNameLength = 36   // UTF-16 code units
 )
 
@@ -36,17 +36,17 @@ type Partition struct {
 	Number      int // from 1
 	Type, ID    GUID
 	First, Last uint64 // sectors, both included
-	Attributes  uint64 // bits 48 to 63 mean what the type says
+	Attributes  uint64 // the meaning of bits 48 to 63 depends on the type
 	Name        string // at most 36 UTF-16 code units
 }
 
-// Offset is where the partition begins, in bytes.
+// Offset returns the partition's offset in bytes.
 func (p Partition) Offset() int64 { return int64(p.First) * SectorSize }
 
-// Size is how long the partition is, in bytes.
+// Size returns the partition's size in bytes.
 func (p Partition) Size() int64 { return int64(p.Last-p.First+1) * SectorSize }
 
-// Table is a partition table. It does not change; what changes it returns another one.
+// Table is an immutable partition table. Changes return a new one.
 type Table struct {
 	disk       GUID
 	entries    []byte // as on the disk
@@ -54,14 +54,14 @@ type Table struct {
 	backup     layout
 	first      uint64 // usable sector
 	last       uint64 // usable sector
-	damaged    error  // what is wrong with one of the copies
-	badPrimary bool   // it is the primary one
+	damaged    error  // damage of one copy, or nil
+	badPrimary bool   // the primary copy is damaged
 }
 
-// layout says where a copy lies, in sectors.
+// layout is the position of a copy, in sectors.
 type layout struct{ header, entries uint64 }
 
-// New makes a table for a disk of so many sectors, with the partitions' numbers, places and names as they are given.
+// New makes a table for a disk of the given number of sectors and the given partitions.
 func New(disk GUID, sectors uint64, partitions []Partition) (*Table, error) {
 	const entrySectors = minEntries * entrySize / SectorSize
 	if sectors < 2*(1+entrySectors)+2 || sectors > maxSectors {
@@ -86,12 +86,12 @@ func New(disk GUID, sectors uint64, partitions []Partition) (*Table, error) {
 		copy(t.entries[(p.Number-1)*entrySize:], encoded)
 	}
 	if len(t.Partitions()) != len(partitions) {
-		return nil, errors.New("two partitions have one number")
+		return nil, errors.New("two partitions have the same number")
 	}
 	return t, t.check()
 }
 
-// Damage says what is wrong with one of the copies, or that they differ. Write repairs it.
+// Damage returns the damage of one copy, or that the copies differ. Write repairs it.
 func (t *Table) Damage() error { return t.damaged }
 
 // Partitions returns the used entries by number.
@@ -106,7 +106,7 @@ func (t *Table) Partitions() []Partition {
 	return all
 }
 
-// WithAttributes returns a table in which the partition of that number, which must exist, has other attributes.
+// WithAttributes returns a table with new attributes for the partition of that number, which must exist.
 func (t *Table) WithAttributes(number int, attributes uint64) *Table {
 	changed := *t
 	changed.entries = bytes.Clone(t.entries)
@@ -114,7 +114,7 @@ func (t *Table) WithAttributes(number int, attributes uint64) *Table {
 	return &changed
 }
 
-// entry is a partition as it is on the disk, little endian (UEFI table 5.6).
+// entry is a partition in the on-disk format, little endian (UEFI table 5.6).
 type entry struct {
 	Type, ID    GUID                  // bytes 0 and 16
 	First, Last uint64                // bytes 32 and 40
@@ -137,7 +137,7 @@ func (p Partition) encode() ([]byte, error) {
 func decode(encoded []byte) Partition {
 	var e entry
 	if _, err := binary.Decode(encoded, binary.LittleEndian, &e); err != nil {
-		panic(err) // not for a struct of this size
+		panic(err) // cannot happen for a struct of fixed size
 	}
 	name := e.Name[:]
 	if end := slices.Index(name, 0); end >= 0 {
@@ -149,7 +149,7 @@ func decode(encoded []byte) Partition {
 	}
 }
 
-// check finds everything that is wrong with the entries.
+// check returns all mistakes in the entries.
 func (t *Table) check() error {
 	partitions := t.Partitions()
 	var wrong []error
@@ -159,7 +159,7 @@ func (t *Table) check() error {
 			wrong = append(wrong, fmt.Errorf("entry %d (bytes 32 and 40 of it): sectors %d to %d; wanted some of %d to %d", p.Number, p.First, p.Last, t.first, t.last))
 		}
 		if other, twice := seen[p.ID]; twice {
-			wrong = append(wrong, fmt.Errorf("entry %d (byte 16 of it): the identifier %v is entry %d's; wanted another one", p.Number, p.ID, other))
+			wrong = append(wrong, fmt.Errorf("entry %d (byte 16 of it): duplicate identifier %v, also of entry %d; wanted a unique one", p.Number, p.ID, other))
 		}
 		seen[p.ID] = p.Number
 	}

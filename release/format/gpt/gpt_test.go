@@ -226,7 +226,7 @@ func TestRefused(t *testing.T) {
 		"outside":           {func(d memory) { u64(d[1024+32:], 33) }, "entry 1 (bytes 32 and 40 of it): sectors 33 to 49; wanted some of 34 to 94"},
 		"turned around":     {func(d memory) { u64(d[1024+40:], 39) }, "entry 1 (bytes 32 and 40 of it): sectors 40 to 39"},
 		"overlap":           {func(d memory) { u64(d[1024+2*128+32:], 49) }, "entry 3 (byte 32 of it): begins in sector 49, inside of entry 1"},
-		"twice the same":    {func(d memory) { copy(d[1024+3*128+16:], d[1024+2*128+16:][:16]) }, "entry 4 (byte 16 of it): the identifier 7130c94a-213a-4e5a-8e26-6cce9662f132 is entry 3's"},
+		"twice the same":    {func(d memory) { copy(d[1024+3*128+16:], d[1024+2*128+16:][:16]) }, "entry 4 (byte 16 of it): duplicate identifier 7130c94a-213a-4e5a-8e26-6cce9662f132, also of entry 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := newDisk(t)
@@ -254,12 +254,12 @@ func TestNewRefuses(t *testing.T) {
 		return all
 	}
 	for want, partitions := range map[string][]gpt.Partition{
-		"partition 0 of type":               p(func(p *gpt.Partition) { p.Number = 0 }),
-		"partition 129 of type":             p(func(p *gpt.Partition) { p.Number = 129 }),
-		"of type 00000000":                  p(func(p *gpt.Partition) { p.Type = gpt.GUID{} }),
-		"two partitions have one number":    p(func(p *gpt.Partition) { p.Number = 3 }),
-		"wanted at most 36 characters":      p(func(p *gpt.Partition) { p.Name = strings.Repeat("x", 37) }),
-		"sectors 40 to 127; wanted some of": p(func(p *gpt.Partition) { p.Last = sectors - 1 }),
+		"partition 0 of type":                 p(func(p *gpt.Partition) { p.Number = 0 }),
+		"partition 129 of type":               p(func(p *gpt.Partition) { p.Number = 129 }),
+		"of type 00000000":                    p(func(p *gpt.Partition) { p.Type = gpt.GUID{} }),
+		"two partitions have the same number": p(func(p *gpt.Partition) { p.Number = 3 }),
+		"wanted at most 36 characters":        p(func(p *gpt.Partition) { p.Name = strings.Repeat("x", 37) }),
+		"sectors 40 to 127; wanted some of":   p(func(p *gpt.Partition) { p.Last = sectors - 1 }),
 	} {
 		if _, err := gpt.New(flatcarDisk, sectors, partitions); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got the error %v\nwanted one with   %s", err, want)

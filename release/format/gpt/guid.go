@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// GUID is a globally unique identifier, its bytes in the order in which they are printed.
-// On the disk the first three groups are little endian.
+// GUID is a globally unique identifier, its bytes in printed order. On the disk, the first three groups are little endian.
 type GUID [16]byte
 
 // ParseGUID reads 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
@@ -39,10 +38,10 @@ func (g GUID) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", g[:4], g[4:6], g[6:8], g[8:10], g[10:])
 }
 
-// IsZero tells whether no bit is set, as in an unused entry's type.
+// IsZero reports whether no bit is set, as in an unused entry's type.
 func (g GUID) IsZero() bool { return g == GUID{} }
 
-// swapped goes from the order on the disk to the printed one and back.
+// swapped converts between on-disk and printed order.
 func (g GUID) swapped() GUID {
 	return GUID{g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]}
 }

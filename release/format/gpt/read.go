@@ -13,7 +13,8 @@ import (
 // maxSectors keeps every offset within int64.
 const maxSectors = math.MaxInt64 / SectorSize
 
-// header is what a copy of the table begins with, or ends with on the far side of the disk, little endian (UEFI table 5.5).
+// header is the header of a copy, before the entries of the primary and behind those of the backup, little endian (UEFI
+// table 5.5).
 type header struct {
 	Signature      [8]byte // byte 0
 	Revision       uint32  // byte 8
@@ -37,21 +38,21 @@ const (
 
 var signature = [8]byte{'E', 'F', 'I', ' ', 'P', 'A', 'R', 'T'}
 
-// copyOf is one of the two copies, as it was read.
+// copyOf is one of the two copies as read.
 type copyOf struct {
 	header
 	entries []byte
 }
 
-// Read reads the table of a disk of size bytes. With one sound copy the table has that, and Damage says what is wrong
-// with the other. With two that differ it has the primary one, which boot loaders look at first.
+// Read reads the table of a disk of size bytes. If only one copy is sound, it is used and Damage describes the other. If both are
+// sound and differ, the primary one is used, as boot loaders do.
 func Read(disk io.ReaderAt, size int64) (*Table, error) {
 	sectors := uint64(max(size, 0)) / SectorSize
 	if sectors < 4 {
-		return nil, fmt.Errorf("a disk of %d B; that has no room for a partition table", size)
+		return nil, fmt.Errorf("the disk has %d B, too few for a partition table", size)
 	}
 	primary, primaryErr := readCopy(disk, 1, sectors)
-	// On a disk that has grown the backup is where the primary says, not at the end.
+	// On a disk that has grown, the backup is where the primary points, not at the end.
 	where := sectors - 1
 	if primaryErr == nil {
 		where = primary.Other
@@ -71,14 +72,14 @@ func Read(disk io.ReaderAt, size int64) (*Table, error) {
 	case backupErr != nil:
 		t.damaged = fmt.Errorf("the backup partition table is damaged: %w", backupErr)
 	case !primary.same(backup):
-		t.damaged = errors.New("the two partition tables are sound and differ; the primary one counts")
+		t.damaged = errors.New("the two partition tables are sound but differ; the primary one is used")
 	default:
 		t.backup.entries = backup.Entries
 	}
 	return t, nil
 }
 
-// otherSectors explains a failure that has a well-known reason.
+// otherSectors recognizes a table for sectors of 4096 bytes.
 func otherSectors(disk io.ReaderAt) error {
 	found := make([]byte, len(signature))
 	if _, err := disk.ReadAt(found, 4096); err == nil && bytes.Equal(found, signature[:]) {
@@ -105,7 +106,7 @@ func readCopy(disk io.ReaderAt, sector, sectors uint64) (copyOf, error) {
 		return copyOf{}, err
 	}
 	if sum := crc32.ChecksumIEEE(c.entries); sum != c.EntriesSummary {
-		return copyOf{}, fmt.Errorf("byte %d: checksum of the entries is 0x%08x; they have 0x%08x", at+88, c.EntriesSummary, sum)
+		return copyOf{}, fmt.Errorf("byte %d: checksum of the entries is 0x%08x; wanted 0x%08x", at+88, c.EntriesSummary, sum)
 	}
 	if err := c.table().check(); err != nil {
 		return copyOf{}, fmt.Errorf("entries at byte %d: %w", c.Entries*SectorSize, err)
@@ -120,7 +121,7 @@ func readAt(disk io.ReaderAt, b []byte, at int64) error {
 	return nil
 }
 
-// checkHeader finds every wrong field. Only then are the header's numbers used.
+// checkHeader finds every wrong field, before any number of the header is used.
 func (c copyOf) checkHeader(raw []byte, sector, sectors uint64) error {
 	at := int64(sector) * SectorSize
 	if c.Signature != signature {
@@ -132,7 +133,7 @@ func (c copyOf) checkHeader(raw []byte, sector, sectors uint64) error {
 	summed := bytes.Clone(raw[:c.Size])
 	clear(summed[16:20])
 	if sum := crc32.ChecksumIEEE(summed); sum != c.Checksum {
-		return fmt.Errorf("byte %d: checksum of the header is 0x%08x; it has 0x%08x", at+16, c.Checksum, sum)
+		return fmt.Errorf("byte %d: checksum of the header is 0x%08x; wanted 0x%08x", at+16, c.Checksum, sum)
 	}
 	entrySectors := uint64(c.Count) * entrySize / SectorSize
 	var wrong []error
@@ -158,8 +159,7 @@ func (c copyOf) checkHeader(raw []byte, sector, sectors uint64) error {
 	return errors.Join(wrong...)
 }
 
-// otherOK tells whether the other copy may be where the header says, header and entries: one copy is before
-// the usable sectors, one behind.
+// otherOK reports whether the position of the other copy is valid: one copy is before the usable sectors, the other behind.
 func (c copyOf) otherOK(entrySectors, sectors uint64) bool {
 	if c.Own == 1 {
 		return c.Other < sectors && c.Other > entrySectors && c.Other-entrySectors > c.Last
@@ -167,7 +167,7 @@ func (c copyOf) otherOK(entrySectors, sectors uint64) bool {
 	return c.Other == 1 && 2+entrySectors <= c.First
 }
 
-// entriesOK tells whether the entries are on the same side of the usable sectors as their header, and do not cover it.
+// entriesOK reports whether the entries are on the same side of the usable sectors as their header, and do not overlap it.
 func (c copyOf) entriesOK(entrySectors, sectors uint64) bool {
 	if c.Entries >= sectors || c.Entries+entrySectors > sectors {
 		return false
@@ -178,8 +178,8 @@ func (c copyOf) entriesOK(entrySectors, sectors uint64) bool {
 	return c.Entries > c.Last && c.Entries+entrySectors <= c.Own
 }
 
-// table lays both copies out as this one says. Where the other has its entries only that one knows;
-// without it they are as far from its header as these.
+// table returns the layout of both copies according to this one. If the other copy is not available, its entries are assumed at
+// the same distance from its header.
 func (c copyOf) table() *Table {
 	t := &Table{disk: c.Disk.swapped(), entries: c.entries, first: c.First, last: c.Last}
 	own, other := layout{c.Own, c.Entries}, layout{header: c.Other}
@@ -194,7 +194,7 @@ func (c copyOf) table() *Table {
 	return t
 }
 
-// same tells whether two copies say the same.
+// same reports whether two copies are equal.
 func (c copyOf) same(o copyOf) bool {
 	return c.Own == o.Other && c.Other == o.Own && c.First == o.First && c.Last == o.Last && c.Disk == o.Disk && bytes.Equal(c.entries, o.entries)
 }

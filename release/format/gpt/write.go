@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// Disk is what a table is written to, such as an *os.File.
+// Disk is a disk to write to, such as an *os.File.
 type Disk interface {
 	io.WriterAt
 	Sync() error
 }
 
-// Write writes both copies and nothing else. A damaged copy comes first, else the backup: so at every moment one copy
-// is sound, and whoever reads the disk, after a power cut too, finds the old table or the new one.
+// Write writes both copies and nothing else. A damaged copy is written first, otherwise the backup. So one copy is sound at every
+// moment, and readers find the old or the new table, even after a power cut.
 func (t *Table) Write(disk Disk) error {
 	order := []layout{t.backup, t.primary}
 	if t.badPrimary {
@@ -51,14 +51,14 @@ func (t *Table) header(c layout) []byte {
 	}
 	sector := make([]byte, SectorSize)
 	if _, err := binary.Encode(sector, binary.LittleEndian, h); err != nil {
-		panic(err) // not for a struct of fixed size
+		panic(err) // cannot happen for a struct of fixed size
 	}
 	binary.LittleEndian.PutUint32(sector[16:], crc32.ChecksumIEEE(sector[:headerSize]))
 	return sector
 }
 
-// ProtectiveMBR returns the first sector of a disk that has nothing else than this table: a record for tools
-// that know no GPT, which says that the whole disk is taken (UEFI 5.2.3).
+// ProtectiveMBR returns the first sector of a disk: a record that marks the whole disk as used, for tools that do not know GPT
+// (UEFI 5.2.3).
 func (t *Table) ProtectiveMBR() []byte {
 	sector := make([]byte, SectorSize)
 	record := sector[446:]

@@ -15,7 +15,7 @@ import (
 // Compression is how a segment is compressed.
 type Compression string
 
-// The compressions that can be read and written. Kernels know more.
+// The supported compressions. Kernels know more.
 const (
 	None Compression = ""
 	Gzip Compression = "gzip"
@@ -23,7 +23,7 @@ const (
 	XZ   Compression = "xz"
 )
 
-// String prints a word also for none.
+// String returns a word, also for no compression.
 func (c Compression) String() string {
 	if c == None {
 		return "not compressed"
@@ -31,7 +31,7 @@ func (c Compression) String() string {
 	return string(c)
 }
 
-// beginnings are the first two bytes by which kernels tell compressions (lib/decompress.c).
+// beginnings are the magic bytes by which kernels recognize compressions (lib/decompress.c).
 var beginnings = map[string]Compression{
 	"\x1f\x8b": Gzip,
 	"\x1f\x9e": "gzip, as it was before 1993",
@@ -45,10 +45,10 @@ var beginnings = map[string]Compression{
 
 func detect(head []byte) Compression { return beginnings[string(head)] }
 
-// maxWindow is what kernels give zstd (include/linux/zstd.h, lib/decompress_unzstd.c).
+// maxWindow is the kernels' limit of zstd windows (include/linux/zstd.h, lib/decompress_unzstd.c).
 const maxWindow = 128 * size.MiB
 
-// open returns what is compressed in the segment that begins here. At its end the source is at the segment's end.
+// open returns the decompressed content of the segment that begins here. At its end, the source is at the segment's end.
 func (c Compression) open(in *source) (io.Reader, error) {
 	switch c {
 	case Gzip:
@@ -67,7 +67,7 @@ func (c Compression) open(in *source) (io.Reader, error) {
 		}
 		return r, nil
 	}
-	return nil, fmt.Errorf("%s is not looked into here, so what is in it and behind it is not known", c)
+	return nil, fmt.Errorf("%s is not supported here, so its content and everything behind it is unknown", c)
 }
 
 // closing frees a decoder at the end.
@@ -81,7 +81,8 @@ func (c closing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// openGzip refuses what kernels misread: they know of a file's name in the header, and of nothing else (lib/decompress_inflate.c).
+// openGzip refuses headers that kernels misread: they support a file name in the header and nothing else
+// (lib/decompress_inflate.c).
 func openGzip(in *source) (io.Reader, error) {
 	const flags, name, text = 3, 1 << 3, 1 << 0
 	head, err := in.Peek(flags + 1)
@@ -99,8 +100,8 @@ func openGzip(in *source) (io.Reader, error) {
 	return r, nil
 }
 
-// NewWriter returns a writer that compresses as kernels can read it, for content that mostly is compressed already:
-// it is not tried hard. The caller closes it.
+// NewWriter returns a writer whose output kernels can read. It uses a low level, because most content is compressed already. The
+// caller closes it.
 func (c Compression) NewWriter(out io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case None:

@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// framed passes on the bytes of one compressed segment, and leaves what is behind it. Decompressors read on to the end of
-// what they are given; a segment's own structure says where it ends, whatever is in it.
+// framed returns the bytes of one compressed segment and stops at its end. Decompressors read to the end of their input; the end
+// of a segment follows from its own structure.
 type framed struct {
 	in   *source
 	next step // nil behind the last piece
@@ -63,7 +63,7 @@ func (z *zstdFrame) header() (int64, step, error) {
 		return 0, nil, err
 	}
 	if h.Skippable {
-		return 0, nil, errors.New("a frame to be skipped, in which kernels find no archive")
+		return 0, nil, errors.New("a skippable frame, in which kernels find no archive")
 	}
 	if h.WindowSize > uint64(maxWindow) {
 		return 0, nil, fmt.Errorf("a window of %d B; wanted at most %d, which kernels have room for", h.WindowSize, int64(maxWindow))
@@ -84,7 +84,7 @@ func (z *zstdFrame) block() (int64, step, error) {
 	case repeated: // one byte
 		length = 1
 	case reserved:
-		return 0, nil, errors.New("a block of a kind that there is not")
+		return 0, nil, errors.New("a block of an invalid type")
 	}
 	length += 3
 	switch {
@@ -162,7 +162,7 @@ func (x *xzFrame) chunk() (int64, step, error) {
 		}
 		return length, x.chunk, nil
 	default:
-		return 0, nil, fmt.Errorf("an LZMA2 chunk of the kind %#x, which there is not", control)
+		return 0, nil, fmt.Errorf("an LZMA2 chunk of the invalid type %#x", control)
 	}
 }
 
@@ -170,7 +170,7 @@ func (x *xzFrame) chunk() (int64, step, error) {
 func (x *xzFrame) count() (int64, step, error) {
 	records, length, err := x.integer()
 	if err != nil || records > 1<<32 {
-		return 0, nil, errors.Join(errors.New("an index that cannot be read"), err)
+		return 0, nil, errors.Join(errors.New("invalid index"), err)
 	}
 	if x.integers = 2 * records; x.integers == 0 {
 		return length, x.footer, nil

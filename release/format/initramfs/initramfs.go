@@ -1,12 +1,12 @@
-// Package initramfs reads what a kernel unpacks into its first root file system: any sequence of zeros, cpio archives and
-// compressed cpio archives, as boot loaders put them one behind the other.
+// Package initramfs reads the buffer that a kernel unpacks into its first root file system: any sequence of zeros, cpio archives
+// and compressed cpio archives, as concatenated by boot loaders.
 //
-// In: such a buffer, of anybody's making. Out: its segments, with offset, length and compression, their members, and the
-// first rule that is broken, which is what a kernel would stumble over, or drop without a word
+// In: an untrusted buffer. Out: its segments, with offset, length and compression, their members, and the first broken rule,
+// on which a kernel fails or silently drops something
 // (kernel Documentation/driver-api/early-userspace/buffer-format.rst, init/initramfs.c).
 //
-// Content is passed on as a stream; what is remembered are the names of directories and symbolic links. Of the compressions
-// gzip, zstd and xz are looked into; the others are named, and as nobody can tell where such a segment ends, reading ends there.
+// Content is streamed; only the names of directories and symbolic links are kept. gzip, zstd and xz are decompressed; other
+// compressions are only named, and reading stops there, because the end of such a segment is unknown.
 package initramfs
 
 import (
@@ -40,13 +40,13 @@ type Broken struct {
 
 func (b *Broken) Error() string { return fmt.Sprintf("byte %d: %s", b.Offset, b.Text) }
 
-// Visitor is told of each member. It may read the content of a file.
+// Visitor is called for each member. It may read the content of a file.
 type Visitor func(s Segment, m Member, content io.Reader) error
 
-// Read reads a buffer. The first rule that is broken is in broken; it is the last thing that is read if what follows
-// cannot be told without it. The error says that reading failed, or is the visitor's.
+// Read reads a buffer. broken is the first broken rule; reading stops there if the rest cannot be interpreted. The error is a
+// read error or the visitor's.
 func Read(in io.Reader, visit Visitor) (segments []Segment, broken *Broken, err error) {
-	r := &reader{visit: visit, names: names{"dev": {}, "root": {}}} // which kernels have made already
+	r := &reader{visit: visit, names: names{"dev": {}, "root": {}}} // made by the kernel
 	r.in = newSource(in)
 	for {
 		s, err := r.segment()
@@ -100,22 +100,22 @@ func (r *reader) segment() (Segment, error) {
 	aligned := s.Offset%4 == 0
 	if head[0] == '0' {
 		if !aligned {
-			return s, fmt.Errorf("an archive that is not compressed begins %d bytes after a multiple of 4; fill up what is before it with zeros", s.Offset%4)
+			return s, fmt.Errorf("an uncompressed archive begins %d bytes after a multiple of 4; pad the data before it with zeros", s.Offset%4)
 		}
 		r.archive = true
 		return s, r.members(&s, r.in)
 	}
 	if r.archive && !aligned {
-		return s, fmt.Errorf("what follows an archive that is not compressed begins %d bytes after a multiple of 4; fill up what is before it with zeros", s.Offset%4)
+		return s, fmt.Errorf("the data behind an uncompressed archive begins %d bytes after a multiple of 4; pad the data before it with zeros", s.Offset%4)
 	}
 	r.archive = false
 	if s.Compression = detect(head); s.Compression == None {
-		return s, fmt.Errorf("%q is neither the beginning of an archive nor of one in a compression that kernels know", head)
+		return s, fmt.Errorf("%q begins neither an archive nor a compression that kernels know", head)
 	}
 	return s, r.compressed(&s)
 }
 
-// compressed reads a segment that is compressed.
+// compressed reads a compressed segment.
 func (r *reader) compressed(s *Segment) error {
 	unpacked, err := s.Compression.open(r.in)
 	if err != nil {
@@ -132,9 +132,9 @@ func (r *reader) compressed(s *Segment) error {
 		head, _ := inner.Peek(1)
 		switch {
 		case inner.at%4 != 0:
-			return fmt.Errorf("%s: what follows an archive begins at byte %d of what is compressed; wanted a multiple of 4", s.Compression, inner.at)
+			return fmt.Errorf("%s: the data behind an archive begins at decompressed byte %d; wanted a multiple of 4", s.Compression, inner.at)
 		case head[0] != '0':
-			return fmt.Errorf("%s: junk at byte %d of what is compressed; wanted archives and zeros", s.Compression, inner.at)
+			return fmt.Errorf("%s: junk at decompressed byte %d; wanted archives and zeros", s.Compression, inner.at)
 		}
 		if err := r.members(s, inner); err != nil {
 			return fmt.Errorf("%s: %w", s.Compression, err)
@@ -142,7 +142,7 @@ func (r *reader) compressed(s *Segment) error {
 		archives++
 	}
 	if archives == 0 {
-		return fmt.Errorf("%s: no archive is compressed in it", s.Compression)
+		return fmt.Errorf("%s: contains no archive", s.Compression)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func (r *reader) member(s Segment, m Member, at int64, archive *cpio.Reader) err
 		return err
 	}
 	if sum.sum != m.Sum {
-		return fmt.Errorf("%s: the bytes of its content add up to %d; wanted %d", printable(m.Name), sum.sum, m.Sum)
+		return fmt.Errorf("%s: checksum of the content is %d; wanted %d", printable(m.Name), sum.sum, m.Sum)
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (s *summer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// source counts what is read, and tells a failure to read from an end.
+// source counts the bytes read and distinguishes read errors from the end.
 type source struct {
 	buffer *bufio.Reader
 	at     int64
@@ -254,7 +254,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadByte keeps decompressors from reading on behind the end of what they read.
+// ReadByte keeps decompressors from reading beyond the end of their segment.
 func (s *source) ReadByte() (byte, error) {
 	b, err := s.buffer.ReadByte()
 	if err == nil {

@@ -151,14 +151,14 @@ func TestBroken(t *testing.T) {
 		buffer []byte
 		want   string // how the broken rule begins
 	}{
-		"misaligned plain":         {join(odd, plain), fmt.Sprintf("byte %d: an archive that is not compressed begins 1 bytes after a multiple of 4", len(odd))},
+		"misaligned plain":         {join(odd, plain), fmt.Sprintf("byte %d: an uncompressed archive begins 1 bytes after a multiple of 4", len(odd))},
 		"unpadded compressed":      {join(zstd, gzip, xz), ""},
-		"misaligned behind plain":  {join(plain, zeros(2), gzip), fmt.Sprintf("byte %d: what follows an archive that is not compressed begins 2 bytes", len(plain)+2)},
+		"misaligned behind plain":  {join(plain, zeros(2), gzip), fmt.Sprintf("byte %d: the data behind an uncompressed archive begins 2 bytes", len(plain)+2)},
 		"old format":               {rename("070701", "070707"), `byte 0: byte 0: cpio magic is "070707", that of cpio's old portable format (odc)`},
-		"garbage":                  {join(plain, []byte("garbage")), fmt.Sprintf(`byte %d: "ga" is neither`, len(plain))},
-		"one byte":                 {[]byte("x"), `byte 0: "x" is neither`},
+		"garbage":                  {join(plain, []byte("garbage")), fmt.Sprintf(`byte %d: "ga" begins neither`, len(plain))},
+		"one byte":                 {[]byte("x"), `byte 0: "x" begins neither`},
 		"CRC64":                    {by(t, plain, "xz", "--stdout"), "byte 0: xz: its checksum is CRC64 (4), which kernels do not know; make it with xz --check=crc32"},
-		"lz4":                      {[]byte("\x02\x21\x4c\x18...."), "byte 0: lz4 is not looked into"},
+		"lz4":                      {[]byte("\x02\x21\x4c\x18...."), "byte 0: lz4 is not supported here"},
 		"gzip with a comment":      {[]byte("\x1f\x8b\x08\x10......"), "byte 0: gzip: the header has the flags 0x10"},
 		"large window":             {by(t, plain, "zstd", "--quiet", "--ultra", "--long=28", "-1", "--no-content-size"), "byte 0: zstd: a window of 268435456 B; wanted at most 134217728"},
 		"truncated plain":          {plain[:300], "byte 0: the cpio archive ends at byte 300"},
@@ -168,10 +168,10 @@ func TestBroken(t *testing.T) {
 		"flipped bit in xz":        {flipped(xz, len(xz)/2), "byte 0: xz: "},
 		"flipped bit in zstd":      {flipped(zstd, len(zstd)/2), "byte 0: zstd: "},
 		"flipped bit in gzip":      {flipped(gzip, len(gzip)/2), "byte 0: gzip: "},
-		"junk in gzip":             {packed(t, Gzip, join(plain, []byte("junk"))), fmt.Sprintf("byte 0: gzip: junk at byte %d", len(plain))},
-		"misaligned in gzip":       {packed(t, Gzip, join(plain, zeros(3), plain)), fmt.Sprintf("byte 0: gzip: what follows an archive begins at byte %d", len(plain)+3)},
-		"nothing in gzip":          {packed(t, Gzip, zeros(8)), "byte 0: gzip: no archive"},
-		"no parent":                {rename("a\x00", "b\x00"), "byte 112: a/file: there is no directory a before it, so kernels drop it"},
+		"junk in gzip":             {packed(t, Gzip, join(plain, []byte("junk"))), fmt.Sprintf("byte 0: gzip: junk at decompressed byte %d", len(plain))},
+		"misaligned in gzip":       {packed(t, Gzip, join(plain, zeros(3), plain)), fmt.Sprintf("byte 0: gzip: the data behind an archive begins at decompressed byte %d", len(plain)+3)},
+		"nothing in gzip":          {packed(t, Gzip, zeros(8)), "byte 0: gzip: contains no archive"},
+		"no parent":                {rename("a\x00", "b\x00"), "byte 112: a/file: no directory a before it, so kernels drop it"},
 		"parent in an earlier one": {join(plain, rename("a\x00", "x\x00")), ""},
 		"parent behind a link": {join(members(func(w *cpio.Writer) error {
 			return errors.Join(w.Dir("b", 0o755), w.Symlink("c", "/b"), w.Symlink("x", "./c/../c"))
@@ -182,8 +182,8 @@ func TestBroken(t *testing.T) {
 		"directory over a link": {join(members(func(w *cpio.Writer) error {
 			return errors.Join(w.Dir("b", 0o755), w.Symlink("a", "b"))
 		}), plain), "byte 352: a: a directory takes the place of the symbolic link to b"},
-		"wrong checksum": {bytes.Replace(rename("070701", "070702"), []byte("hello"), []byte("hullo"), 1), "byte 0: a/file: the bytes of its content add up to 548; wanted 0"},
-		"terminal codes": {rename("a/file", "q/\x1bile"), `byte 112: "q/\x1bile": there is no directory q`},
+		"wrong checksum": {bytes.Replace(rename("070701", "070702"), []byte("hello"), []byte("hullo"), 1), "byte 0: a/file: checksum of the content is 548; wanted 0"},
+		"terminal codes": {rename("a/file", "q/\x1bile"), `byte 112: "q/\x1bile": no directory q`},
 	} {
 		got := readAll(t, c.buffer)
 		if c.want == "" && got.Broken != "" || !strings.HasPrefix(got.Broken, c.want) {
@@ -230,7 +230,7 @@ func TestList(t *testing.T) {
 	var out strings.Builder
 	seen := 0
 	err := List(&out, bytes.NewReader(append(align(packed(t, Zstd, archive(t, "a"))), []byte("junk")...)), func(Member, io.Reader) error { seen++; return nil })
-	if err == nil || !strings.Contains(err.Error(), "is neither the beginning of an archive") {
+	if err == nil || !strings.Contains(err.Error(), "begins neither an archive") {
 		t.Errorf("error is %v", err)
 	}
 	if seen != 2 {

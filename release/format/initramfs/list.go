@@ -10,8 +10,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/cpio"
 )
 
-// List writes for people what is in a buffer: each segment with its offset, length and compression, and its members.
-// Each member is shown to look as well. A broken rule is the error, after everything that could be read.
+// List prints the segments of a buffer, with offset, length and compression, and their members. It also calls look for each
+// member. A broken rule is returned as an error after everything readable is printed.
 func List(out io.Writer, in io.Reader, look func(m Member, content io.Reader) error) error {
 	text := bufio.NewWriter(out)
 	shown := int64(-1)
@@ -51,7 +51,7 @@ func line(m Member) string {
 	return text
 }
 
-// printable keeps what others made from doing anything to a terminal.
+// printable escapes untrusted names for a terminal.
 func printable(name string) string {
 	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
 		return quoted

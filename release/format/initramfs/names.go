@@ -12,19 +12,19 @@ const (
 	maxNames  = 1 << 20 // directories and links that are remembered; the largest initramfs has some thousands
 )
 
-// names are the directories and symbolic links that were unpacked so far, by path.
+// names are the directories and symbolic links unpacked so far, by path.
 type names map[string]link
 
 // link is where a symbolic link leads, or empty for a directory.
 type link struct{ target string }
 
-// add notes a member as a kernel unpacks it, and says what that would drop or destroy.
+// add records a member as a kernel unpacks it, and returns an error if the kernel would drop or destroy something.
 func (n names) add(m Member) error {
 	dir, base := path.Split(path.Clean("/" + m.Name))
 	links := maxLinks
 	parent, there := n.follow(dir, &links)
 	if !there {
-		return fmt.Errorf("%s: there is no directory %s before it, so kernels drop it", printable(m.Name), printable(strings.Trim(dir, "/")))
+		return fmt.Errorf("%s: no directory %s before it, so kernels drop it", printable(m.Name), printable(strings.Trim(dir, "/")))
 	}
 	if base == "" { // the root itself
 		return nil
@@ -44,7 +44,7 @@ func (n names) add(m Member) error {
 	return nil
 }
 
-// follow returns the path of a directory without symbolic links in it, relative to the root, and whether it is there.
+// follow resolves the symbolic links in a directory's path, relative to the root, and reports whether the directory exists.
 func (n names) follow(dir string, links *int) (string, bool) {
 	at := ""
 	for part := range strings.SplitSeq(dir, "/") {

@@ -1,6 +1,6 @@
-// Package osrelease reads os-release files (os-release(5)): assignments as a shell reads them.
+// Package osrelease reads os-release files (os-release(5)): shell assignments.
 //
-// In: the file's content, which may be anybody's. Out: values by name. Refused: what a shell would do more with than assign.
+// In: the untrusted content of the file. Out: values by name. Refused: any shell syntax beyond assignments.
 package osrelease
 
 import (
@@ -13,12 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength is how long a file may be, in bytes. Real ones have less than 1 KiB.
+// MaxLength is the maximum length of a file in bytes. Real ones have less than 1 KiB.
 const MaxLength = 64 << 10
 
 var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Parse returns the values. Of a name that occurs twice the last value counts, as in a shell.
+// Parse returns the values. The last value of a name counts, as in a shell.
 func Parse(content []byte) (map[string]string, error) {
 	if len(content) > MaxLength {
 		return nil, fmt.Errorf("os-release has %d bytes; wanted at most %d", len(content), MaxLength)
@@ -47,7 +47,7 @@ func Parse(content []byte) (map[string]string, error) {
 	return values, lines.Err()
 }
 
-// unquote takes off one pair of quotes. Within double quotes a backslash makes $ " \ and ` ordinary.
+// unquote removes one pair of quotes. Within double quotes, a backslash escapes $ " \ and `.
 func unquote(text string) (string, error) {
 	var value strings.Builder
 	var quote rune
@@ -73,7 +73,7 @@ func unquote(text string) (string, error) {
 			}
 			quote = c
 		case quote != '\'' && (c == '$' || c == '`'), quote == 0 && strings.ContainsRune(" \t;&|<>()", c):
-			return "", fmt.Errorf("%q is not for assignments; quote it", c)
+			return "", fmt.Errorf("%q has a special meaning in a shell; quote it", c)
 		default:
 			value.WriteRune(c)
 		}

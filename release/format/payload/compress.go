@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
-// Tools are the packages of the tool root that decide a payload's bytes.
+// Tools are the packages of the tool root that determine a payload's bytes.
 var Tools = []string{"lbzip2"}
 
 // Compressor compresses chunks with a program of the tool root.
@@ -24,11 +24,11 @@ var Tools = []string{"lbzip2"}
 // up to a tenth larger.
 type Compressor struct {
 	Tools   *toolroot.Root
-	Scratch string // a directory for files that are gone when a call ends
+	Scratch string // a directory for temporary files
 }
 
-// Compress returns each chunk as one bzip2 stream. One process does all, because starting it in its
-// sandbox takes a fifth of the time that one chunk does.
+// Compress returns each chunk as one bzip2 stream. One process compresses all, because starting it in its sandbox takes a fifth
+// of the time of one chunk.
 func (c Compressor) Compress(ctx context.Context, chunks [][]byte) ([][]byte, error) {
 	if len(chunks) == 0 {
 		return nil, nil
@@ -59,10 +59,10 @@ func (c Compressor) Compress(ctx context.Context, chunks [][]byte) ([][]byte, er
 	return compressed, nil
 }
 
-// piece is what the entropy of a chunk is looked at in: where a chunk has a part that is not random, it shows.
+// piece is the unit for measuring entropy, small enough to find compressible parts of a chunk.
 const piece = 32 << 10
 
-// mayShrink tells whether it is worth to compress a chunk, for a small part of what compressing costs.
+// mayShrink estimates whether compressing a chunk pays off, at a fraction of the cost of compressing.
 //
 // bzip2 wins by frequent bytes and by repeated strings. Most of a partition is what btrfs has compressed, of which it saves
 // a percent or nothing, and that costs time here and on every machine that unpacks it. So a chunk must
@@ -75,9 +75,9 @@ func mayShrink(chunk []byte) bool {
 	return bits <= len(chunk)*8-len(chunk)*8/80 || repeated(chunk) >= 0.02
 }
 
-// repeated returns about which part of a chunk is there a second time. It takes samples of strings of 8 bytes: their
-// content decides whether they are one, so both places of a longer string give the same ones, one of 64 of its bytes.
-// Runs of zeros are left to the entropy, since all of their strings would be samples.
+// repeated estimates the share of a chunk that is a repetition. It samples strings of 8 bytes, about one in 64, chosen by their
+// content, so both copies of a longer string give the same samples. Runs of zeros are left to the entropy, since all of
+// their strings would be samples.
 func repeated(chunk []byte) float64 {
 	const mix = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 	var sampled []uint64

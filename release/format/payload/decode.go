@@ -10,14 +10,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Bounds of what is read into memory. A payload of 4 GiB in chunks of 1 MiB has a manifest of 300 KB.
+// Limits of what is read into memory. A payload of 4 GiB in chunks of 1 MiB has a manifest of 300 KB.
 const (
 	maxManifest   = 4 << 20
 	maxOperations = 1 << 16
 	maxSignatures = 64 << 10
 )
 
-// mistake says where in the file what is wrong.
+// mistake returns an error at a byte of the file.
 func mistake(at int64, format string, args ...any) error {
 	return fmt.Errorf("byte %d: %w", at, fmt.Errorf(format, args...))
 }
@@ -33,12 +33,12 @@ func decodeHeader(head []byte, fileSize int64) (int64, error) {
 	case length > maxManifest:
 		return 0, mistake(12, "manifest length is %d B; wanted at most %d B", length, maxManifest)
 	case int64(length) > fileSize-headerSize:
-		return 0, mistake(12, "manifest length is %d B; behind the header are %d B", length, fileSize-headerSize)
+		return 0, mistake(12, "manifest length is %d B, but only %d B follow the header", length, fileSize-headerSize)
 	}
 	return int64(length), nil
 }
 
-// message is an encoded message, and the byte of the file where it begins.
+// message is an encoded message and its offset in the file.
 type message struct {
 	encoded []byte
 	at      int64
@@ -67,7 +67,7 @@ func (f field) message(name string) (message, error) {
 	return f.inner, nil
 }
 
-// fields calls each for all fields of a message, in the order in which they stand there.
+// fields calls each for all fields of a message, in order.
 func (m message) fields(name string, each func(field) error) error {
 	for rest := m.encoded; len(rest) > 0; {
 		f := field{at: m.at + int64(len(m.encoded)-len(rest))}
@@ -97,7 +97,7 @@ func (m message) fields(name string, each func(field) error) error {
 	return nil
 }
 
-// decodeManifest reads a manifest; unknown fields are passed over, as clients do.
+// decodeManifest reads a manifest. Unknown fields are skipped, as by clients.
 func decodeManifest(encoded message) (*manifest, error) {
 	var m manifest
 	var hasImage bool
@@ -277,7 +277,7 @@ func decodeContent(f field, name string) (c Content, err error) {
 	return c, err
 }
 
-// decodeSignatures returns the signatures with the version that clients look at.
+// decodeSignatures returns the signatures of the version that clients check.
 func decodeSignatures(encoded message) ([][]byte, error) {
 	var found [][]byte
 	err := encoded.fields("signatures", func(f field) error {

@@ -41,7 +41,7 @@ const (
 	fieldSignatureData    protowire.Number = 2
 )
 
-// header is what a payload begins with.
+// header returns the header of a payload.
 func header(manifestLength int) []byte {
 	head := binary.BigEndian.AppendUint64([]byte(magic), formatVersion)
 	return binary.BigEndian.AppendUint64(head, uint64(manifestLength))
@@ -86,7 +86,7 @@ func (c Content) encode() []byte {
 	return appendMessage(appendNumber(nil, fieldInfoSize, uint64(c.Size)), fieldInfoHash, c.SHA256[:])
 }
 
-// encodeSignatures makes the message Signatures with one entry. Clients look at the entry of version 2 only.
+// encodeSignatures makes the message Signatures with one entry. Clients only check the entry of version 2.
 func encodeSignatures(signature []byte) []byte {
 	entry := appendMessage(appendNumber(nil, fieldSignatureVersion, signatureVersion), fieldSignatureData, signature)
 	return appendMessage(nil, fieldSignature, entry)

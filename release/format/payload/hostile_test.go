@@ -100,7 +100,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		`byte 0: magic is "DrAU"`:                              append([]byte("D"), whole[1:]...),
 		"byte 4: version is 2; wanted 1":                       with(4, 2),
 		"byte 12: manifest length is 18446744073709551615 B":   with(12, math.MaxUint64),
-		"byte 12: manifest length is 4194304 B; behind":        with(12, maxManifest),
+		"byte 12: manifest length is 4194304 B, but only":      with(12, maxManifest),
 		"data has 1066127 B; the manifest accounts for":        whole[:len(whole)-1],
 		"data has 1066129 B; the manifest accounts for":        append(bytes.Clone(whole), 0),
 		"byte 20: manifest: no new_partition_info":             manifestOf(nil),
@@ -156,7 +156,7 @@ func TestOnlyVersion2Counts(t *testing.T) {
 	}
 	for want, change := range map[string]func([]byte){
 		"no signature of version 2": func(s []byte) { s[4] = 1 },
-		"does not belong to sha256": func(s []byte) { s[100] ^= 1 },
+		"bad signature for sha256":  func(s []byte) { s[100] ^= 1 },
 		"signatures: ":              func(s []byte) { s[0] = 0 },
 	} {
 		if err := verify(change); err == nil || !strings.Contains(err.Error(), want) {

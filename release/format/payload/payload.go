@@ -1,14 +1,13 @@
-// Package payload writes and reads the payloads that Flatcar's updater takes: format "CrAU", version 1, full updates only
+// Package payload writes and reads payloads of Flatcar's updater: format "CrAU", version 1, full updates only
 // (update_engine, update_metadata.proto).
 //
 // In: the image of a partition or of an extension, whose size is a multiple of 4096 bytes, and for an update of the OS
 // its kernel. Out: a file with a manifest, the image in compressed chunks, and one RSA signature over both.
 // The same input and key give the same bytes.
 //
-// A payload that is read is hostile until everything in it was checked: lengths and offsets against the file,
-// each chunk, the whole image and the kernel against their digests, and the signature against a key. Errors name the byte
-// of the file and the field. Refused is also what clients would take but no generator writes: operations that do not
-// write front to back, bytes that belong to nothing, updates that need the old image.
+// Payloads are untrusted until everything is checked: lengths and offsets against the file, each chunk, the whole image and the
+// kernel against their digests, and the signature against a key. Errors name the byte of the file and the field. Also refused,
+// although clients accept it: operations out of order, unused bytes, updates that need the old image.
 package payload
 
 import (
@@ -23,10 +22,10 @@ const (
 	formatVersion = 1
 	headerSize    = 20 // bytes: magic, version and length of the manifest
 	blockSize     = 4096
-	// chunkSize is how much of an image one operation writes. Clients take any; official payloads have 1 MiB.
+	// chunkSize is the size of an operation's output. Clients accept any; official payloads use 1 MiB.
 	chunkSize   = 1 << 20
 	chunkBlocks = chunkSize / blockSize
-	// maxData is where data must end: offsets in it have 32 bits.
+	// maxData is the maximum size of the data: offsets have 32 bits.
 	maxData = math.MaxUint32
 	// hole as the first block of an extent means that nothing is written.
 	hole = math.MaxUint64
@@ -44,13 +43,13 @@ const (
 	pcrProcedure    = 1 // expected values of a TPM's registers, in old payloads
 )
 
-// Content is what a payload installs in one place.
+// Content is the content that a payload installs in one place.
 type Content struct {
 	Size   size.Bytes
 	SHA256 digest.SHA256
 }
 
-// manifest is DeltaArchiveManifest without what full updates do not have.
+// manifest is DeltaArchiveManifest, limited to full updates.
 type manifest struct {
 	partition    []operation // partition_operations
 	noops        []operation // noop_operations
@@ -69,9 +68,9 @@ type operation struct {
 	kind   uint64
 	data   span
 	start  uint64 // first block that is written
-	blocks uint64 // how many there is room for
-	sha256 []byte // of the data as it is in the payload; nothing for noops
-	at     int64  // the byte of the file where its message begins, of those that were read
+	blocks uint64 // room, in blocks
+	sha256 []byte // of the data in the payload; empty for noops
+	at     int64  // offset of its message in the file, if read from one
 }
 
 // procedure is InstallProcedure.
@@ -88,8 +87,8 @@ func (p procedure) name() string {
 	return "kernel"
 }
 
-// wantedNoops are what clients that know no procedures go through instead, so that for them too all data is
-// accounted for: the data of procedures, then the signatures.
+// wantedNoops are the operations for clients without procedures, so that they account for all data: that of procedures, then
+// the signatures.
 func (m *manifest) wantedNoops() []operation {
 	var noops []operation
 	for _, p := range m.procedures {

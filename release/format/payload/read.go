@@ -14,16 +14,16 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// maxImage is more than any partition of Flatcar has, in bytes.
+// maxImage is larger than any Flatcar partition, in bytes.
 const maxImage = 16 << 30
 
-// Payload is a payload whose manifest was read and checked. Its data was not looked at yet.
+// Payload is a payload with a checked manifest. Its data is not checked yet.
 type Payload struct {
 	Image  Content
 	Kernel Content // zero without a kernel
 
 	file     io.ReaderAt
-	data     int64 // the byte of the file where data begins
+	data     int64 // offset of the data in the file
 	manifest *manifest
 }
 
@@ -129,7 +129,7 @@ func checkOperations(name string, operations []operation, c Content, offset uint
 // writes returns how many bytes of the content a checked operation writes.
 func (o operation) writes(c Content) uint64 {
 	left := uint64(c.Size) - o.start*blockSize
-	if o.blocks >= left/blockSize+1 { // no product that overflows
+	if o.blocks >= left/blockSize+1 { // avoids an overflow
 		return left
 	}
 	return o.blocks * blockSize
@@ -152,10 +152,10 @@ func checkNoops(got, want []operation) error {
 	return nil
 }
 
-// Signed tells whether the payload says that it has a signature.
+// Signed reports whether the manifest lists a signature.
 func (p *Payload) Signed() bool { return p.manifest.signatures != span{} }
 
-// VerifySignature checks that the payload has a signature of the version that clients look at, made with the key.
+// VerifySignature checks that the payload has a signature by the key, of the version that clients check.
 func (p *Payload) VerifySignature(ctx context.Context, key *rsa.PublicKey) error {
 	if !p.Signed() {
 		return errors.New("payload has no signature")
@@ -171,7 +171,7 @@ func (p *Payload) VerifySignature(ctx context.Context, key *rsa.PublicKey) error
 		return err
 	}
 	if len(found) == 0 {
-		return mistake(at, "no signature of version %d, which is the one that update_engine looks at", signatureVersion)
+		return mistake(at, "no signature of version %d, the only one that update_engine checks", signatureVersion)
 	}
 	d, _, err := digest.OfReader(withContext{ctx, io.NewSectionReader(p.file, 0, at)})
 	if err != nil {
@@ -182,11 +182,11 @@ func (p *Payload) VerifySignature(ctx context.Context, key *rsa.PublicKey) error
 			return nil
 		}
 	}
-	return mistake(at, "signature does not belong to sha256 %v of what is before it and this key of %d bits", d, key.N.BitLen())
+	return mistake(at, "bad signature for sha256 %v of everything before it and this key of %d bits", d, key.N.BitLen())
 }
 
 // Extract writes the image, and the kernel where there is one, and checks all data against the digests in the manifest.
-// What it wrote when there is an error is not to be used.
+// After an error, the output must not be used.
 func (p *Payload) Extract(ctx context.Context, image, kernel io.Writer) error {
 	if err := p.extract(ctx, "partition operation", p.manifest.partition, p.Image, image); err != nil {
 		return err
@@ -223,7 +223,7 @@ func (p *Payload) extract(ctx context.Context, name string, operations []operati
 			err = fmt.Errorf("gives %d B or more; wanted %d B", n, want)
 		}
 		if err == nil {
-			_, err = io.Copy(io.Discard, data) // what the decompressor left
+			_, err = io.Copy(io.Discard, data) // left by the decompressor
 		}
 		if err != nil {
 			return mistake(at, "%s %d: %w", name, i, err)

@@ -12,9 +12,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 )
 
-// VerifyFile checks everything in a payload and says what it is. The signature is only checked with a key.
-// With a directory it writes back what the payload installs: NAME.bin and NAME.vmlinuz of an update, NAME.raw of
-// an extension, where the payload is NAME.gz. They appear when all is right, or not at all.
+// VerifyFile checks a payload and prints a summary. The signature is only checked if a key is given.
+// If a directory is given, the content of NAME.gz is extracted to it: NAME.bin and NAME.vmlinuz of an update, NAME.raw of an
+// extension. The files appear only if the payload is valid.
 func VerifyFile(ctx context.Context, path string, key *rsa.PublicKey, dir string, out io.Writer) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -59,9 +59,9 @@ func (p *Payload) print(out io.Writer, key *rsa.PublicKey) {
 	}
 	switch {
 	case key != nil:
-		fmt.Fprintf(out, "signed  with the key of %d bits that was given\n", key.N.BitLen())
+		fmt.Fprintf(out, "signed  by the given key of %d bits\n", key.N.BitLen())
 	case p.Signed():
-		fmt.Fprintln(out, "signed  by a key that was not given, so the signature was not checked")
+		fmt.Fprintln(out, "signed  not checked; set KEY to the public key")
 	default:
 		fmt.Fprintln(out, "not signed")
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Version is another one whenever Write makes other bytes of the same sources, for who keeps what it made.
+// Version changes whenever Write's output changes; cache keys contain it.
 const Version = 2
 
-// Source is what a payload is made from.
+// Source is an input of a payload: an image or a kernel.
 type Source struct {
 	Data io.ReaderAt
 	Size size.Bytes
@@ -29,25 +29,24 @@ type Source struct {
 // Writer writes payloads.
 type Writer struct {
 	Compress func(ctx context.Context, chunks [][]byte) ([][]byte, error) // as bzip2 streams; see Compressor
-	Scratch  string                                                       // a directory with room for the data of a payload
-	Jobs     int                                                          // how much is compressed at a time
-	Done     func(bytes int64)                                            // is told how much more of the sources was done; may be nil
+	Scratch  string                                                       // a directory with room for the payload's data
+	Jobs     int                                                          // number of parallel compressions
+	Done     func(bytes int64)                                            // called with the number of processed bytes; may be nil
 }
 
-// Written says what is in a body.
+// Written describes a body.
 type Written struct {
 	Image  Content
 	Kernel Content // zero without a kernel
 	Data   size.Bytes
 }
 
-// Write writes all of a payload but its signatures, which are for a key and go right behind it (see Signatures).
+// Write writes a payload without its signatures, which depend on the key and follow right behind (see Signatures).
 // An extension's payload has no kernel.
 //
-// The manifest stands before the data and says how long each part of it is, so the data waits in a file while
-// it is made. To make it twice instead would cost another run of the compressor, which takes most of the time; to leave
-// room for the manifest would need a field for padding, which the format does not have.
-// Memory is bounded by Jobs, whatever the size of the image.
+// The manifest precedes the data and contains the length of each part, so the data is first written to a temporary file.
+// Compressing twice instead would nearly double the time, and the format has no padding to reserve room for the manifest.
+// Memory is bounded by Jobs, independent of the image's size.
 func (w *Writer) Write(ctx context.Context, out io.Writer, key *rsa.PublicKey, image Source, kernel *Source) (Written, error) {
 	if image.Size <= 0 || image.Size%blockSize != 0 {
 		return Written{}, fmt.Errorf("image has %d B; wanted a multiple of %d B", image.Size, blockSize)
@@ -93,7 +92,7 @@ func tooMuchData(s span) error {
 	return fmt.Errorf("data would end at byte %d; wanted at most %d, as offsets have 32 bits", s.end(), uint64(maxData))
 }
 
-// writeData writes the data of all operations and returns the manifest, but for where the signatures are and the noops.
+// writeData writes the data of all operations and returns the manifest without noops and the position of the signatures.
 func (w *Writer) writeData(ctx context.Context, data io.Writer, image Source, kernel *Source) (*manifest, error) {
 	var m manifest
 	var err error
@@ -116,7 +115,7 @@ func (w *Writer) writeData(ctx context.Context, data io.Writer, image Source, ke
 	return &m, nil
 }
 
-// blob is what became of a chunk.
+// blob is the data of a chunk, compressed or not.
 type blob struct {
 	kind   uint64
 	bytes  []byte
@@ -126,7 +125,7 @@ type blob struct {
 // batch is how many chunks are compressed by one call.
 const batch = 8
 
-// batched is what became of the chunks of one batch. Those that stay as they are lie in the buffer.
+// batched are the blobs of one batch. Uncompressed ones are in the buffer.
 type batched struct {
 	blobs  []blob
 	buffer *buffer
@@ -134,7 +133,7 @@ type batched struct {
 
 type buffer [batch * chunkSize]byte
 
-// add writes the data of one source, which begins at offset, and returns its operations and what it was.
+// add writes the data of one source from offset on, and returns its operations and its content.
 func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset uint64) (operations []operation, content Content, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -176,7 +175,7 @@ func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset 
 	return operations, content, group.Wait()
 }
 
-// batch reads the chunks of one batch into the buffer and makes them small.
+// batch reads the chunks of one batch into the buffer and compresses them.
 func (w *Writer) batch(ctx context.Context, source Source, offset int64, buffer *buffer, known *remembered) ([]blob, error) {
 	read := buffer[:min(batch*chunkSize, int64(source.Size)-offset)]
 	if n, err := source.Data.ReadAt(read, offset); n < len(read) {
@@ -220,7 +219,7 @@ func (w *Writer) batch(ctx context.Context, source Source, offset int64, buffer 
 	return blobs, nil
 }
 
-// empty is what most chunks of a partition with free space are. To compare with it takes a tenth of what hashing does.
+// empty is a chunk of zeros, as most of free space is. Comparing takes a tenth of the time of hashing.
 var empty = sync.OnceValues(func() ([]byte, digest.SHA256) {
 	chunk := make([]byte, chunkSize)
 	return chunk, digest.Of(chunk)
@@ -233,13 +232,13 @@ func sumOf(chunk []byte) digest.SHA256 {
 	return digest.Of(chunk)
 }
 
-// remembered is what chunks became, by their digest, as long as that is tiny: free space mostly.
+// remembered caches tiny blobs by the digest of their chunk: mostly free space.
 type remembered struct {
 	mutex sync.Mutex
 	blobs map[digest.SHA256]blob
 }
 
-// tiny bounds what is remembered of an image of 4 GiB to 16 MiB.
+// tiny limits the cache to 16 MiB for an image of 4 GiB.
 const tiny = 4 << 10
 
 func (r *remembered) get(chunk digest.SHA256) (blob, bool) {
@@ -258,11 +257,10 @@ func (r *remembered) put(chunk digest.SHA256, b blob) {
 	r.blobs[chunk] = b
 }
 
-// inOrder works on 0 … n-1, several at a time, and hands the results to take in their order.
-// No more than jobs+1 results are there at a time.
+// inOrder works on 0 … n-1 in parallel and passes the results to take in order. At most jobs+1 results exist at a time.
 func inOrder[T any](ctx context.Context, jobs, n int, work func(context.Context, int) (T, error), take func(T) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	results := make(chan chan T, max(jobs-1, 0)) // the one that take works on or waits for is in no channel
+	results := make(chan chan T, max(jobs-1, 0)) // the result that take has or waits for is not in the channel
 	group.Go(func() error {
 		defer close(results)
 		for i := range n {
@@ -298,7 +296,7 @@ func inOrder[T any](ctx context.Context, jobs, n int, work func(context.Context,
 	return group.Wait()
 }
 
-// withContext ends reading when the context ends.
+// withContext stops reading when the context ends.
 type withContext struct {
 	context.Context
 	io.Reader

@@ -1,5 +1,5 @@
-// Package pkcs7 has what signatures of root hashes and of kernels share of PKCS #7 (RFC 2315). It is little enough to be written
-// down: general libraries put the time of signing in, so that no two signatures of the same thing are alike.
+// Package pkcs7 has the parts of PKCS #7 (RFC 2315) that signatures of root hashes and of kernels share. No library is used,
+// because general ones add the time of signing, which is not reproducible.
 package pkcs7
 
 import (
@@ -28,7 +28,7 @@ type Algorithm struct {
 	Parameters asn1.RawValue
 }
 
-// Is tells whether two are the same, with the same parameters.
+// Is reports whether two are equal, with equal parameters.
 func (a Algorithm) Is(b Algorithm) bool {
 	return a.Algorithm.Equal(b.Algorithm) && bytes.Equal(a.Parameters.FullBytes, b.Parameters.FullBytes)
 }
@@ -44,7 +44,7 @@ func SignerOf(c *x509.Certificate) Signer {
 	return Signer{asn1.RawValue{FullBytes: c.RawIssuer}, c.SerialNumber}
 }
 
-// Is tells whether a certificate is meant.
+// Is reports whether this is a certificate's name.
 func (s Signer) Is(c *x509.Certificate) bool {
 	return s.Serial.Cmp(c.SerialNumber) == 0 && bytes.Equal(s.Issuer.FullBytes, c.RawIssuer)
 }

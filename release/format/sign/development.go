@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// development returns the key that the cache keeps, and makes it first when there is none.
+// development returns the cache's development key, and makes it if there is none.
 func development(cache string) (*Signer, error) {
 	dir := filepath.Join(cache, "development-key")
 	err := atomicfile.Dir(dir, func(temp string) error {
@@ -45,8 +45,8 @@ func development(cache string) (*Signer, error) {
 	return s, nil
 }
 
-// selfSigned makes a certificate that depends on the key and the name alone. systemd trusts the certificates in
-// verity.d as they are and looks at no date, so the dates are as wide as can be.
+// selfSigned makes a certificate that depends on the key and the name only. systemd ignores the dates of certificates in
+// verity.d, so they are as wide as possible.
 func selfSigned(private *rsa.PrivateKey, name string) (*x509.Certificate, error) {
 	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
 	if err != nil {
@@ -60,7 +60,7 @@ func selfSigned(private *rsa.PrivateKey, name string) (*x509.Certificate, error)
 		NotBefore:    time.Unix(0, 0).UTC(),
 		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // "no expiry" (RFC 5280, 4.1.2.5)
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		// What the kernel's keyring and sbsign ask of a certificate.
+		// Required by the kernel's keyring and sbsign.
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	}
 	der, err = x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)

@@ -16,7 +16,7 @@ const (
 	maxFile = 64 << 10 // bytes; a key of 16384 bits has 13 KB
 )
 
-// found is what a PEM file holds.
+// found is the content of a PEM file.
 type found struct {
 	private     *rsa.PrivateKey
 	public      *rsa.PublicKey
@@ -33,19 +33,19 @@ func readPEM(path string) (found, error) {
 	var all found
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") && mode&0o077 != 0 {
-			return found{}, fmt.Errorf("%s holds a private key that others than its owner can read (mode %04o); run chmod 600 %s", path, mode, path)
+			return found{}, fmt.Errorf("%s holds a private key that other users can read (mode %04o); run chmod 600 %s", path, mode, path)
 		}
 		if err := all.add(block); err != nil {
 			return found{}, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	if all == (found{}) {
-		return found{}, fmt.Errorf("%s: no PEM block in it; wanted an RSA key or a certificate", path)
+		return found{}, fmt.Errorf("%s: no PEM block; wanted an RSA key or a certificate", path)
 	}
 	return all, nil
 }
 
-// readSmall takes the mode of the file that is read, not of what has its name a moment later.
+// readSmall returns the mode of the opened file, not of a file that later replaces it.
 func readSmall(path string) (content []byte, mode os.FileMode, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -64,7 +64,7 @@ func readSmall(path string) (content []byte, mode os.FileMode, err error) {
 }
 
 func (f *found) add(block *pem.Block) error {
-	// Go's errors may quote what they could not parse, so of private keys nothing is passed on.
+	// Go's parse errors may quote their input, so none is passed on for private keys.
 	switch block.Type {
 	case "RSA PRIVATE KEY":
 		key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
@@ -106,7 +106,7 @@ func once[T any](to **T, value *T, kind string) error {
 	return nil
 }
 
-// check returns the public key that everything in the file has in common.
+// check returns the public key, which everything in the files must share.
 func (f found) check(files Files) (*rsa.PublicKey, error) {
 	public := f.public
 	if f.private != nil {
@@ -118,12 +118,12 @@ func (f found) check(files Files) (*rsa.PublicKey, error) {
 			return nil, fmt.Errorf("the certificate is for %T; wanted RSA of at least %d bits", f.certificate.PublicKey, minBits)
 		}
 		if public != nil && !public.Equal(certified) {
-			return nil, fmt.Errorf("the certificate %s is of another key", files.Certificate)
+			return nil, fmt.Errorf("the certificate %s is for another key", files.Certificate)
 		}
 		public = certified
 	}
 	if f.public != nil && !public.Equal(f.public) {
-		return nil, errors.New("its public key is of another key")
+		return nil, errors.New("its public key belongs to another private key")
 	}
 	if bits := public.N.BitLen(); bits < minBits {
 		return nil, fmt.Errorf("an RSA key of %d bits; wanted at least %d", bits, minBits)
@@ -138,7 +138,7 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 		return nil, err
 	}
 	if f.certificate == nil {
-		return nil, fmt.Errorf("%s: no certificate in it", path)
+		return nil, fmt.Errorf("%s: no certificate; wanted a PEM file with one", path)
 	}
 	return f.certificate, nil
 }

@@ -20,39 +20,39 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// algorithm names what is asked for: the padding, and the digest that is given.
+// algorithm is the padding and the digest of requested signatures.
 const algorithm = "RSASSA-PKCS1-v1_5 SHA-256"
 
-// commands sign everything that a request asks for, in its directory, with a shell, sed and openssl.
-// A digest is signed as it is, and not hashed once more.
+// commands returns shell commands that make all signatures of a request, in its directory, with sed and openssl. Digests are
+// signed directly, not hashed again.
 func commands(request string) string {
 	return `sed -n 's/.*"digest": "\([0-9a-f]*\)".*/\1/p' ` + request + ` | while read -r d; do
   env printf "$(echo "$d" | sed 's/../\\x&/g')" | openssl pkeyutl -sign -inkey KEY.pem -pkeyopt digest:sha256 -out "$d.sig"
 done`
 }
 
-// Request is a list of digests for whoever has the private key.
+// Request is a list of digests to sign, for the owner of the private key.
 type Request struct {
 	Algorithm  string        `json:"algorithm"`
 	Key        digest.SHA256 `json:"key"` // of the public key (SubjectPublicKeyInfo, DER)
 	Signatures []Missing     `json:"signatures"`
 }
 
-// Missing is one signature that is asked for.
+// Missing is one requested signature.
 type Missing struct {
-	Name   string        `json:"name"`   // what is signed, for people
+	Name   string        `json:"name"`   // description of the signed content
 	Digest digest.SHA256 `json:"digest"` // hexadecimal
-	File   string        `json:"file"`   // what the signature is to be called, beside the request; raw bytes
+	File   string        `json:"file"`   // file name of the raw signature, beside the request
 }
 
 // MissingError says that a signature must be made elsewhere first.
 type MissingError struct{ Missing }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("its signature is made elsewhere and %s is not there yet", e.File)
+	return fmt.Sprintf("its signature must be made elsewhere and %s does not exist yet", e.File)
 }
 
-// RequestError says that a run ended without some signatures, and what to do.
+// RequestError says which signatures are missing and how to make them.
 type RequestError struct {
 	Path  string // of the request
 	Count int    // of missing signatures
@@ -60,11 +60,11 @@ type RequestError struct {
 
 func (e *RequestError) Error() string {
 	dir, file := filepath.Split(e.Path)
-	return fmt.Sprintf("%d signatures are missing, and %s asks for them: run this beside it where the private key is, bring the .sig files back to %s and run again:\n%s",
+	return fmt.Sprintf("%d signatures are missing and listed in %s: run the commands below beside it where the private key is, copy the .sig files to %s and run again:\n%s",
 		e.Count, e.Path, dir, commands(file))
 }
 
-// desk is where signatures come in and requests go out.
+// desk is the directory for signatures and requests.
 type desk struct {
 	dir         string
 	public      *rsa.PublicKey
@@ -79,7 +79,7 @@ func newDesk(dir string, public *rsa.PublicKey) (*desk, error) {
 	return &desk{dir: dir, public: public, fingerprint: digest.Of(der), missing: map[digest.SHA256]Missing{}}, err
 }
 
-// look returns a signature that was made elsewhere, or notes that it is missing.
+// look returns a signature that was made elsewhere, or records it as missing.
 func (k *desk) look(name string, d digest.SHA256) ([]byte, error) {
 	file := d.String() + ".sig"
 	f, err := os.Open(filepath.Join(k.dir, file))
@@ -99,12 +99,13 @@ func (k *desk) look(name string, d digest.SHA256) ([]byte, error) {
 		return nil, err
 	}
 	if err := Verify(k.public, d, signature); err != nil {
-		return nil, fmt.Errorf("%s: %w; it was made with another key or over something else: remove it", f.Name(), err)
+		return nil, fmt.Errorf("%s: %w; it was made with another key or for another digest; remove it", f.Name(), err)
 	}
 	return signature, nil
 }
 
-// request writes down what was missing. The request of an earlier run is replaced, or removed when nothing is missing.
+// request writes the request for the missing signatures. It replaces the one of an earlier run, or removes it if nothing is
+// missing.
 func (k *desk) request() error {
 	// Two keys may share a directory.
 	path := filepath.Join(k.dir, "signing-request-"+k.fingerprint.Short()+".json")

@@ -1,15 +1,15 @@
 // Package sign makes the signatures of a release: RSA PKCS #1 v1.5 over SHA-256 digests.
 //
-// In: a PEM file with an RSA key, and the digest of what is to be signed. Out: the signature, always the same for the
-// same key and digest. Three kinds of keys give it:
+// In: a PEM file with an RSA key, and a digest. Out: the signature, always the same for the same key and digest. There are
+// three kinds of keys:
 //   - a private key in a file that only its owner can read;
 //   - a public key or certificate whose private half is elsewhere, on another machine or in a token. Signatures come
-//     from a directory; those that are not there yet are written down in one signing request (see Signer.Finish);
+//     from a directory; missing ones are listed in one signing request (see Signer.Finish);
 //   - without a file, a development key that is made once and kept in the cache. Nobody should trust it.
 //
-// Refused are other algorithms than RSA, keys below 2048 bits, encrypted keys, private keys that others than their
-// owner can read, certificates of another key, and signatures that do not verify.
-// No part of a private key is in an error, a log or a copy, whatever prints a Signer.
+// Refused: other algorithms than RSA, keys below 2048 bits, encrypted keys, private keys that other users can read,
+// certificates of another key, and signatures that do not verify.
+// Printing a Signer, errors and logs never reveal a private key.
 package sign
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Files say what to sign with.
+// Files are the files of a signing key.
 type Files struct {
 	Key         string // PEM: an RSA private key, or its public half or certificate; the development key when empty
 	Certificate string // PEM, of Key; for signed images, unless Key has it as well
@@ -37,11 +37,11 @@ type Signer struct {
 	certificate *x509.Certificate
 	development bool
 	offline     *desk // nil when the private key is here
-	// sign is a function so that no printer of values gets to see a private key.
+	// sign is a function, so that printing a Signer does not reveal the private key.
 	sign func(name string, d digest.SHA256) ([]byte, error)
 }
 
-// Open reads the key. Nothing is signed or asked for yet.
+// Open reads the key. Nothing is signed or requested yet.
 func Open(f Files) (*Signer, error) {
 	if f.Key == "" {
 		return development(f.Cache)
@@ -63,7 +63,7 @@ func Open(f Files) (*Signer, error) {
 		return withKey(found, "OEM extension images")
 	}
 	if f.Signatures == "" {
-		return nil, fmt.Errorf("%s has no private key, so signatures must come from elsewhere; name the directory that they are put into", f.Key)
+		return nil, fmt.Errorf("%s has no private key, so signatures must be made elsewhere; set the directory for them", f.Key)
 	}
 	offline, err := newDesk(f.Signatures, public)
 	if err != nil {
@@ -101,8 +101,8 @@ func (s *Signer) Certificate() *x509.Certificate { return s.certificate }
 // Development tells that this is the key that runs without a key use.
 func (s *Signer) Development() bool { return s.development }
 
-// Sign returns the signature of a digest. The name says what is signed, for people.
-// Where the private key is elsewhere and the signature is not there yet, the error is a *MissingError.
+// Sign returns the signature of a digest. The name describes it to the signer.
+// If the private key is elsewhere and the signature does not exist yet, the error is a *MissingError.
 func (s *Signer) Sign(ctx context.Context, name string, d digest.SHA256) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func (s *Signer) Sign(ctx context.Context, name string, d digest.SHA256) ([]byte
 	return signature, nil
 }
 
-// Finish ends a run. Where signatures were missing it writes one request for all of them into the directory
-// of signatures and returns a *RequestError that says what to do with it.
+// Finish ends a run. If signatures are missing, it writes one request for all of them to the directory of signatures and
+// returns a *RequestError.
 func (s *Signer) Finish() error {
 	if s.offline == nil {
 		return nil
@@ -126,7 +126,7 @@ func (s *Signer) Finish() error {
 // Verify checks a signature.
 func Verify(public *rsa.PublicKey, d digest.SHA256, signature []byte) error {
 	if err := rsa.VerifyPKCS1v15(public, crypto.SHA256, d[:], signature); err != nil {
-		return fmt.Errorf("signature of %d B does not belong to sha256 %v and this key of %d bits", len(signature), d, public.N.BitLen())
+		return fmt.Errorf("bad signature of %d B for sha256 %v and this key of %d bits", len(signature), d, public.N.BitLen())
 	}
 	return nil
 }

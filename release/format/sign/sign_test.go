@@ -95,14 +95,14 @@ func TestRefusedKeys(t *testing.T) {
 		"elliptic":            {Files{Key: newKey(t, dir, "ec.pem", "ec", "ec_paramgen_curve:P-256")}, "no RSA key in PKCS #8 (*ecdsa.PrivateKey); wanted RSA of at least 2048 bits"},
 		"encrypted":           {Files{Key: encrypted}, "its private key is encrypted"},
 		"read by the group":   {Files{Key: grouped}, "(mode 0640); run chmod 600 " + grouped},
-		"no PEM":              {Files{Key: garbage}, "no PEM block in it"},
+		"no PEM":              {Files{Key: garbage}, "no PEM block; wanted"},
 		"broken":              {Files{Key: broken}, "is no RSA key in PKCS #1"},
 		"large":               {Files{Key: large}, "longer than 65536 B"},
 		"two":                 {Files{Key: two}, "a second PRIVATE KEY; wanted one"},
 		"missing":             {Files{Key: filepath.Join(dir, "none.pem")}, "no such file"},
-		"other's certificate": {Files{Key: good, Certificate: certificate}, "is of another key"},
-		"key as certificate":  {Files{Key: good, Certificate: public}, "no certificate in it"},
-		"public, no place":    {Files{Key: public}, "name the directory that they are put into"},
+		"other's certificate": {Files{Key: good, Certificate: certificate}, "is for another key"},
+		"key as certificate":  {Files{Key: good, Certificate: public}, "no certificate; wanted"},
+		"public, no place":    {Files{Key: public}, "set the directory for them"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(test.files)
@@ -251,7 +251,7 @@ func TestOffline(t *testing.T) {
 
 	write(t, filepath.Join(signatures, one.String()+".sig"), 0o644, read(t, filepath.Join(signatures, two.String()+".sig")))
 	_, err = signer.Sign(t.Context(), "one", one)
-	if err == nil || !strings.Contains(err.Error(), "does not belong to sha256 "+one.String()) {
+	if err == nil || !strings.Contains(err.Error(), "for sha256 "+one.String()) {
 		t.Errorf("got %v; wanted a wrong signature to be refused", err)
 	}
 }

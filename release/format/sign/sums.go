@@ -15,7 +15,7 @@ import (
 
 // OpenPGP returns an armored detached signature of content by the private key in a file, which nobody else may read.
 //
-// It is dated when, or later where the key is younger, so that the same content has the same signature each time.
+// It is dated when, or the key's creation if that is later, so that the same content always has the same signature.
 // A key that may not sign at the time now is refused.
 func OpenPGP(keyFile, passphrase string, content []byte, when, now time.Time) ([]byte, error) {
 	key, err := readOpenPGP(keyFile, passphrase)
@@ -23,7 +23,7 @@ func OpenPGP(keyFile, passphrase string, content []byte, when, now time.Time) ([
 		return nil, err
 	}
 	if _, may := key.SigningKey(now); !may {
-		return nil, fmt.Errorf("%s: the key may not sign now: it has expired, was revoked, or is for other things", keyFile)
+		return nil, fmt.Errorf("%s: the key cannot sign now: it has expired, was revoked, or is not a signing key", keyFile)
 	}
 	dated := when
 	for _, t := range youth(key) {
@@ -57,7 +57,7 @@ func readOpenPGP(path, passphrase string) (*openpgp.Entity, error) {
 		return nil, fmt.Errorf("%s: wanted one OpenPGP private key, as gpg --export-secret-keys writes it", path)
 	}
 	if err := keys[0].DecryptPrivateKeys([]byte(passphrase)); err != nil {
-		return nil, fmt.Errorf("%s: the passphrase does not fit", path)
+		return nil, fmt.Errorf("%s: wrong passphrase", path)
 	}
 	return keys[0], nil
 }
@@ -110,7 +110,7 @@ func readSecret(path string) ([]byte, error) {
 	}
 	if mode&0o077 != 0 {
 		clear(content)
-		return nil, fmt.Errorf("%s holds a private key that others than its owner can read (mode %04o); run chmod 600 %s", path, mode, path)
+		return nil, fmt.Errorf("%s holds a private key that other users can read (mode %04o); run chmod 600 %s", path, mode, path)
 	}
 	return content, nil
 }

@@ -139,10 +139,10 @@ func TestOpenPGPRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ path, says string }{
-		"read by the group": {open, "others than its owner can read (mode 0640); run chmod 600"},
+		"read by the group": {open, "other users can read (mode 0640); run chmod 600"},
 		"only public":       {private, "wanted one OpenPGP private key"},
-		"wrong passphrase":  {locked, "the passphrase does not fit"},
-		"expired":           {expired, "may not sign now"},
+		"wrong passphrase":  {locked, "wrong passphrase"},
+		"expired":           {expired, "cannot sign now"},
 		"missing":           {filepath.Join(t.TempDir(), "none"), "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package squashfs changes and unpacks squashfs images with the programs of squashfs-tools.
+// Package squashfs edits and unpacks squashfs images with squashfs-tools.
 package squashfs
 
 import (
@@ -21,26 +21,26 @@ import (
 // Tools are the packages of the tool root that are run.
 var Tools = []string{"squashfs-tools"}
 
-// File is what goes into an image.
+// File is a file to add to an image.
 type File struct {
 	Path    string      // relative to the image's root
 	Mode    fs.FileMode // permissions
 	Content []byte
-	Blob    string // the path of a file with the content, which is linked, when there is one
+	Blob    string // the path of a file with the content, to hard-link
 	Target  string // of a symbolic link, which has neither mode nor content
 }
 
-// Editor changes images.
+// Editor edits images.
 type Editor struct {
 	Tools *toolroot.Root
-	Dir   string // for scratch, in the file system of blobs
+	Dir   string // temporary files, in the blobs' file system
 	Epoch time.Time
 }
 
-// Add writes at the path to the image from with files in it, which replace what it has at their paths.
-// Everything else of it stays as it is, and so do its compressor and block size.
+// Add copies the image from to the path to and adds files, which replace existing ones. Everything else, compressor and block
+// size included, stays the same.
 func (e Editor) Add(ctx context.Context, from, to string, files []File) error {
-	// An image's description lists what is in it; the contents come behind that list (unsquashfs(1), -pf).
+	// The pseudo file lists the content of the image, followed by the data (unsquashfs(1), -pf).
 	dump, changed := filepath.Join(e.Dir, "dump"), filepath.Join(e.Dir, "changed")
 	defer os.Remove(dump)
 	defer os.Remove(changed)
@@ -67,8 +67,8 @@ func (e Editor) Add(ctx context.Context, from, to string, files []File) error {
 	})
 }
 
-// Extract unpacks the squashfs image from to the directory to, which is not there yet, to be looked at: devices and owners,
-// which cannot be made here, are left out without an error.
+// Extract unpacks the squashfs image from to the new directory to, for inspection: devices and owners, which cannot be created
+// here, are left out.
 func Extract(ctx context.Context, tools *toolroot.Root, from, to string) error {
 	return tools.Run(ctx, toolroot.Cmd{
 		Program: "unsquashfs", Args: UnpackArgs(from, to, "-no-xattrs", "-no-exit-code"),
@@ -76,15 +76,15 @@ func Extract(ctx context.Context, tools *toolroot.Root, from, to string) error {
 	})
 }
 
-// UnpackArgs are arguments of unsquashfs that unpack an image to a directory that is not there yet.
+// UnpackArgs returns the arguments of unsquashfs for unpacking an image to a new directory.
 func UnpackArgs(from, to string, options ...string) []string {
 	return slices.Concat([]string{"-quiet", "-no-progress"}, options, []string{"-dest", to, from})
 }
 
-// dataMark ends the list in a description.
+// dataMark ends the list in a pseudo file.
 const dataMark = "# START OF DATA - DO NOT MODIFY\n"
 
-// addToDump copies a description with files added to its list. Their contents go to a directory.
+// addToDump copies a pseudo file with files added to its list. Their contents go to a directory.
 func (e Editor) addToDump(from, to, contents string, files []File) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
@@ -101,7 +101,7 @@ func (e Editor) addToDump(from, to, contents string, files []File) (err error) {
 	for {
 		line, err := reader.ReadString('\n')
 		if err != nil {
-			return fmt.Errorf("its description has no data: %w", err)
+			return fmt.Errorf("its pseudo file has no data: %w", err)
 		}
 		if line == dataMark {
 			break
@@ -137,10 +137,10 @@ func (e Editor) addToDump(from, to, contents string, files []File) (err error) {
 	if _, err := io.Copy(writer, reader); err != nil {
 		return err
 	}
-	return writer.Flush() // also tells of an earlier failure
+	return writer.Flush() // returns earlier errors too
 }
 
-// missingDirs returns the directories above a path that are not there yet, the topmost first, and notes that they will be.
+// missingDirs returns the missing parent directories of a path, topmost first, and records them as existing.
 func missingDirs(name string, there map[string]bool) []string {
 	dir := path.Dir(name)
 	if there[dir] {
@@ -150,7 +150,7 @@ func missingDirs(name string, there map[string]bool) []string {
 	return append(missingDirs(dir, there), dir)
 }
 
-// packingOf returns the arguments of mksquashfs that pack like an image.
+// packingOf returns the arguments of mksquashfs for packing with an image's compressor and block size.
 func packingOf(ctx context.Context, tools *toolroot.Root, image string) ([]string, error) {
 	var out strings.Builder
 	err := tools.Run(ctx, toolroot.Cmd{Program: "unsquashfs", Args: []string{"-s", image}, Read: []string{image}, Stdout: &out})

@@ -1,7 +1,7 @@
 // Package sums reads and writes lists of digests as sha256sum does.
 //
-// In: lines of 64 hexadecimal digits, two blanks and a name. Refused: names that appear twice or lead elsewhere, and a last
-// line without an end.
+// In: lines of 64 hexadecimal digits, two blanks and a name. Refused: duplicate names, names with directories, and a truncated
+// last line.
 package sums
 
 import (
@@ -15,19 +15,19 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// FileName is the file of a release that has the digests of all others.
+// FileName is the file with the digests of all other files of a release.
 const FileName = "SHA256SUMS"
 
-// MaxSize is how much of it is read. Ten thousand lines have 1 MB.
+// MaxSize is its maximum length. Ten thousand lines have 1 MB.
 const MaxSize = 4 << 20
 
-// Parse reads lines as sha256sum writes them: 64 digits, two blanks, and the name of a file in the same directory.
-// It refuses names that appear twice, and those that lead elsewhere.
+// Parse reads the output of sha256sum: 64 digits, two blanks, and the name of a file in the same directory. It refuses duplicate
+// names and other directories.
 func Parse(content []byte) (map[string]digest.SHA256, error) {
 	sums := map[string]digest.SHA256{}
 	text, ended := strings.CutSuffix(string(content), "\n")
 	if !ended {
-		return nil, fmt.Errorf("%s does not end with a line break; the rest of it is missing", FileName)
+		return nil, fmt.Errorf("%s is truncated: no line break at the end", FileName)
 	}
 	for i, line := range strings.Split(text, "\n") {
 		digits, name, found := strings.Cut(line, "  ")
@@ -39,21 +39,21 @@ func Parse(content []byte) (map[string]digest.SHA256, error) {
 			return nil, fmt.Errorf("%s:%d: %w", FileName, i+1, err)
 		}
 		if _, twice := sums[name]; twice {
-			return nil, fmt.Errorf("%s:%d: %s for the second time", FileName, i+1, name)
+			return nil, fmt.Errorf("%s:%d: duplicate name %s", FileName, i+1, name)
 		}
 		sums[name] = sum
 	}
 	return sums, nil
 }
 
-// isName tells whether a name is one file's in the same directory, and shows as what it is.
+// isName reports whether a name is a printable name of a file in the same directory.
 func isName(name string) bool {
 	return name != "" && name != "." && name != ".." && name != FileName && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r == '/' || r == '\\' || r > '~'
 	})
 }
 
-// Format writes sums as sha256sum --check reads them, by name.
+// Format writes sums for sha256sum --check, sorted by name.
 func Format(sums map[string]digest.SHA256) []byte {
 	var list strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
@@ -62,10 +62,10 @@ func Format(sums map[string]digest.SHA256) []byte {
 	return []byte(list.String())
 }
 
-// Line is the line of one file.
+// Line returns the line of one file.
 func Line(sum digest.SHA256, name string) []byte { return fmt.Appendf(nil, "%v  %s\n", sum, name) }
 
-// Find returns a file's digest from a list of somebody else, which may have a star before names and lines of other kinds.
+// Find returns a file's digest from a foreign list, which may have a star before names and other lines.
 func Find(list io.Reader, name string) (digest.SHA256, error) {
 	found := digest.SHA256{}
 	lines := bufio.NewScanner(list)
@@ -79,7 +79,7 @@ func Find(list io.Reader, name string) (digest.SHA256, error) {
 			return d, err
 		}
 		if !found.IsZero() && found != d {
-			return d, fmt.Errorf("two sums of %s", name)
+			return d, fmt.Errorf("two different sums of %s", name)
 		}
 		found = d
 	}

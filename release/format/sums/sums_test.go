@@ -16,12 +16,12 @@ func TestParse(t *testing.T) {
 	sum := strings.Repeat("0", 64)
 	for name, test := range map[string]struct{ content, says string }{
 		"good":       {sum + "  a\n" + sum + "  b.raw\n", ""},
-		"cut":        {sum + "  a\n" + sum + "  b.r", "does not end with a line break"},
+		"cut":        {sum + "  a\n" + sum + "  b.r", "is truncated: no line break"},
 		"binary":     {sum + " *a\n", "SHA256SUMS:1: wanted 64"},
 		"elsewhere":  {sum + "  ../a\n", "SHA256SUMS:1: wanted 64"},
 		"parent":     {sum + "  ..\n", "SHA256SUMS:1"},
 		"itself":     {sum + "  SHA256SUMS\n", "SHA256SUMS:1"},
-		"twice":      {sum + "  a\n" + sum + "  a\n", "SHA256SUMS:2: a for the second time"},
+		"twice":      {sum + "  a\n" + sum + "  a\n", "SHA256SUMS:2: duplicate name a"},
 		"few digits": {sum[1:] + "  a\n", "SHA256SUMS:1: "},
 		"control":    {sum + "  a\x1b[2J\n", "SHA256SUMS:1"},
 		"no digits":  {strings.Repeat("x", 64) + "  a\n", "SHA256SUMS:1: "},
@@ -86,7 +86,7 @@ func TestFind(t *testing.T) {
 		"no end":      {fmt.Sprintf("%v  a", sum), ""},
 		"other lines": {fmt.Sprintf("# sums\n\n%v  a\nSHA512 (a) = 00\n", sum), ""},
 		"said twice":  {fmt.Sprintf("%v  a\n%v *a\n", sum, sum), ""},
-		"two":         {fmt.Sprintf("%v  a\n%v  a\n", sum, other), "two sums of a"},
+		"two":         {fmt.Sprintf("%v  a\n%v  a\n", sum, other), "two different sums of a"},
 		"none":        {fmt.Sprintf("%v  aa\n", sum), "no sum of a"},
 		"empty":       {"", "no sum of a"},
 		"no digest":   {"1234  a\n", "1234"},
