@@ -14,15 +14,15 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// measured is what benchmarks of other packages call, and no target.
+// measured is called by benchmarks of other packages only.
 const measured = "unreachable func: Planner.Smallest"
 
-// deadCode fails of functions that no target reaches. What tests use is no exception: it belongs to them.
+// deadCode fails on functions that no target reaches. Functions used by tests only belong in the tests.
 func deadCode(ctx context.Context) error {
 	if err := os.MkdirAll(setup.CacheDir, 0o755); err != nil {
 		return err
 	}
-	// Mage would write the main function beside the targets, where other runs in this checkout write it as well.
+	// Mage would write the main function beside the targets, where concurrent runs in this checkout write it too.
 	dir, err := os.MkdirTemp(setup.CacheDir, "lint-")
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func deadCode(ctx context.Context) error {
 	return nil
 }
 
-// writeMain writes the targets' own files to a directory, and the main function that mage makes of them, and returns all their paths.
+// writeMain copies the targets' files to a directory, generates mage's main function there, and returns all paths.
 func writeMain(ctx context.Context, dir string) ([]string, error) {
 	files, err := filepath.Glob("magefiles/*.go")
 	if err != nil {

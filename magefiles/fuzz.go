@@ -15,7 +15,7 @@ import (
 
 // Fuzz runs every fuzz test for some seconds.
 //
-// FUZZ_TIME says how long, such as 5m; the default is 5s. An input that breaks a parser is kept below its testdata/fuzz.
+// FUZZ_TIME is how long, such as 5m; the default is 5s. An input that breaks a parser is kept below its testdata/fuzz.
 func Fuzz(ctx context.Context) error {
 	list, err := exec.CommandContext(ctx, "go", "list", "-f", `{{range .TestGoFiles}}{{$.ImportPath}} {{$.Dir}}/{{.}}{{"\n"}}{{end}}`, "./...").Output()
 	if err != nil {
@@ -30,7 +30,7 @@ func Fuzz(ctx context.Context) error {
 	return nil
 }
 
-// fuzzFile runs the fuzz targets of one file, each alone, as the go command wants it.
+// fuzzFile runs the fuzz tests of one file, one after the other: the go command runs only one at a time.
 func fuzzFile(ctx context.Context, pkg, file string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -43,7 +43,7 @@ func fuzzFile(ctx context.Context, pkg, file string) error {
 		}
 		name, _, _ = strings.Cut(name, "(")
 		length := "-fuzztime=" + cmp.Or(os.Getenv("FUZZ_TIME"), "5s")
-		// To make every interesting input as short as can be takes a minute each, which is more than the whole run has.
+		// Minimizing an interesting input takes up to a minute by default, longer than the whole run.
 		if err := fuzz(ctx, "test", "-run=^$", "-fuzz=^Fuzz"+name+"$", length, "-fuzzminimizetime=10x", pkg); err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func fuzzFile(ctx context.Context, pkg, file string) error {
 	return nil
 }
 
-// fuzz runs the go command, and once more when it fails of the end of its own time: it has found no input then, and says nothing else.
+// fuzz runs the go command, again if it only failed because its time ended: then it found no failing input.
 func fuzz(ctx context.Context, args ...string) error {
 	var out strings.Builder
 	err := run.Run(ctx, run.Cmd{Program: "go", Args: args, Env: os.Environ(), Stdout: io.MultiWriter(os.Stdout, &out)})

@@ -58,19 +58,19 @@ func Build(ctx context.Context) error {
 
 // Release builds all images, embeds them in the base's /usr partition and writes a release.
 //
-// BASE is a reference base, which VERSION gives its version, or one of Flatcar's releases, which keeps its own:
+// BASE is a reference base, released as VERSION, or one of Flatcar's releases, which keeps its own version:
 // a version, a channel, an address or a file (release/README.md). ARCH is its architecture: a reference base of a foreign one
-// needs an emulator, which scripts/mage installs. PROFILE says what is in the release (release/profiles),
-// PREVIOUS names the manifests of earlier releases, SOURCE_DATE_EPOCH is the time of everything in it.
+// needs an emulator, which scripts/mage installs. PROFILE defines the content of the release (release/profiles),
+// PREVIOUS names the manifests of earlier releases, SOURCE_DATE_EPOCH is the timestamp of everything in it.
 // UPDATE_KEY is the key that signs update payloads. With only its public half, signatures are made elsewhere and taken from the
-// directory UPDATE_SIGNATURES; a run that misses some writes there what has to be signed.
-// It goes to _output/VERSION/ARCH. Exit code 3 says that the images do not fit.
+// directory UPDATE_SIGNATURES; a run that lacks some writes a signing request there.
+// It goes to _output/VERSION/ARCH. Exit code 3 means that the images do not fit.
 func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, show.Release) }
 
 // Compose makes a release from a profile.
 //
-// The argument is its name in release/profiles, or the path of its file. All else is as for release, which composes the profile
-// default unless PROFILE names another one.
+// The argument is its name in release/profiles, or the path of its file. Everything else is as for release, which uses the
+// profile default unless PROFILE names another one.
 func Compose(ctx context.Context, profile string) error {
 	if err := os.Setenv("PROFILE", profile); err != nil {
 		return err
@@ -78,7 +78,7 @@ func Compose(ctx context.Context, profile string) error {
 	return Release(ctx)
 }
 
-// Initrd makes the initramfs images of all platforms that ask for one, in all forms.
+// Initrd makes the initramfs images of all platforms with initrd:, in all forms.
 //
 // BASE, VERSION and ARCH are as for release, which makes these images as well. They go to _output/initrd/ARCH.
 // SYSEXT_KEY signs the image for systemd-stub, with SYSEXT_CERTIFICATE.
@@ -108,8 +108,8 @@ func Prove(ctx context.Context) error {
 
 // Fit prints how each image would be packed so that all of them fit.
 //
-// PROFILE says what is in the release and what it must fit (release/profiles), BASE is as for release. PREVIOUS names the manifests
-// of earlier releases, to show what grew. Exit code 3 says that the images do not fit.
+// PROFILE defines the content of the release and its budgets (release/profiles), BASE is as for release. PREVIOUS names the
+// manifests of earlier releases, to show what grew. Exit code 3 means that the images do not fit.
 func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, show.Plan) }
 
 func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
@@ -124,7 +124,7 @@ func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*m
 
 // Test runs all tests.
 //
-// Where CI is set, a test that cannot run here fails instead of being skipped.
+// If CI is set, a test that cannot run here fails instead of being skipped.
 func Test(ctx context.Context) error { return goTool(ctx, "test", "-timeout=55m", "./...") }
 
 // Lint checks style, common mistakes, the direction of imports, and that every function is reachable from a target.

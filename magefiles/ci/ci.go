@@ -1,4 +1,4 @@
-// Package ci holds the targets in the namespace ci, by which several machines make and prove one release.
+// Package ci holds the targets in the namespace ci, for making and proving a release on several machines.
 package ci
 
 import (
@@ -14,15 +14,15 @@ import (
 
 // Matrix prints the jobs that build and prove a release together.
 //
-// SHARDS is how many parts the work has, 4 by default, ARCH the architecture. Where GITHUB_OUTPUT names a file, the lists become
-// the outputs build and prove of a workflow's step.
+// SHARDS is the number of parts, 4 by default, ARCH the architecture. If GITHUB_OUTPUT names a file, the lists become the outputs
+// build and prove of the workflow's step.
 func Matrix() error {
 	return target.With(func(o setup.Options) error { return ci.Matrix(o, os.Stdout) })
 }
 
-// Prepare makes what all parts need: the tool root and the base.
+// Prepare assembles the tool root and the base, which all parts need.
 //
-// REMOTE_CACHE_WRITE is where they go, a directory or an address; what is in REMOTE_CACHE already is not written again.
+// They go to REMOTE_CACHE_WRITE, a directory or an address, unless REMOTE_CACHE has them already.
 func Prepare(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		return ci.Prepare(ctx, o)
@@ -31,14 +31,15 @@ func Prepare(ctx context.Context) error {
 
 // Shard builds the recipes of one part.
 //
-// The argument is the part, such as 2/4. REMOTE_CACHE is where the base is found, REMOTE_CACHE_WRITE where the results go.
+// The argument is the part, such as 2/4. The base comes from REMOTE_CACHE, the results go to REMOTE_CACHE_WRITE.
 func Shard(ctx context.Context, part string) error {
 	return withPart(part, func(o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, os.Stdout) })
 }
 
 // Combine makes the release from the results of all parts.
 //
-// REMOTE_CACHE is where these are found. What is missing there is made, so the release is the same as that of scripts/mage release. Exit code 3 says that the images do not fit.
+// The results come from REMOTE_CACHE. Missing ones are built, so the release is the same as with scripts/mage release.
+// Exit code 3 means that the images do not fit.
 func Combine(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		m, err := release.Assemble(ctx, o)
@@ -93,7 +94,7 @@ func Report(ctx context.Context) error {
 // Bump opens a pull request for each recipe that has a newer version.
 //
 // The argument is the recipe's name, or all. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it and open pull requests,
-// GITHUB_REF_NAME is their base branch. The checkout must be clean, and stays as it was.
+// GITHUB_REF_NAME is their base branch. The checkout must be clean and is left unchanged.
 func Bump(ctx context.Context, recipe string) error {
 	return target.With(func(o setup.Options) error {
 		return ci.BumpRequests(ctx, o, []string{recipe}, os.Stdout)
@@ -103,7 +104,7 @@ func Bump(ctx context.Context, recipe string) error {
 // Keys writes the private keys of a workflow's secrets to files that nobody else can read.
 //
 // SIGNING_KEY_TEXT, MINISIGN_KEY_TEXT, UPDATE_KEY_TEXT, SYSEXT_KEY_TEXT and SYSEXT_CERTIFICATE_TEXT are the contents; empty ones
-// are left out. The files go to the directory RUNNER_TEMP, and the file GITHUB_ENV tells the next steps where they are.
+// are left out. The files go to the directory RUNNER_TEMP, and their paths to the file GITHUB_ENV for the next steps.
 func Keys() error { return target.With(ci.WriteKeys) }
 
 // RemoveKeys removes the files that ci:keys wrote.

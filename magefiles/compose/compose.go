@@ -13,12 +13,12 @@ import (
 
 // Torcx converts a Torcx package into a directory that a profile takes as an extension.
 //
-// The argument is the file, such as docker:20.10.torcx.tgz. It goes to _output/torcx/NAME, which must be empty or not there.
+// The argument is the file, such as docker:20.10.torcx.tgz. It goes to _output/torcx/NAME, which must be empty or missing.
 func Torcx(file string) error {
 	to := filepath.Join(setup.OutputDir, "torcx", strings.TrimSuffix(filepath.Base(file), ".torcx.tgz"))
 	if err := torcx.Convert(file, to, os.TempDir()); err != nil {
 		return err
 	}
-	fmt.Printf("%s is for directory: in a profile\n", to)
+	fmt.Printf("use %s as directory: of an extension in a profile\n", to)
 	return nil
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Explain says why the plan packs one image as it does and what the alternatives would take.
+// Explain says why the plan packs one image as it does and what the alternatives would cost.
 //
-// The argument is the image's name, such as oem-azure. PROFILE and BASE choose what it must fit.
+// The argument is the image's name, such as oem-azure. PROFILE and BASE determine the budgets.
 func Explain(ctx context.Context, image string) error {
 	return target.With(func(o setup.Options) error {
 		explained, err := release.Explain(ctx, o, image)
@@ -34,7 +34,7 @@ func Calibrate(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		c, err := release.Calibrate(ctx, o)
 		if err == nil {
-			fmt.Printf("%d rungs measured on %s; %s is new\n", len(c.Rungs), c.Machine, fit.CalibrationFile)
+			fmt.Printf("measured %d rungs on %s; wrote %s\n", len(c.Rungs), c.Machine, fit.CalibrationFile)
 		}
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 
 // Platform makes the initramfs images of one platform, in all forms.
 //
-// The argument is the platform's id, such as qemu; its file must say initrd:. They go to _output/initrd/ARCH.
+// The argument is the platform's id, such as qemu; its file must have initrd:. They go to _output/initrd/ARCH.
 func Platform(ctx context.Context, id string) error {
 	return target.For(id, func(o setup.Options) error {
 		made, err := release.Initrd(ctx, o)
@@ -27,6 +27,6 @@ func Platform(ctx context.Context, id string) error {
 
 // List shows the archives in an initramfs, their contents, and the first kernel rule that they break.
 //
-// The argument is a file as boot loaders pass it to a kernel: archives, compressed or not, one behind the other.
+// The argument is an initramfs as boot loaders pass it to a kernel: concatenated archives, compressed or not.
 // It is only read.
 func List(file string) error { return early.List(file, os.Stdout) }

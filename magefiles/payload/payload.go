@@ -13,8 +13,8 @@ import (
 // Verify checks all digests of an update payload and, with KEY, its signature.
 //
 // The argument is a payload, such as flatcar_production_update.gz or oem-azure.gz, of this project or another one.
-// KEY is a PEM file with the public key that it must be signed with; without one the signature is not checked.
-// OUT is a directory for what the payload installs: NAME.bin and NAME.vmlinuz, or NAME.raw.
+// KEY is a PEM file with the public key to check the signature; without it the signature is not checked.
+// OUT is a directory for the payload's content: NAME.bin and NAME.vmlinuz, or NAME.raw.
 func Verify(ctx context.Context, file string) error {
 	return target.With(func(o setup.Options) error {
 		return ship.VerifyPayload(ctx, file, o.Proof.PublicKey, o.Proof.Out, os.Stdout)

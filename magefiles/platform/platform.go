@@ -26,11 +26,11 @@ func List() error {
 
 // New creates a platform from a template.
 //
-// The argument is its id, such as somecloud. It goes to platforms/ID.yaml, which must not be there yet.
+// The argument is its id, such as somecloud. It goes to platforms/ID.yaml, which must not exist.
 func New(id string) error {
 	file, err := scaffold.Platform(".", id)
 	if err == nil {
-		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
+		fmt.Printf("fill in %s; scripts/mage recipe:check lists what is missing\n", file)
 	}
 	return err
 }

@@ -45,8 +45,8 @@ func Downgrade(ctx context.Context, to, id string) error {
 
 // Soak refreshes the extensions of a running machine of one cloud again and again, and asserts that nothing leaks.
 //
-// The argument is the platform's id. REFRESHES is how often, 200 by default. Mounts, loop devices and memory must not grow
-// after the first ten, and programs of the base must be there all the time.
+// The argument is the platform's id. REFRESHES is the number of refreshes, 200 by default. Mounts, loop devices and memory must
+// not grow after the first ten, and programs of the base must be available all the time.
 func Soak(ctx context.Context, id string) error {
 	return target.For(id, func(o setup.Options) error {
 		proven, err := prove.Soak(ctx, o)
@@ -81,8 +81,8 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 // Initramfs boots the base with a platform's image in its initramfs and asserts that it is merged early and handed over.
 //
 // BASE is the OS release, VERSION that of a reference base. Further boots, without the image, show that the assertion can fail.
-// Where archives are appended there are more: a machine finds its disk only by a module of the image, archives are unpacked in all
-// orders of all compressions, and broken or unsigned ones are not, as their listing says.
+// If archives are appended, more boots follow: a machine finds its disk only with a module of the image, archives are unpacked in
+// all orders and compressions, and broken or unsigned ones are rejected as initrd:list predicts.
 func Initramfs(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		proven, err := earlyboot.Prove(ctx, o)
@@ -95,7 +95,7 @@ func Initramfs(ctx context.Context) error {
 
 // Compose boots machines of a composed release with one set of enabled extensions after the other, and an older release.
 //
-// Extensions are made from packages of Debian by other programs than ours. BASE is the reference base.
+// The extensions are made from Debian packages by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		proven, err := composed.Prove(ctx, o)

@@ -23,18 +23,18 @@ func Check() error {
 		err = care.CheckLocks(".", setup.DefaultBase)
 	}
 	if err == nil {
-		fmt.Printf("%d platforms are fine\n", len(platforms))
+		fmt.Printf("%d platforms are valid\n", len(platforms))
 	}
 	return err
 }
 
 // New creates a recipe from a template.
 //
-// The argument is its name, such as some-agent. It goes to recipes/NAME/recipe.yaml, which must not be there yet.
+// The argument is its name, such as some-agent. It goes to recipes/NAME/recipe.yaml, which must not exist.
 func New(name string) error {
 	file, err := scaffold.Recipe(".", name)
 	if err == nil {
-		fmt.Printf("fill in %s; scripts/mage recipe:check says what is open\n", file)
+		fmt.Printf("fill in %s; scripts/mage recipe:check lists what is missing\n", file)
 	}
 	return err
 }
@@ -67,8 +67,8 @@ func Diff(ctx context.Context, name string) error {
 
 // Schema writes the JSON schemas that editors use for recipes, platforms and profiles.
 //
-// They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json,
-// after a change of the Go types.
+// They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json.
+// Run it after changing the Go types.
 func Schema() error {
 	schemas, err := care.Schemas(os.DirFS("."))
 	for name, content := range schemas {
@@ -79,7 +79,7 @@ func Schema() error {
 
 // Lock resolves the sources of a recipe for each architecture and writes its lock file.
 //
-// The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's limit of requests;
+// The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's rate limit;
 // FLATCAR_BINPKGS is the address of Flatcar's binary packages, the directory above boards/.
 func Lock(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
@@ -93,8 +93,8 @@ func Lock(ctx context.Context, name string) error {
 
 // Bump looks up newer versions and writes them into a recipe and its lock file.
 //
-// The argument is the recipe's name, or all. It prints what changed as a table in Markdown. A failed look-up fails the run
-// after all other recipes are done. GITHUB_TOKEN raises GitHub's limit of requests.
+// The argument is the recipe's name, or all. It prints the changes as a Markdown table. A failed look-up fails the run after all
+// other recipes are done. GITHUB_TOKEN raises GitHub's rate limit.
 func Bump(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)

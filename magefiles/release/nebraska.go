@@ -12,9 +12,9 @@ import (
 // Nebraska registers the finished release with an update server when APPLY is 1, and otherwise prints what it would do.
 //
 // VERSION, ARCH and OUTPUT choose the release. CODEBASE is the address of the directory where machines will find its payloads.
-// NEBRASKA_URL is the server, NEBRASKA_TOKEN its bearer token if it wants one, APP the application's name or id
-// (Flatcar's when empty), CHANNEL the channel that is moved to the release.
-// Without NEBRASKA_URL it prints the answer that any server of the Omaha protocol has to give.
+// NEBRASKA_URL is the server, NEBRASKA_TOKEN its bearer token if it needs one, APP the application's name or id
+// (Flatcar's when empty), CHANNEL the channel to point at the release.
+// Without NEBRASKA_URL it prints the answer that any Omaha server must give.
 func Nebraska(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
 		return nebraska.Register(ctx, o, os.Stdout)

@@ -15,7 +15,7 @@ import (
 // Install installs a release into the inactive slot of a disk, as Flatcar's updater would.
 //
 // The argument is a disk image, or the disk of a machine. VERSION, ARCH and OUTPUT choose the release,
-// which scripts/mage release has made. It boots next, for one try; until then nothing changes for the slot that runs.
+// made by scripts/mage release. It boots next, for one try; the active slot does not change.
 func Install(ctx context.Context, disk string) error {
 	return target.With(func(o setup.Options) error {
 		slot, err := ship.Install(ctx, o, disk)

@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Base opens the base and writes what is known of it.
+// Base opens the base and prints its version, kernel, systemd and free space.
 func Base(ctx context.Context, o setup.Options, out io.Writer) error {
 	r, err := release.OpenForImages(ctx, o)
 	if err != nil {
@@ -27,7 +27,7 @@ func Base(ctx context.Context, o setup.Options, out io.Writer) error {
 		{"base", r.Base.ID}, {"version", r.Base.Version}, {"build", r.Base.Build}, {"architecture", string(r.Base.Arch)},
 		{"systemd", r.Base.Systemd}, {"kernel", r.Base.Release}, {"kernel file", r.Base.Kernel},
 		{"disk image", r.Base.Disk}, {"made", r.Base.Epoch.Format("2006-01-02 15:04 MST")},
-		{"free in /usr", fmt.Sprintf("%v, without images", empty.Free)}, {"embeds already", strings.Join(r.Base.Embeds, ", ")},
+		{"free in /usr", fmt.Sprintf("%v, without images", empty.Free)}, {"images in it", strings.Join(r.Base.Embeds, ", ")},
 	} {
 		if fact[1] != "" {
 			t.Row(fact[0], fact[1])

@@ -11,14 +11,14 @@ import (
 	"github.com/flatcar/oem-sysext/release/care"
 )
 
-// versionOf names what changed of an input; files of a recipe have no version.
+// versionOf returns the version of an input, or its digest if it has none.
 func versionOf(i *input.Input) string { return cmp.Or(i.Version, i.Digest) }
 
-// Diff writes the differences for people.
+// Diff prints the differences.
 func Diff(out io.Writer, d *care.RecipeDiff) error {
 	t := table.New(out)
 	if len(d.Inputs)+len(d.Files) == 0 {
-		t.Row(fmt.Sprintf("%s is as in release %s", d.Recipe, d.Since))
+		t.Row(fmt.Sprintf("%s is the same as in release %s", d.Recipe, d.Since))
 	} else {
 		t.Row(fmt.Sprintf("%s since release %s: %d inputs and %d files differ", d.Recipe, d.Since, len(d.Inputs), len(d.Files)))
 	}

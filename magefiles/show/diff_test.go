@@ -39,7 +39,7 @@ func TestDiff(t *testing.T) {
 - deb gone         1
 + file agent/unit  sha256:01
 `},
-		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0"}, "agent is as in release 1.0.0\n"},
+		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0"}, "agent is the same as in release 1.0.0\n"},
 	} {
 		var out bytes.Buffer
 		if err := Diff(&out, &c.diff); err != nil {

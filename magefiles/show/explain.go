@@ -9,19 +9,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/plan"
 )
 
-// Explanation writes why one image is packed as it is, and what the alternatives would take.
+// Explanation prints why one image is packed as it is, and its alternatives.
 func Explanation(out io.Writer, e *plan.Explanation) error {
 	fmt.Fprintf(out, "%s is packed as %v, %s: %v in /usr, %s of cold reads at boots of %s.\n%s is the tightest budget; it has %v left.\n\n",
 		e.Name, e.Chosen.Rung, e.Chosen.Placement, e.Chosen.Cost, size.Milliseconds(e.Chosen.Read), counted(e.Activations, "platform"),
 		e.Tightest.Name, e.Tightest.Left())
-	t := table.New(out, "rung", "placement", "size", "in /usr", "cold read", "instead of the chosen one")
+	t := table.New(out, "rung", "placement", "size", "in /usr", "cold read", "compared with the chosen one")
 	for _, a := range e.Alternatives {
 		t.Row(a.Rung, a.Placement, a.Size, a.Cost, size.Milliseconds(a.Read), e.Instead(a))
 	}
 	return t.Flush()
 }
 
-// counted writes a number of things.
+// counted returns a number with its noun, in singular or plural.
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

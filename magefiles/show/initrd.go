@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// Initrds writes for people which files there are, and what is around the image in them.
+// Initrds prints a table of initramfs images with their files and contents.
 func Initrds(out io.Writer, made []manifest.Initrd) error {
 	t := table.New(out, "FILE", "SIZE", "IMAGE", "RECIPES")
 	for _, i := range made {

@@ -1,4 +1,4 @@
-// Package show writes for people what targets found.
+// Package show prints the results of targets.
 package show
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// Images writes a table of images that stand alone.
+// Images prints a table of standalone images.
 func Images(out io.Writer, images []oem.Image) error {
 	t := table.Right(out, "platform", "files", "unpacked", "image")
 	var files int
@@ -25,7 +25,7 @@ func Images(out io.Writer, images []oem.Image) error {
 	return t.Flush()
 }
 
-// Release writes the plan, what is left of /usr, and what machines download to update.
+// Release prints the plan, the free space in /usr and the size of an update.
 func Release(out io.Writer, m *manifest.Manifest) error {
 	if err := Plan(out, m); err != nil {
 		return err
@@ -43,11 +43,11 @@ func Release(out io.Writer, m *manifest.Manifest) error {
 			tools = max(tools, m.File(p.File).Size)
 		}
 	}
-	_, err = fmt.Fprintf(out, "an update is a download of %v, and where tools are on the OEM partition, of %v more at most\n", update, tools)
+	_, err = fmt.Fprintf(out, "an update downloads %v, and at most %v more on machines with their tools on the OEM partition\n", update, tools)
 	return err
 }
 
-// Plan writes what each platform activates, how each image is packed, and what that takes of the budgets.
+// Plan prints each platform's images, the rung and cost of each image, and the budgets.
 func Plan(out io.Writer, m *manifest.Manifest) error {
 	platforms := table.New(out, "platform", "placement", "files", "unpacked", "cold read", "activates")
 	for _, p := range m.Platforms {
@@ -71,7 +71,7 @@ func Plan(out io.Writer, m *manifest.Manifest) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	budgets := table.New(out, "budget", "used", "of that fixed", "limit", "left")
+	budgets := table.New(out, "budget", "used", "fixed part", "limit", "left")
 	for _, b := range m.Plan.Budgets {
 		budgets.Row(b.Name, b.Used, b.Fixed, b.Limit, b.Left())
 	}
@@ -85,7 +85,7 @@ func printExtensions(out io.Writer, all []manifest.Extension) error {
 	fmt.Fprintln(out)
 	t := table.New(out, "extension", "version", "enabled", "unpacked", "size", "in /usr", "packed")
 	for _, x := range all {
-		enabled, packed := x.Enable, "as it came"
+		enabled, packed := x.Enable, "unchanged"
 		switch {
 		case x.Embedded == "":
 			enabled, packed = "part of /usr", "-"

@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 )
 
-// Proof writes a proof for people, with everything that speaks against the release.
+// Proof prints a proof and returns an error if a machine failed.
 func Proof(out io.Writer, p *proof.Proof) error {
 	t := table.New(out, "PLATFORM", "IMAGES", "BOOT", "ASSERTED", "")
 	for _, m := range p.Machines {
@@ -32,7 +32,7 @@ func Proof(out io.Writer, p *proof.Proof) error {
 			}
 		}
 		if m.Console != "" {
-			fmt.Fprintf(out, "%s: the console is in %s\n", m.Platform, m.Console)
+			fmt.Fprintf(out, "%s: console log: %s\n", m.Platform, m.Console)
 		}
 	}
 	if n := p.Failed(); n > 0 {
@@ -42,18 +42,18 @@ func Proof(out io.Writer, p *proof.Proof) error {
 	return err
 }
 
-// Trial writes the trial for people.
+// Trial prints a trial.
 func Trial(out io.Writer, t *trial.Trial) error {
-	fmt.Fprintf(out, "%s is merged; after %.0f s the system is %s\n", t.Platform.Image(), t.Seconds, t.State)
-	fmt.Fprintf(out, "the release says: %s\n", t.Linked)
+	fmt.Fprintf(out, "%s is merged; the system is %s after %.0f s\n", t.Platform.Image(), t.State, t.Seconds)
+	fmt.Fprintf(out, "oem-sysext-link.service: %s\n", t.Linked)
 	recognised := t.Verdict.ID
 	if recognised == "" {
-		recognised = "no single platform"
+		recognised = "no unique platform"
 	}
 	if len(t.Verdict.Maybe) > 0 {
-		recognised += ", and may be " + strings.Join(t.Verdict.Maybe, ", ")
+		recognised += "; candidates: " + strings.Join(t.Verdict.Maybe, ", ")
 	}
-	fmt.Fprintf(out, "by its markers the machine is recognised as %s\n", recognised)
+	fmt.Fprintf(out, "platform by the machine's markers: %s\n", recognised)
 	units := table.New(out)
 	for _, unit := range slices.Sorted(maps.Keys(t.Units)) {
 		units.Row("  "+unit, t.Units[unit])

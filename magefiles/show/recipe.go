@@ -12,19 +12,19 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Recipe writes what a recipe is made of, what it makes, and what was left out.
+// Recipe prints the inputs, the tree and the pruned files of a recipe.
 func Recipe(out io.Writer, e *oem.Explained) error {
 	r := e.Resolved.Recipe
 	p := printer{table.New(out)}
 	p.line("%s for %s, from %s", r.Name, e.Resolved.Arch, r.File)
-	p.line("packed alone %v of at most %v", e.Packed, r.MaxSize)
+	p.line("packed alone: %v of at most %v", e.Packed, r.MaxSize)
 	p.inputs(e.Resolved.Inputs())
 	p.section("The tree: %d files, %v", e.Tree.Files(), e.Tree.Size())
 	for _, entry := range e.Tree {
 		p.entry(entry)
 	}
 	if len(e.InBase) > 0 {
-		p.section("Left out of every image, as the base has them: %d files, %v", e.InBase.Files(), e.InBase.Size())
+		p.section("In the base already, so in no image: %d files, %v", e.InBase.Files(), e.InBase.Size())
 		for _, entry := range e.InBase {
 			p.entry(entry)
 		}
@@ -62,7 +62,7 @@ func (p printer) entry(e tree.Entry) {
 	p.Row(fmt.Sprintf("  %s%04o", e.Type, e.Mode), bytes, name)
 }
 
-// pruned prints for each pattern what it matches, and below that nothing: all of it is left out.
+// pruned prints the matches of each pattern: the files, or the topmost directory if all of it is pruned.
 func (p printer) pruned(pruned []build.Pruned) {
 	files, bytes := 0, size.Bytes(0)
 	for _, each := range pruned {
@@ -79,7 +79,7 @@ func (p printer) pruned(pruned []build.Pruned) {
 			p.line("    %s", top)
 		}
 		if len(each.Tops) == 0 {
-			p.line("    nothing; the pattern can go")
+			p.line("    matches nothing; remove it")
 		}
 	}
 }

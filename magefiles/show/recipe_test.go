@@ -42,7 +42,7 @@ func TestRecipe(t *testing.T) {
 	}
 	e.Lacks = errors.New("requires /usr/bin/tool")
 	want := `tool for arm64, from recipes/tool/recipe.yaml
-packed alone 4.0 KiB of at most 1.0 MiB
+packed alone: 4.0 KiB of at most 1.0 MiB
 
 Inputs: 0
 
@@ -52,14 +52,14 @@ The tree: 3 files, 2.0 KiB
   l0777           /usr/link → lib/same
   -0644  2.0 KiB  /usr/tool
 
-Left out of every image, as the base has them: 1 files, 3 B
+In the base already, so in no image: 1 files, 3 B
   -0644  3 B  /usr/lib/same
 
 Pruned: 2 files, 11 B
   in every recipe: /usr/share/doc: 2 files, 11 B
     /usr/share/doc
   in this recipe: /usr/gone: 0 files, 0 B
-    nothing; the pattern can go
+    matches nothing; remove it
 
 Wrong:
   requires /usr/bin/tool

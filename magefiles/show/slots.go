@@ -9,7 +9,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/slot"
 )
 
-// Slots prints the slots of a disk, and which of them boots next.
+// Slots prints the slots of a disk and which one boots next.
 func Slots(out io.Writer, disk string) error {
 	slots, damage, err := slot.Read(disk)
 	if err != nil {
@@ -28,7 +28,7 @@ func Slots(out io.Writer, disk string) error {
 		return err
 	}
 	if damage != nil {
-		fmt.Fprintf(out, "%v; the next change of a slot repairs it\n", damage)
+		fmt.Fprintf(out, "%v; the next installation repairs it\n", damage)
 	}
 	return nextErr
 }

@@ -1,4 +1,4 @@
-// Package target has what all targets begin and end with.
+// Package target runs the work of targets: it reads the options and sets the exit code.
 package target
 
 import (
@@ -9,9 +9,9 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// With does the work of a target with the options that the environment chooses.
+// With runs the work of a target with the options from the environment.
 //
-// An error that knows its exit status, wherever it is in the chain, ends the run with that: 3 says that something does not fit.
+// If an error in the chain has an exit status, the run exits with it: 3 means that a budget is exceeded.
 func With(work func(o setup.Options) error) error {
 	o, err := setup.FromEnvironment(".")
 	if err != nil {
