@@ -32,7 +32,7 @@ func privateDir(name string) string { return "/usr/lib/oem-" + name + "/lib" }
 
 // libraryDirs are where packages have the libraries that all programs find, for one architecture.
 func libraryDirs(r *Resolved) []string {
-	return []string{"/usr/lib/" + triplets[r.Arch], "/usr/lib64", "/usr/lib"}
+	return []string{"/usr/lib/" + r.Arch.Triplet(), "/usr/lib64", "/usr/lib"}
 }
 
 // makePrivate moves the libraries that packages brought, and makes all programs and libraries look for them there.

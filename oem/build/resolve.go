@@ -80,7 +80,7 @@ func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) boo
 		}
 	}
 	for _, s := range Toolsets(r, private) {
-		for _, machine := range []arch.Arch{arch.AMD64, arch.ARM64} {
+		for _, machine := range arch.All {
 			if _, answered := locked.Find(s.Question(), "", machine); !answered {
 				return false
 			}

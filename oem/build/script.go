@@ -7,7 +7,6 @@ import (
 	"path"
 	"strconv"
 
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/tools/sandbox"
 )
 
@@ -16,9 +15,6 @@ const (
 	recipeDir  = "/recipe"  // the directory beside the recipe that the script is in
 	sourcesDir = "/sources" // what the recipe's sources bring, laid out as it would be in the image
 )
-
-// triplets name the architectures as compilers do (dpkg-architecture -q DEB_HOST_GNU_TYPE).
-var triplets = map[arch.Arch]string{arch.AMD64: "x86_64-linux-gnu", arch.ARM64: "aarch64-linux-gnu"}
 
 // script runs the recipe's script on what its sources bring, and lays out what it leaves.
 func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error {
@@ -40,7 +36,7 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 		Script: path.Join(recipeDir, s.Run.Value[len(s.Dir()):]),
 		Inputs: map[string]string{recipeDir: b.beside(r.Recipe, s.Dir()), sourcesDir: sources.Name()},
 		Env: map[string]string{
-			"ARCH": string(r.Arch), "TRIPLET": triplets[r.Arch], "SOURCES": sourcesDir, "RECIPE": recipeDir,
+			"ARCH": string(r.Arch), "TRIPLET": r.Arch.Triplet(), "SOURCES": sourcesDir, "RECIPE": recipeDir,
 			"SOURCE_DATE_EPOCH": strconv.FormatInt(b.Epoch.Unix(), 10),
 		},
 		Timeout: s.Timeout.Duration(),

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -58,7 +57,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 }
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
-	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: machines[c.base.Arch]}
+	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
 	for _, step := range []func() error{one.files, one.links, one.libraries, one.units} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -75,8 +74,6 @@ func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	slices.SortStableFunc(one.problems, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(one.problems), nil
 }
-
-var machines = map[arch.Arch]elf.Machine{arch.AMD64: elf.EM_X86_64, arch.ARM64: elf.EM_AARCH64}
 
 // check is the check of one tree.
 type check struct {

@@ -28,13 +28,10 @@ type loader struct {
 	configured []string
 }
 
-// interpreters are the loaders that programs of an architecture name (System V ABI supplements).
-var interpreters = map[string]string{"amd64": "/lib64/ld-linux-x86-64.so.2", "arm64": "/lib/ld-linux-aarch64.so.1"}
-
 // newLoader reads how the base's loader is set up. A base without a loader finds nothing.
 func newLoader(c *check) (*loader, error) {
 	l := &loader{check: c, configured: c.ldConf("/etc/ld.so.conf", 0)}
-	e, err := c.view.resolve(interpreters[string(c.view.base.Arch)])
+	e, err := c.view.resolve(c.view.base.Arch.Interpreter())
 	if err != nil {
 		return l, nil
 	}

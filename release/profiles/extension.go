@@ -103,9 +103,6 @@ type Rebuild struct {
 	Command string          `yaml:"command"` // to run by hand; the error shows it
 }
 
-// bakeryNames are the sysext bakery's names of architectures.
-var bakeryNames = map[string]string{string(arch.AMD64): "x86-64", string(arch.ARM64): "arm64"}
-
 // AddressFor returns the address of the image for an architecture.
 func (x *Extension) AddressFor(a arch.Arch) string {
 	return recipe.Fill(x.URL.Address.Value, x.Version.Value, x.URL.ArchNames, a)
@@ -115,7 +112,7 @@ func (x *Extension) AddressFor(a arch.Arch) string {
 func (x *Extension) TagAndAssets(a arch.Arch) (tag, asset, sums string) {
 	names := x.GitHub.ArchNames
 	if len(names) == 0 {
-		names = bakeryNames
+		names = map[string]string{string(a): a.Systemd()} // as Flatcar's sysext bakery calls it
 	}
 	fill := func(text, otherwise string) string {
 		if text == "" {

@@ -32,7 +32,7 @@ func asNightly(r *forge.Posted) (aged, bool) {
 	if !r.Prerelease {
 		return aged{}, false
 	}
-	for _, a := range []arch.Arch{arch.AMD64, arch.ARM64} {
+	for _, a := range arch.All {
 		if version, fits := cutArch(r.Tag, string(a)); fits {
 			at, isNightly := nightly.Time(version)
 			return aged{r, string(a), at}, isNightly

@@ -49,4 +49,4 @@ func (c *checker) unpack(line strictyaml.Line, u Unpack) {
 	}
 }
 
-func isArch(name string) bool { return name == string(arch.AMD64) || name == string(arch.ARM64) }
+func isArch(name string) bool { return slices.Contains(arch.All, arch.Arch(name)) }

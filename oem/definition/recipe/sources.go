@@ -65,9 +65,9 @@ func appendNames(words []string, names []strictyaml.Text, without []string) []st
 }
 
 func appendArchNames(words []string, names map[string]string) []string {
-	for _, a := range []string{string(arch.AMD64), string(arch.ARM64)} {
-		if name, set := names[a]; set {
-			words = append(words, a+"="+name)
+	for _, a := range arch.All {
+		if name, set := names[string(a)]; set {
+			words = append(words, string(a)+"="+name)
 		}
 	}
 	return words

@@ -34,12 +34,9 @@ var all = []rung.Rung{
 // Ladder returns the rungs that the writers can make for an architecture and the kernel can read.
 func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []rung.Rung {
 	return slices.DeleteFunc(slices.Clone(all), func(r rung.Rung) bool {
-		return r.Filter != "" && r.Filter != filters[a] || !readable(r, kernel) || !writers.can(r)
+		return r.Filter != "" && r.Filter != a.Filter() || !readable(r, kernel) || !writers.can(r)
 	})
 }
-
-// filters are what makes machine code compress better, as squashfs-tools and the kernel's xz decoder name them.
-var filters = map[arch.Arch]string{arch.AMD64: "x86", arch.ARM64: "arm64"}
 
 // readable tells whether a kernel reads what a rung makes.
 func readable(r rung.Rung, kernel target.KernelConfig) bool {

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/bases/disks"
@@ -95,9 +94,6 @@ func (i *importer) lookAtRelease(root *os.Root) error {
 	return nil
 }
 
-// machines are what programs of an architecture are for.
-var machines = map[arch.Arch]elf.Machine{arch.AMD64: elf.EM_X86_64, arch.ARM64: elf.EM_AARCH64}
-
 // lookAtMachine reads what the service manager is compiled for.
 func (i *importer) lookAtMachine(root *os.Root) error {
 	f, err := root.Open("lib/systemd/systemd")
@@ -109,8 +105,8 @@ func (i *importer) lookAtMachine(root *os.Root) error {
 	if err != nil {
 		return fmt.Errorf("lib/systemd/systemd: %w", err)
 	}
-	if program.Machine != machines[i.Arch] {
-		return fmt.Errorf("its programs are for %v; wanted %v, for ARCH=%s", program.Machine, machines[i.Arch], i.Arch)
+	if program.Machine != i.Arch.Machine() {
+		return fmt.Errorf("its programs are for %v; wanted %v, for ARCH=%s", program.Machine, i.Arch.Machine(), i.Arch)
 	}
 	i.base.Arch = string(i.Arch)
 	return nil

@@ -12,9 +12,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// triplets name Debian's directories of libraries.
-var triplets = map[arch.Arch]string{arch.AMD64: "x86_64-linux-gnu", arch.ARM64: "aarch64-linux-gnu"}
-
 // FromDebian lays the /usr of a reference base out as Flatcar's: all libraries in /usr/lib64, where the loader and all
 // programs then look for them, /usr/sbin a link to bin, and no directory of Debian's.
 func FromDebian(t testing.TB, from string, a arch.Arch) (usr string) {
@@ -25,7 +22,7 @@ mkdir -p lib64 && rm -f lib64/* && mv "lib/$2"/* lib64 && rmdir "lib/$2"
 for f in sbin/*; do test -e "bin/${f#sbin/}" || mv "$f" bin; done
 rm -r sbin && ln -s bin sbin
 rm -rf lib/dpkg share/dpkg share/debianutils`
-	err := run.Run(t.Context(), run.Cmd{Program: "sh", Args: []string{"-euc", script, from, usr, triplets[a]}, Env: run.HostEnv("PATH")})
+	err := run.Run(t.Context(), run.Cmd{Program: "sh", Args: []string{"-euc", script, from, usr, a.Triplet()}, Env: run.HostEnv("PATH")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +32,9 @@ rm -rf lib/dpkg share/dpkg share/debianutils`
 		}
 		switch {
 		case d.Type() == fs.ModeSymlink:
-			return relink(path, triplets[a])
+			return relink(path, a.Triplet())
 		case d.Type().IsRegular():
-			return rewrite(path, "/lib/"+triplets[a])
+			return rewrite(path, "/lib/"+a.Triplet())
 		}
 		return nil
 	})
