@@ -1,7 +1,7 @@
 // Package prove boots a release in virtual machines and asserts what it promises.
 //
 // In go a release directory and the definitions of its platforms; out comes a proof: what was booted, by digest,
-// what was asserted, and what spoke against it. Machines have the markers and the OEM partition of their cloud,
+// what was asserted, and what failed. Machines have the markers and the OEM partition of their cloud,
 // dm-verity below /usr, and no network.
 package prove
 

@@ -251,9 +251,9 @@ func Verify(ctx context.Context, o setup.Options, release string, out io.Writer)
 		return err
 	}
 	if err := result.Err(); err != nil {
-		return fmt.Errorf("%s is not what it should be:\n%w", release, err)
+		return fmt.Errorf("%s fails verification:\n%w", release, err)
 	}
-	signed := "nothing was said about whose it is: RELEASE_KEY and RELEASE_MINISIGN_KEY name keys"
+	signed := "no signature was checked: set RELEASE_KEY or RELEASE_MINISIGN_KEY"
 	if len(result.Signed) > 0 {
 		signed = "signed by the given keys (" + strings.Join(result.Signed, ", ") + ")"
 	}

@@ -29,7 +29,7 @@ func (w *prover) secondStageBoots() []Boot {
 		return nil
 	}
 	with := Boot{Name: "in the second stage", platform: i.Platform, Want: merging(i), early: slices.Concat(w.content.Early, probeFiles())}
-	return []Boot{with, {Name: "nothing in the second stage", Not: i.Modules, platform: i.Platform, early: probeFiles()}}
+	return []Boot{with, {Name: "nothing in the second stage", WantNot: i.Modules, platform: i.Platform, early: probeFiles()}}
 }
 
 // oneStageBoots are all that a base's initramfs allows that can be appended to.
@@ -77,7 +77,7 @@ func (w *prover) diskBoots(ctx context.Context) ([]Boot, error) {
 	first := []part{hidden, {path: w.Bench.Blobs.Path(early.FileOf(with[0], early.SystemdForm).SHA256)}, {path: w.Bench.Blobs.Path(early.FileOf(with[0], early.PXEForm).SHA256)}}
 	boot := Boot{Name: "a disk by the image's module, archives in all orders", Want: merging(with[0]), parts: append(first, archives...)}
 	boot.Want.Markers = append(markers, "/oem/oem-release", "/oem/sysext/active-"+p.Image(), "/oem/sysext/"+p.Image()+"-"+w.Base.Version+".raw")
-	return []Boot{boot, {Name: "the disk without the image", Fail: true, parts: append([]part{hidden}, archives...)}}, nil
+	return []Boot{boot, {Name: "the disk without the image", NoBoot: true, parts: append([]part{hidden}, archives...)}}, nil
 }
 
 // hideDriver returns an archive that replaces the driver by a link to nothing, and the driver's path.
@@ -203,9 +203,9 @@ func brokenParts() ([]Boot, error) {
 	}
 	err = w.Close()
 	return []Boot{
-		{Name: "misaligned", Why: "after a multiple of 4", parts: []part{odd}, Want: report{Markers: []string{"/marker/odd"}}},
-		{Name: "truncated", Why: "zstd", parts: []part{short}},
-		{Name: "CRC64", Why: "xz", parts: []part{{content: sum64.Bytes()}}},
+		{Name: "misaligned", Refused: "after a multiple of 4", parts: []part{odd}, Want: report{Markers: []string{"/marker/odd"}}},
+		{Name: "truncated", Refused: "zstd", parts: []part{short}},
+		{Name: "CRC64", Refused: "xz", parts: []part{{content: sum64.Bytes()}}},
 	}, err
 }
 
@@ -238,7 +238,7 @@ func (w *prover) stubBoots(context.Context) ([]Boot, error) {
 	if w.Keys.Image != nil {
 		return boots, nil
 	}
-	return append(boots, Boot{Name: "unsigned", Why: "signature", Not: i.Modules, parts: []part{{content: enabled}, {content: unsigned.Bytes()}}}), nil
+	return append(boots, Boot{Name: "unsigned", Refused: "signature", WantNot: i.Modules, parts: []part{{content: enabled}, {content: unsigned.Bytes()}}}), nil
 }
 
 // richest returns what has the most modules, and of these the smallest image.

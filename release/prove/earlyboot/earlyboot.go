@@ -31,27 +31,27 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// Boot is one machine: what its initramfs has, what it is to say, and what it said.
+// Boot is one machine: what its initramfs has, what it should report, and what it reported.
 type Boot struct {
-	Name string
-	Want report   // Modules and Markers are those that count
-	Not  []string // modules that are not to be loaded in the initramfs
-	Fail bool     // wanted is that it does not come up
-	Why  string   // part of what speaks against its archives before it boots; nothing where they are sound
-	Said report
-	Told error // what speaks against its archives
-	Err  error // why it did not come up
+	Name    string
+	Want    report   // of Modules and Markers only those that count
+	WantNot []string // modules that must not be loaded in the initramfs
+	NoBoot  bool     // it must not come up
+	Refused string   // part of the error that its archives are refused with; empty where they are sound
+	Got     report
+	Listing error // what early.List makes of its archives
+	Err     error // why it did not come up
 
-	platform string // whose machine it is; of the one that the initramfs is told, where it matters
+	platform string // of the machine; the one named to its initramfs, where that matters
 	parts    []part
-	early    []embed.File // what the second stage has beside the activation
+	early    []embed.File // in the second stage beside the activation
 }
 
-// part is something behind the base's initramfs.
+// part is what follows the base initramfs.
 type part struct {
 	content []byte
-	path    string // of the content, when that is a file
-	loose   bool   // whether it is not filled up to a multiple of four bytes, as boot loaders do
+	path    string // to the content, where it is a file
+	loose   bool   // not padded to a multiple of four bytes, as boot loaders do
 }
 
 // report is what a machine merged.
@@ -172,7 +172,7 @@ func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
 		Accel: accel, Kernel: w.Base.Kernel, Initrd: filepath.Join(w.Bench.Scratch, "initrd"), Disk: filepath.Join(w.Bench.Scratch, "bare.img"),
 		Script: earlyScript, Arguments: base.KernelArguments(disks.UsrAUUID, usr.Verity.RootHash), Dir: w.Bench.Scratch, Timeout: boot.Timeout,
 	}
-	if b.Fail { // the disk never appears: systemd need not wait for it as long as for a slow one (kernel-command-line(7))
+	if b.NoBoot { // the disk never appears: systemd need not wait for it as long as for a slow one (kernel-command-line(7))
 		m.Arguments = append(m.Arguments, "systemd.default_device_timeout_sec=20")
 	}
 	for _, p := range w.Choice.Catalogue {
@@ -192,7 +192,7 @@ func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
 	if err := atomicfile.Write(m.Initrd, 0o600, func(out io.Writer) error { return join(out, parts) }); err != nil {
 		return err
 	}
-	b.Told = early.List(m.Initrd, io.Discard)
+	b.Listing = early.List(m.Initrd, io.Discard)
 	var said json.RawMessage
 	err = w.Bench.Timed("boot of "+b.Name, func() error {
 		var err error
@@ -203,7 +203,7 @@ func (w *prover) bootOne(ctx context.Context, accel vm.Accel, b *Boot) error {
 		b.Err = err
 		return ctx.Err()
 	}
-	return json.Unmarshal(said, &b.Said)
+	return json.Unmarshal(said, &b.Got)
 }
 
 // archiveOf writes files as an archive.
@@ -257,22 +257,22 @@ func appendFile(out io.Writer, path string) (int64, error) {
 // outcomes compares a machine with what was wanted of it.
 func (b Boot) outcomes() []proof.Outcome {
 	var archives error
-	if told := fmt.Sprint(b.Told); (b.Why == "") != (b.Told == nil) || !strings.Contains(told, b.Why) {
-		archives = fmt.Errorf("said of them is %s; wanted %q", told, b.Why)
+	if listing := fmt.Sprint(b.Listing); (b.Refused == "") != (b.Listing == nil) || !strings.Contains(listing, b.Refused) {
+		archives = fmt.Errorf("listing them gives %s; wanted %q", listing, b.Refused)
 	}
-	all := []proof.Outcome{proof.Assert("what is wrong with its archives is said before it boots", archives)}
+	all := []proof.Outcome{proof.Assert("damaged archives are refused before it boots", archives)}
 	switch {
-	case b.Fail && b.Err == nil:
+	case b.NoBoot && b.Err == nil:
 		return append(all, proof.Assert("it does not come up", errors.New("it comes up")))
-	case b.Fail:
+	case b.NoBoot:
 		return append(all, proof.Assert("it does not come up", nil))
 	case b.Err != nil:
 		return append(all, proof.Assert("it comes up", b.Err))
 	}
 	return append(all,
-		proof.Assert("the initramfs merges its images and no others", differ(b.Said.Initramfs, b.Want.Initramfs)),
-		proof.Assert("the system merges its images and no others", differ(b.Said.System, b.Want.System)),
-		proof.Assert("archives leave their files in the initramfs", differ(b.Said.Markers, b.Want.Markers)),
+		proof.Assert("the initramfs merges its images and no others", differ(b.Got.Initramfs, b.Want.Initramfs)),
+		proof.Assert("the system merges its images and no others", differ(b.Got.System, b.Want.System)),
+		proof.Assert("archives leave their files in the initramfs", differ(b.Got.Markers, b.Want.Markers)),
 		proof.Assert("modules are loaded in the initramfs", b.modules()),
 	)
 }
@@ -284,17 +284,17 @@ func differ(got, want []string) error {
 	return fmt.Errorf("%v; wanted %v", got, want)
 }
 
-// modules says which modules should be loaded and are not, or the other way round.
+// modules is an error that names each module loaded or missing against what was wanted.
 func (b Boot) modules() error {
 	var errs []error
 	for _, module := range b.Want.Modules {
-		if !slices.Contains(b.Said.Modules, module) {
-			errs = append(errs, fmt.Errorf("%s is not loaded; there are %v", module, b.Said.Modules))
+		if !slices.Contains(b.Got.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is not loaded; there are %v", module, b.Got.Modules))
 		}
 	}
-	for _, module := range b.Not {
-		if slices.Contains(b.Said.Modules, module) {
-			errs = append(errs, fmt.Errorf("%s is loaded all the same", module))
+	for _, module := range b.WantNot {
+		if slices.Contains(b.Got.Modules, module) {
+			errs = append(errs, fmt.Errorf("%s is loaded", module))
 		}
 	}
 	return errors.Join(errs...)
@@ -303,8 +303,8 @@ func (b Boot) modules() error {
 // machine is what the boot proves.
 func (b Boot) machine() proof.Machine {
 	m := proof.Machine{Platform: cmp.Or(b.platform, "-"), Step: b.Name, Images: b.Want.System, Outcomes: b.outcomes()}
-	if m.Faults() > 0 && len(b.Said.Log) > 0 {
-		m.Error = fmt.Sprintf("the machine is %s, failed units are %v; its journal:\n\t%s", b.Said.State, b.Said.Failed, strings.Join(b.Said.Log, "\n\t"))
+	if m.Faults() > 0 && len(b.Got.Log) > 0 {
+		m.Error = fmt.Sprintf("the machine is %s, failed units are %v; its journal:\n\t%s", b.Got.State, b.Got.Failed, strings.Join(b.Got.Log, "\n\t"))
 	}
 	return m
 }

@@ -32,7 +32,7 @@ func TestProof(t *testing.T) {
 	if p.Failed() > 0 || len(p.Machines) != len(boots) {
 		t.Errorf("%+v", p.Machines)
 	}
-	boots[0].Said = report{}
+	boots[0].Got = report{}
 	if m := boots[0].machine(); !m.Failed() {
 		t.Error("a boot that merges nothing passes for one with the archive")
 	}
@@ -41,7 +41,7 @@ func TestProof(t *testing.T) {
 // TestBootOutcomes says what is wrong with a machine.
 func TestBootOutcomes(t *testing.T) {
 	want := report{Initramfs: []string{"oem-x"}, System: []string{"oem-x"}, Modules: []string{"a"}, Markers: []string{"/marker/1"}}
-	good := Boot{Want: want, Not: []string{"b"}, Said: report{Initramfs: want.Initramfs, System: want.System, Modules: []string{"c", "a"}, Markers: want.Markers}}
+	good := Boot{Want: want, WantNot: []string{"b"}, Got: report{Initramfs: want.Initramfs, System: want.System, Modules: []string{"c", "a"}, Markers: want.Markers}}
 	wrong := func(b Boot) []string {
 		var all []string
 		for _, o := range b.outcomes() {
@@ -55,15 +55,15 @@ func TestBootOutcomes(t *testing.T) {
 		t.Error(found)
 	}
 	for text, spoil := range map[string]func(*Boot){
-		"the initramfs merges its images and no others: []": func(b *Boot) { b.Said.Initramfs = nil },
-		"the system merges its images and no others: []":    func(b *Boot) { b.Said.System = nil },
-		"archives leave their files in the initramfs: []":   func(b *Boot) { b.Said.Markers = nil },
-		"a is not loaded":         func(b *Boot) { b.Said.Modules = nil },
-		"b is loaded":             func(b *Boot) { b.Said.Modules = []string{"a", "b"} },
-		"it comes up: gone":       func(b *Boot) { b.Err = errors.New("gone") },
-		"it does not come up: it": func(b *Boot) { b.Fail = true },
-		"said of them is <nil>":   func(b *Boot) { b.Why = "broken" },
-		"said of them is broken":  func(b *Boot) { b.Told = errors.New("broken") },
+		"the initramfs merges its images and no others: []": func(b *Boot) { b.Got.Initramfs = nil },
+		"the system merges its images and no others: []":    func(b *Boot) { b.Got.System = nil },
+		"archives leave their files in the initramfs: []":   func(b *Boot) { b.Got.Markers = nil },
+		"a is not loaded":           func(b *Boot) { b.Got.Modules = nil },
+		"b is loaded":               func(b *Boot) { b.Got.Modules = []string{"a", "b"} },
+		"it comes up: gone":         func(b *Boot) { b.Err = errors.New("gone") },
+		"it does not come up: it":   func(b *Boot) { b.NoBoot = true },
+		"listing them gives <nil>":  func(b *Boot) { b.Refused = "broken" },
+		"listing them gives broken": func(b *Boot) { b.Listing = errors.New("broken") },
 	} {
 		b := good
 		spoil(&b)
@@ -84,8 +84,8 @@ func TestBrokenArchives(t *testing.T) {
 		if err := atomicfile.Write(path, 0o600, func(out io.Writer) error { return join(out, b.parts) }); err != nil {
 			t.Fatal(err)
 		}
-		if err := early.List(path, io.Discard); err == nil || !strings.Contains(err.Error(), b.Why) {
-			t.Errorf("%s: error is %v; wanted %q", b.Name, err, b.Why)
+		if err := early.List(path, io.Discard); err == nil || !strings.Contains(err.Error(), b.Refused) {
+			t.Errorf("%s: error is %v; wanted %q", b.Name, err, b.Refused)
 		} else {
 			t.Log(err)
 		}

@@ -62,7 +62,7 @@ type Machine struct {
 	Console  string    `json:"console,omitempty"` // where its console is kept, when something is wrong
 }
 
-// Faults counts the assertions that something speaks against.
+// Faults counts the assertions that failed.
 func (m Machine) Faults() int {
 	n := 0
 	for _, o := range m.Outcomes {
@@ -73,10 +73,10 @@ func (m Machine) Faults() int {
 	return n
 }
 
-// Failed tells whether anything speaks against the machine.
+// Failed is whether the machine did not answer or failed an assertion.
 func (m Machine) Failed() bool { return m.Error != "" || m.Faults() > 0 }
 
-// Failed counts the machines that something spoke against.
+// Failed counts the machines that failed.
 func (p *Proof) Failed() int {
 	n := 0
 	for _, m := range p.Machines {
@@ -93,7 +93,7 @@ func (p *Proof) Encode() ([]byte, error) {
 	return append(encoded, '\n'), err
 }
 
-// Outcome is one assertion and what spoke against it.
+// Outcome is one assertion and why it failed, if it did.
 type Outcome struct {
 	Assertion string `json:"assertion"`
 	Error     string `json:"error,omitempty"`

@@ -29,10 +29,10 @@ type Proven struct {
 	Wrong    []Objection
 }
 
-// Objection is what speaks against a machine: something that was asserted and is not so, or without an assertion that it did not answer.
+// Objection is a failed assertion, or without an assertion that the machine did not answer.
 type Objection struct{ Assertion, Says string }
 
-// Failed counts the machines that something spoke against.
+// Failed counts the machines that failed.
 func (p Proof) Failed() int {
 	n := 0
 	for _, m := range p.Machines {
@@ -76,7 +76,7 @@ const (
 	proofsEnd   = `</section>`
 )
 
-var proofsTemplate = template.Must(template.New("proofs").Parse(`{{range .}}<h3>{{.Title}} <span>{{len .Machines}} machines of {{.Base}}, {{.Accel}}; {{with .Failed}}{{.}} of them failed{{else}}nothing speaks against it{{end}}</span></h3>
+var proofsTemplate = template.Must(template.New("proofs").Parse(`{{range .}}<h3>{{.Title}} <span>{{len .Machines}} machines of {{.Base}}, {{.Accel}}; {{with .Failed}}{{.}} of them failed{{else}}none of them failed{{end}}</span></h3>
 <table class="changed">
 <thead><tr><th>Platform</th><th></th><th class="n">images</th><th class="n">boot</th><th class="n">asserted</th></tr></thead>
 <tbody>{{range .Machines}}<tr><th scope="row">{{.Platform}}</th><td data-l="">{{.Step}}{{range .Wrong}}<br><mark class="removed">{{or .Assertion "no answer"}}</mark> {{.Says}}{{end}}</td><td class="n" data-l="images">{{.Images}}</td><td class="n" data-l="boot">{{printf "%.0f s" .Seconds}}</td><td class="n" data-l="asserted">{{.Held}} of {{.Asserted}}</td></tr>
