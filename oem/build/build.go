@@ -153,7 +153,7 @@ func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	if err := b.checkTools(ctx, r); err != nil {
 		return nil, err
 	}
-	if q.HasPackages() && b.private() {
+	if q.HasPackages() && needsLibraries(b.Base) {
 		tools, err := b.open(ctx, patchelf)
 		if err != nil {
 			return nil, err
@@ -185,7 +185,7 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 
 // scan returns all that the recipe lays out, before anything is left out of it.
 func (b *Builder) scan(ctx context.Context, r *Resolved) (tree.Tree, error) {
-	root, err := b.newRoot()
+	root, err := newRoot(b.Scratch)
 	if err != nil {
 		return nil, err
 	}
@@ -196,9 +196,9 @@ func (b *Builder) scan(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	return tree.Scan(root.Name(), b.Blobs.Add)
 }
 
-// newRoot makes an empty directory, which removeRoot removes.
-func (b *Builder) newRoot() (*os.Root, error) {
-	dir, err := os.MkdirTemp(b.Scratch, "build.")
+// newRoot makes an empty directory below scratch; removeRoot removes it.
+func newRoot(scratch string) (*os.Root, error) {
+	dir, err := os.MkdirTemp(scratch, "build.")
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 		return err
 	}
 	if r.Recipe.Files.Value != "" {
-		if err := dir.Copy(root, b.beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
+		if err := dir.Copy(root, b.Env().Beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
 			return err
 		}
 	}
@@ -252,9 +252,6 @@ func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error 
 	}
 	return nil
 }
-
-// beside returns where a file beside a recipe lies.
-func (b *Builder) beside(r *recipe.Recipe, name string) string { return b.Env().Beside(r, name) }
 
 func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error {
 	if r.Recipe.GoModule() == nil {
@@ -298,10 +295,10 @@ func checkRequires(t tree.Tree, r *recipe.Recipe) error {
 }
 
 // scanBeside reads the files beside a recipe that its tree is made from.
-func (b *Builder) scanBeside(r *recipe.Recipe) (tree.Tree, error) {
+func scanBeside(env *kind.Env, r *recipe.Recipe) (tree.Tree, error) {
 	var found tree.Tree
 	for _, dir := range r.Beside() {
-		part, err := tree.Scan(b.beside(r, dir), digest.OfReader)
+		part, err := tree.Scan(env.Beside(r, dir), digest.OfReader)
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/check/elf"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
@@ -24,8 +25,8 @@ import (
 // The base's glibc must be at least as new as the suite's, which the check of symbol versions proves.
 // What programs of the base load by name, modules of NSS and PAM, goes to where they look for it.
 
-// private tells whether packages bring all their libraries.
-func (b *Builder) private() bool { return !b.Base.IsDebian() }
+// needsLibraries tells whether packages have to bring all their libraries, since the base is not Debian.
+func needsLibraries(base *target.Base) bool { return !base.IsDebian() }
 
 // privateDir is where a recipe's libraries go.
 func privateDir(name string) string { return "/usr/lib/oem-" + name + "/lib" }
@@ -39,7 +40,7 @@ func libraryDirs(r *Resolved) []string {
 // Directories of plugins stay where the programs expect them. Of libraries that came with dependencies those stay that
 // something needs; own are the names of the others.
 func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root, own map[string]bool) error {
-	if !r.Recipe.HasPackages() || !b.private() {
+	if !r.Recipe.HasPackages() || !needsLibraries(b.Base) {
 		return nil
 	}
 	private := privateDir(r.Recipe.Name.Value)
@@ -62,7 +63,11 @@ func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root, o
 	if err := dropUnneeded(root, files, private, own); err != nil {
 		return err
 	}
-	return b.setRunpaths(ctx, root, byRunpath(files, r, private))
+	tools, err := b.open(ctx, patchelf)
+	if err != nil {
+		return err
+	}
+	return setRunpaths(ctx, tools, root, byRunpath(files, r, private))
 }
 
 // moveLibraries moves the shared libraries right in a directory, and the links beside them: to the private directory,
@@ -216,11 +221,7 @@ func byRunpath(files map[string]*elf.File, r *Resolved, private string) map[stri
 }
 
 // setRunpaths runs patchelf. It writes files anew, which costs them their setuid and setgid bits, so modes are set again.
-func (b *Builder) setRunpaths(ctx context.Context, root *os.Root, files map[string][]string) error {
-	tools, err := b.open(ctx, patchelf)
-	if err != nil {
-		return err
-	}
+func setRunpaths(ctx context.Context, tools *toolroot.Root, root *os.Root, files map[string][]string) error {
 	const atOnce = 256 // names on one command line
 	for _, runpath := range slices.Sorted(maps.Keys(files)) {
 		for names := range slices.Chunk(files[runpath], atOnce) {

@@ -42,13 +42,13 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 	if resolved.Tools, err = b.findTools(r, locked); err != nil {
 		return nil, err
 	}
-	resolved.Beside, err = b.scanBeside(r)
+	resolved.Beside, err = scanBeside(b.Env(), r)
 	return resolved, err
 }
 
 // resolveSource tells what one source of a recipe stands for, and notes where the lock file says so.
 func (b *Builder) resolveSource(ctx context.Context, of *Resolved, s kind.Source, locked *lock.Lock) ([]lock.Pin, error) {
-	question, name := s.Question(b.private()), of.Recipe.Name.Value
+	question, name := s.Question(needsLibraries(b.Base)), of.Recipe.Name.Value
 	if question == "" {
 		return nil, nil
 	}

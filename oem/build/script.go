@@ -18,7 +18,7 @@ const (
 
 // script runs the recipe's script on what its sources bring, and lays out what it leaves.
 func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error {
-	sources, err := b.newRoot()
+	sources, err := newRoot(b.Scratch)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 	job := sandbox.Job{
 		Tools:  tools,
 		Script: path.Join(recipeDir, s.Run.Value[len(s.Dir()):]),
-		Inputs: map[string]string{recipeDir: b.beside(r.Recipe, s.Dir()), sourcesDir: sources.Name()},
+		Inputs: map[string]string{recipeDir: b.Env().Beside(r.Recipe, s.Dir()), sourcesDir: sources.Name()},
 		Env: map[string]string{
 			"ARCH": string(r.Arch), "TRIPLET": r.Arch.Triplet(), "SOURCES": sourcesDir, "RECIPE": recipeDir,
 			"SOURCE_DATE_EPOCH": strconv.FormatInt(b.Epoch.Unix(), 10),

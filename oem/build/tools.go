@@ -75,7 +75,7 @@ func (b *Builder) open(ctx context.Context, s Toolset) (*toolroot.Root, error) {
 
 // findTools reads from a lock file what takes part in making a recipe here.
 func (b *Builder) findTools(r *recipe.Recipe, locked *lock.Lock) (all [][]lock.Pin, err error) {
-	for _, s := range Toolsets(r, b.private()) {
+	for _, s := range Toolsets(r, needsLibraries(b.Base)) {
 		pins, answered := locked.Find(s.Question(), "", arch.Arch(runtime.GOARCH))
 		if !answered && b.Locked {
 			return nil, fmt.Errorf("%s: its lock file does not say what %q stands for on %s; run %s", r.File, s.Question(), runtime.GOARCH, lock.Command(r.Name.Value))
@@ -87,7 +87,7 @@ func (b *Builder) findTools(r *recipe.Recipe, locked *lock.Lock) (all [][]lock.P
 
 // checkTools compares the packages in a recipe's roots with what the lock file says of them.
 func (b *Builder) checkTools(ctx context.Context, r *Resolved) error {
-	for i, s := range Toolsets(r.Recipe, b.private()) {
+	for i, s := range Toolsets(r.Recipe, needsLibraries(b.Base)) {
 		if len(r.Tools[i]) == 0 {
 			continue // nothing is locked
 		}

@@ -25,7 +25,7 @@ func lockTools(t *testing.T, b *Builder, r *recipe.Recipe, change func(pin *lock
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range Toolsets(r, b.private()) {
+	for _, s := range Toolsets(r, needsLibraries(b.Base)) {
 		pins, err := b.LookTools(t.Context(), s, arch.Arch(runtime.GOARCH))
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ type dynamic struct {
 	raw     *elf.File
 	values  map[elf.DynTag][]uint64
 	strings []byte
-	records int // of versions read so far
+	read    int // version records so far
 }
 
 func (d *dynamic) u16(b []byte) uint64 { return uint64(d.raw.ByteOrder.Uint16(b)) }
@@ -57,6 +57,16 @@ func (d *dynamic) table(tag elf.DynTag, length uint64) ([]byte, error) {
 
 var errTooManyNames = errors.New("more names than any real file has")
 
+// records are the records of a linked list: their size, and where in each the distance to the next one is (all as in elf.h).
+type records struct{ size, nextAt uint64 }
+
+var (
+	verneed = records{16, 12}
+	vernaux = records{16, 12}
+	verdef  = records{20, 16}
+	verdaux = records{8, 4}
+)
+
 // needs reads DT_VERNEED: a list of libraries, each with a list of versions.
 // Weak versions may be missing when the file is loaded.
 func (d *dynamic) needs() ([]Version, error) {
@@ -66,9 +76,9 @@ func (d *dynamic) needs() ([]Version, error) {
 	}
 	const weak = 2 // VER_FLG_WEAK
 	var wants []Version
-	err = d.list(table, 0, d.first(elf.DT_VERNEEDNUM), 16, 12, func(offset uint64, need []byte) error {
+	err = d.list(table, 0, d.first(elf.DT_VERNEEDNUM), verneed, func(offset uint64, need []byte) error {
 		library := text(d.strings, d.u32(need[4:]))
-		return d.list(table, offset+d.u32(need[8:]), d.u16(need[2:]), 16, 12, func(_ uint64, version []byte) error {
+		return d.list(table, offset+d.u32(need[8:]), d.u16(need[2:]), vernaux, func(_ uint64, version []byte) error {
 			if d.u16(version[4:])&weak == 0 {
 				wants = append(wants, Version{library, text(d.strings, d.u32(version[8:]))})
 			}
@@ -86,11 +96,11 @@ func (d *dynamic) definitions() ([]string, error) {
 	}
 	const base = 1 // VER_FLG_BASE
 	var offers []string
-	err = d.list(table, 0, d.first(elf.DT_VERDEFNUM), 20, 16, func(offset uint64, definition []byte) error {
+	err = d.list(table, 0, d.first(elf.DT_VERDEFNUM), verdef, func(offset uint64, definition []byte) error {
 		if d.u16(definition[2:])&base != 0 {
 			return nil
 		}
-		return d.list(table, offset+d.u32(definition[12:]), 1, 8, 4, func(_ uint64, name []byte) error {
+		return d.list(table, offset+d.u32(definition[12:]), 1, verdaux, func(_ uint64, name []byte) error {
 			offers = append(offers, text(d.strings, d.u32(name)))
 			return nil
 		})
@@ -98,20 +108,20 @@ func (d *dynamic) definitions() ([]string, error) {
 	return offers, err
 }
 
-// list calls each for the records of a linked list: count of them, of a size, with the distance to the next one at nextAt.
-func (d *dynamic) list(table []byte, offset, count uint64, size, nextAt int, each func(offset uint64, record []byte) error) error {
+// list calls each for up to count records of the linked list that begins at offset.
+func (d *dynamic) list(table []byte, offset, count uint64, of records, each func(offset uint64, record []byte) error) error {
 	for range count {
-		if d.records++; d.records > maxNames {
+		if d.read++; d.read > maxNames {
 			return errTooManyNames
 		}
-		if offset > uint64(len(table)) || uint64(len(table))-offset < uint64(size) {
+		if offset > uint64(len(table)) || uint64(len(table))-offset < of.size {
 			return io.ErrUnexpectedEOF
 		}
-		record := table[offset : offset+uint64(size)]
+		record := table[offset : offset+of.size]
 		if err := each(offset, record); err != nil {
 			return err
 		}
-		next := d.u32(record[nextAt:])
+		next := d.u32(record[of.nextAt:])
 		if next == 0 {
 			return nil
 		}

@@ -63,7 +63,7 @@ func (s *Store) attempt(ctx context.Context, part *partial, address string, want
 	defer response.Body.Close()
 	body := newStallReader(ctx, response.Body, cancel)
 	defer body.stop()
-	return offset > 0, s.receive(part, offset, body, response.ContentLength, want, name(address))
+	return offset > 0, s.receive(part, incoming{name(address), offset, response.ContentLength, body}, want)
 }
 
 // goOn asks an address for what follows the first offset bytes of the half file, and returns from where on it answers.
@@ -86,49 +86,67 @@ func (s *Store) goOn(ctx context.Context, part *partial, address string, offset 
 	return nil, offset, err
 }
 
-// receive appends the body to the first offset bytes of the half file and checks length and digest of the whole.
-func (s *Store) receive(part *partial, offset int64, body io.Reader, announced int64, want Want, name string) error {
-	total, err := wholeLength(offset, announced, want)
+// incoming is the part of a file that a server sends.
+type incoming struct {
+	name      string // of the file, for the progress
+	offset    int64  // in the file, of the first byte of body
+	announced int64  // length of body; -1 when the server does not say
+	body      io.Reader
+}
+
+// receive appends to the half file and checks length and digest of the whole.
+func (s *Store) receive(part *partial, in incoming, want Want) error {
+	total, err := wholeLength(in, want)
 	if err != nil {
 		return errors.Join(err, part.restart())
 	}
-	hash := sha256.New()
-	seen := io.Writer(hash)
-	if s.progress != nil {
-		bar := s.progress.Start(name, total)
-		defer bar.Close()
-		seen = io.MultiWriter(hash, bar)
-	}
-	if offset == 0 {
-		err = part.restart()
-	} else {
-		_, err = io.Copy(seen, io.NewSectionReader(part.file, 0, offset))
-	}
-	if err != nil {
-		return err
-	}
-	// One byte more than allowed tells a file that is too long from one that is just right.
-	received, err := io.Copy(io.MultiWriter(part.file, seen), io.LimitReader(body, int64(want.limit())-offset+1))
-	length := size.Bytes(offset + received)
+	got, length, err := s.appendTo(part, in, total, want.limit())
 	switch {
 	case length > want.limit():
 		return errors.Join(tooLong(want), part.restart())
 	case err != nil:
-		return fmt.Errorf("after %d bytes: %w", length, err)
+		return err
 	case length < want.Size:
 		return fmt.Errorf("%w after %d of %d bytes", errCut, length, want.Size)
-	}
-	if got := digest.SHA256(hash.Sum(nil)); got != want.SHA256 {
+	case got != want.SHA256:
 		return errors.Join(mismatch(want, got, length), part.restart())
 	}
 	return nil
 }
 
-// wholeLength checks the length that the server announces before anything is received.
-func wholeLength(offset, announced int64, want Want) (size.Bytes, error) {
+// appendTo writes the body behind the first offset bytes of the half file and returns digest and length of the whole.
+// It stops one byte above the limit, which tells a file that is too long from one of exactly that length.
+// The total is for the progress; 0 when not known.
+func (s *Store) appendTo(part *partial, in incoming, total, limit size.Bytes) (digest.SHA256, size.Bytes, error) {
+	hash := sha256.New()
+	seen := io.Writer(hash)
+	if s.progress != nil {
+		bar := s.progress.Start(in.name, total)
+		defer bar.Close()
+		seen = io.MultiWriter(hash, bar)
+	}
+	var err error
+	if in.offset == 0 {
+		err = part.restart()
+	} else {
+		_, err = io.Copy(seen, io.NewSectionReader(part.file, 0, in.offset))
+	}
+	if err != nil {
+		return digest.SHA256{}, 0, err
+	}
+	received, err := io.Copy(io.MultiWriter(part.file, seen), io.LimitReader(in.body, int64(limit)-in.offset+1))
+	length := size.Bytes(in.offset + received)
+	if err != nil {
+		err = fmt.Errorf("after %d bytes: %w", length, err)
+	}
+	return digest.SHA256(hash.Sum(nil)), length, err
+}
+
+// wholeLength checks the announced length before anything is received.
+func wholeLength(in incoming, want Want) (size.Bytes, error) {
 	total := want.Size
-	if announced >= 0 {
-		total = size.Bytes(offset + announced)
+	if in.announced >= 0 {
+		total = size.Bytes(in.offset + in.announced)
 	}
 	if want.Size > 0 && total != want.Size {
 		return 0, fmt.Errorf("%w: the server has %d bytes, wanted %d with sha256 %v; %s", errMismatch, total, want.Size, want.SHA256, whatToDo)

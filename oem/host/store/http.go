@@ -39,8 +39,8 @@ func openHTTP(address string) (Remote, error) {
 	return &server{strings.TrimSuffix(address, "/"), client}, nil
 }
 
-// ask sends a request, with what a file has as its body if there is one. The answer has the status 200, 201 or 204.
-func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.SHA256, content *os.File, length int64) (io.ReadCloser, error) {
+// ask sends a request; content is the body, or nil. The caller closes the answer, whose status is 200, 201 or 204.
+func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.SHA256, content *io.SectionReader) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	moving := time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing moved for %v", stall)) })
 	end := func() { moving.Stop(); cancel(nil) }
@@ -48,9 +48,9 @@ func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.S
 	request, err := retryablehttp.NewRequestWithContext(ctx, method, address, nil)
 	if err == nil && content != nil {
 		err = request.SetBody(retryablehttp.ReaderFunc(func() (io.Reader, error) {
-			return watched{io.NewSectionReader(content, 0, length), moving}, nil
+			return watched{io.NewSectionReader(content, 0, content.Size()), moving}, nil
 		}))
-		request.ContentLength = length
+		request.ContentLength = content.Size()
 		request.Header.Set("Content-Type", "application/octet-stream")
 	}
 	if err != nil {
@@ -96,11 +96,11 @@ type answer struct {
 func (a *answer) Close() error { return a.end() }
 
 func (s *server) Get(ctx context.Context, kind Kind, key digest.SHA256) (io.ReadCloser, error) {
-	return s.ask(ctx, http.MethodGet, kind, key, nil, 0)
+	return s.ask(ctx, http.MethodGet, kind, key, nil)
 }
 
 func (s *server) Has(ctx context.Context, kind Kind, key digest.SHA256) (bool, error) {
-	answer, err := s.ask(ctx, http.MethodHead, kind, key, nil, 0)
+	answer, err := s.ask(ctx, http.MethodHead, kind, key, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -111,7 +111,7 @@ func (s *server) Has(ctx context.Context, kind Kind, key digest.SHA256) (bool, e
 }
 
 func (s *server) Put(ctx context.Context, kind Kind, key digest.SHA256, content *os.File, length int64) error {
-	answer, err := s.ask(ctx, http.MethodPut, kind, key, content, length)
+	answer, err := s.ask(ctx, http.MethodPut, kind, key, io.NewSectionReader(content, 0, length))
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (p source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pi
 	var pins []lock.Pin
 	for _, one := range found {
 		file := path.Join(dir, one.File)
-		seen, err := env.Store.Learn(ctx, fetch.Unseen{URLs: []string{address + "/" + file}, Size: one.Size, Also: one.CheckSHA1})
+		seen, err := env.Store.Learn(ctx, fetch.Unpinned{URLs: []string{address + "/" + file}, Size: one.Size, Also: one.CheckSHA1})
 		if err != nil {
 			return nil, fmt.Errorf("package %s: %w", one.CPN(), err)
 		}

@@ -32,7 +32,7 @@ func (f Found) Pins(ctx context.Context, env *kind.Env) ([]lock.Pin, error) {
 		beside = append(beside, address+s.Suffix)
 	}
 	key := env.Beside(f.Recipe, s.OpenPGP.Value)
-	seen, err := env.Store.Learn(ctx, fetch.Unseen{
+	seen, err := env.Store.Learn(ctx, fetch.Unpinned{
 		URLs: beside, Max: signature.MaxLength,
 		Also: func(path string) error { return signature.File(f.Path, path, s.Minisign, key) },
 	})

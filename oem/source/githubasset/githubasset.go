@@ -36,7 +36,7 @@ func (g source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pi
 		return nil, err
 	}
 	addresses := []string{env.GitHub.Address(asset.File)}
-	seen, err := env.Store.Learn(ctx, fetch.Unseen{URLs: addresses, Size: asset.Size})
+	seen, err := env.Store.Learn(ctx, fetch.Unpinned{URLs: addresses, Size: asset.Size})
 	if err != nil {
 		return nil, err
 	}

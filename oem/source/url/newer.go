@@ -37,7 +37,7 @@ func (u source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error
 	next := *u.URL
 	next.Version = newest
 	for _, key := range slices.Sorted(maps.Keys(u.SHA256)) {
-		seen, err := env.Store.Learn(ctx, fetch.Unseen{URLs: next.Addresses(arch.Arch(key))})
+		seen, err := env.Store.Learn(ctx, fetch.Unpinned{URLs: next.Addresses(arch.Arch(key))})
 		if err != nil {
 			return nil, fmt.Errorf("version %s: %w", newest, err)
 		}

@@ -118,7 +118,7 @@ func (o Options) download(ctx context.Context, address string) (found, error) {
 	inputs := []any{doc.Content, o.Keys[0].PrimaryKey.Fingerprint}
 	stored := func(s fetch.Seen) bool { _, err := os.Stat(s.Path); return err == nil }
 	seen, err := store.Local(o.Results.Step("signed", inputs), stored, func() (fetch.Seen, error) {
-		return o.Store.Learn(ctx, fetch.Unseen{
+		return o.Store.Learn(ctx, fetch.Unpinned{
 			URLs: []string{address}, Max: maxDownload, Key: key,
 			Also: func(path string) error { return o.verify(path, doc.Content) },
 		})

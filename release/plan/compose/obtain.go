@@ -46,7 +46,7 @@ func (c *Composer) fromURL(ctx context.Context, x *profiles.Extension) (string, 
 		}
 		return file, c.checkSignature(ctx, x.URL.Signature, address, file)
 	}
-	seen, err := c.bench.Store.Learn(ctx, fetch.Unseen{
+	seen, err := c.bench.Store.Learn(ctx, fetch.Unpinned{
 		URLs: []string{address}, Also: func(file string) error { return c.checkSignature(ctx, x.URL.Signature, address, file) },
 	})
 	return seen.Path, err
@@ -73,7 +73,7 @@ func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file,
 			return "", "", err
 		}
 		address := hub.Address(list.File)
-		seen, err := c.bench.Store.Learn(ctx, fetch.Unseen{URLs: []string{address}, Max: maxSums, Also: func(file string) error {
+		seen, err := c.bench.Store.Learn(ctx, fetch.Unpinned{URLs: []string{address}, Max: maxSums, Also: func(file string) error {
 			if x.GitHub.Signature == nil {
 				return nil
 			}
@@ -98,7 +98,7 @@ func (c *Composer) fromGitHub(ctx context.Context, x *profiles.Extension) (file,
 
 // checkSignature checks the signature beside a file.
 func (c *Composer) checkSignature(ctx context.Context, s *recipe.Signature, address, file string) error {
-	seen, err := c.bench.Store.Learn(ctx, fetch.Unseen{URLs: []string{address + s.Suffix}, Max: signature.MaxLength})
+	seen, err := c.bench.Store.Learn(ctx, fetch.Unpinned{URLs: []string{address + s.Suffix}, Max: signature.MaxLength})
 	if err != nil {
 		return err
 	}

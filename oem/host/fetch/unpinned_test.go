@@ -23,7 +23,7 @@ func TestLearn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, _ := newStore(t)
 			address, requests := server(t, handlers...)
-			seen, err := s.Learn(t.Context(), Unseen{URLs: []string{address + "/gone", address}, Size: size.Bytes(len(content))})
+			seen, err := s.Learn(t.Context(), Unpinned{URLs: []string{address + "/gone", address}, Size: size.Bytes(len(content))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestLearnGoesOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := newStore(t)
-			want := Unseen{Key: digest.Of([]byte("its signature")), Also: proven}
+			want := Unpinned{Key: digest.Of([]byte("its signature")), Also: proven}
 			for i, handlers := range runs {
 				address, _ := server(t, handlers...)
 				want.URLs = []string{address}
@@ -79,16 +79,16 @@ func TestLearnRefuses(t *testing.T) {
 	unhappy := errors.New("unhappy")
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
-		want    Unseen
+		want    Unpinned
 		says    string
 	}{
-		"missing":   {status(404), Unseen{}, "no such file there"},
-		"broken":    {status(500), Unseen{}, "HTTP status 500"},
-		"cut":       {cutAt(content, 70_000), Unseen{}, "the transfer was cut"},
-		"too long":  {serve(content), Unseen{Max: 99_999}, "more than 97.7 KiB"},
-		"longer":    {serve(content), Unseen{Size: 99_999}, "wanted 99999"},
-		"shorter":   {serve(content), Unseen{Size: 100_001}, "wanted 100001"},
-		"unwelcome": {serve(content), Unseen{Also: func(string) error { return unhappy }}, "unhappy"},
+		"missing":   {status(404), Unpinned{}, "no such file there"},
+		"broken":    {status(500), Unpinned{}, "HTTP status 500"},
+		"cut":       {cutAt(content, 70_000), Unpinned{}, "the transfer was cut"},
+		"too long":  {serve(content), Unpinned{Max: 99_999}, "more than 97.7 KiB"},
+		"longer":    {serve(content), Unpinned{Size: 99_999}, "wanted 99999"},
+		"shorter":   {serve(content), Unpinned{Size: 100_001}, "wanted 100001"},
+		"unwelcome": {serve(content), Unpinned{Also: func(string) error { return unhappy }}, "unhappy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := newStore(t)
