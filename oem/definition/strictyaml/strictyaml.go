@@ -5,9 +5,9 @@
 //
 // Fields are named by `yaml:"name"` tags; `yaml:"name,required"` makes a missing key a mistake.
 // Values may be structs, slices, maps, strings, booleans, Text, and any type that implements encoding.TextUnmarshaler.
-// A map's keys may be of any type that a text fits. A struct with named fields that implements encoding.TextUnmarshaler
-// is read from a text, or from keys and values.
-// A struct field of type Line receives the line its struct begins on.
+// A map's keys may be of any type that is read from text. A struct with tagged fields that implements
+// encoding.TextUnmarshaler is read from text or from keys and values.
+// A struct field of type Line receives the line that its struct begins on.
 package strictyaml
 
 import (
@@ -29,11 +29,10 @@ import (
 // Line is the line of a file, counted from 1.
 type Line int
 
-// MarshalJSON leaves the line out: it says where something stands, never what it is,
-// so a comment that moves a definition down changes no digest of it.
+// MarshalJSON leaves the line out, so that moving a definition down the file changes no cache key.
 func (Line) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
-// Text is a string that remembers its line, for what can only be checked later.
+// Text is a string with its line, for checks that come after decoding.
 type Text struct {
 	Value string
 	Line  Line
@@ -41,7 +40,7 @@ type Text struct {
 
 func (t Text) String() string { return t.Value }
 
-// Mistake is one thing that is wrong at one place of a file.
+// Mistake is one error at one line of a file.
 type Mistake struct {
 	File string
 	Line Line
@@ -50,7 +49,7 @@ type Mistake struct {
 
 func (m Mistake) String() string { return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text) }
 
-// Mistakes is every mistake of one or several files.
+// Mistakes are all mistakes of one or several files.
 type Mistakes []Mistake
 
 func (m Mistakes) Error() string {
@@ -76,8 +75,8 @@ func (m Mistakes) Err() error {
 	return sorted
 }
 
-// Files calls each with every file of fsys that matches the pattern, in the order of their names.
-// A file that cannot be read is a mistake. What each returns is added.
+// Files calls each with every file of fsys that matches the pattern, in the order of names, and returns all mistakes.
+// A file that cannot be read is a mistake.
 func Files(fsys fs.FS, pattern string, each func(file string, content []byte) Mistakes) Mistakes {
 	files, err := fs.Glob(fsys, pattern)
 	if err != nil {
@@ -96,7 +95,7 @@ func Files(fsys fs.FS, pattern string, each func(file string, content []byte) Mi
 }
 
 // Decode fills the struct that into points to. The file name is only used in mistakes.
-// What was free of mistakes is filled in even when other parts were not.
+// Parts without mistakes are filled in even when others have some.
 func Decode(file string, content []byte, into any) Mistakes {
 	d := decoder{file: file}
 	documents := yaml.NewDecoder(bytes.NewReader(content))
@@ -114,9 +113,9 @@ func Decode(file string, content []byte, into any) Mistakes {
 	case err != nil:
 		d.addSyntax(err)
 	default:
-		d.add(second.Line, "a second document; wanted one document per file")
+		d.add(second.Line, "a second document; wanted one per file")
 	}
-	d.value(document.Content[0], reflect.ValueOf(into).Elem())
+	d.value("the file", document.Content[0], reflect.ValueOf(into).Elem())
 	return d.mistakes
 }
 
@@ -131,7 +130,7 @@ func (d *decoder) add(line int, format string, args ...any) {
 
 var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// addSyntax takes over what the YAML parser says, which comes as "yaml: line N: text".
+// addSyntax adds an error of the YAML parser, whose text is "yaml: line N: text".
 func (d *decoder) addSyntax(err error) {
 	match := yamlErrorLine.FindStringSubmatch(err.Error())
 	if match == nil {
@@ -142,34 +141,35 @@ func (d *decoder) addSyntax(err error) {
 	d.add(line, "not YAML: %s; wanted keys and values", strings.TrimPrefix(err.Error(), match[0]))
 }
 
-func (d *decoder) value(node *yaml.Node, into reflect.Value) {
+// value reads a node into a value. Mistakes call it by its key.
+func (d *decoder) value(key string, node *yaml.Node, into reflect.Value) {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" {
 		d.add(node.Line, "an anchor or alias; wanted the value itself")
 		return
 	}
 	if text, ok := into.Addr().Interface().(*Text); ok {
 		text.Line = Line(node.Line)
-		d.scalar(node, "text", func() error { text.Value = node.Value; return nil })
+		d.scalar(key, node, "one line of text", func() error { text.Value = node.Value; return nil })
 		return
 	}
 	if unmarshaler, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok && (node.Kind != yaml.MappingNode || !hasKeys(into.Type())) {
-		d.scalar(node, "one value", func() error { return unmarshaler.UnmarshalText([]byte(node.Value)) })
+		d.scalar(key, node, "one value", func() error { return unmarshaler.UnmarshalText([]byte(node.Value)) })
 		return
 	}
 	switch into.Kind() {
 	case reflect.Struct:
-		d.structure(node, into)
+		d.structure(key, node, into)
 	case reflect.Slice:
-		d.list(node, into)
+		d.list(key, node, into)
 	case reflect.Map:
-		d.mapping(node, into)
+		d.mapping(key, node, into)
 	case reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
-		d.value(node, into.Elem())
+		d.value(key, node, into.Elem())
 	case reflect.String:
-		d.scalar(node, "text", func() error { into.SetString(node.Value); return nil })
+		d.scalar(key, node, "one line of text", func() error { into.SetString(node.Value); return nil })
 	case reflect.Bool:
-		d.scalar(node, "true or false", func() error {
+		d.scalar(key, node, "true or false", func() error {
 			value, err := strconv.ParseBool(node.Value)
 			into.SetBool(value)
 			return err
@@ -179,7 +179,7 @@ func (d *decoder) value(node *yaml.Node, into reflect.Value) {
 	}
 }
 
-// hasKeys tells whether a type has fields with names, so that keys and values fit it.
+// hasKeys tells whether a type can be read from keys and values: it has fields with yaml tags.
 func hasKeys(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
@@ -192,9 +192,9 @@ func hasKeys(t reflect.Type) bool {
 	return false
 }
 
-func (d *decoder) scalar(node *yaml.Node, wanted string, set func() error) {
+func (d *decoder) scalar(key string, node *yaml.Node, wanted string, set func() error) {
 	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
-		d.add(node.Line, "%s; wanted %s", kindName(node), wanted)
+		d.unfit(key, node, wanted)
 		return
 	}
 	if err := set(); err != nil {
@@ -202,31 +202,31 @@ func (d *decoder) scalar(node *yaml.Node, wanted string, set func() error) {
 	}
 }
 
-func (d *decoder) list(node *yaml.Node, into reflect.Value) {
+func (d *decoder) list(key string, node *yaml.Node, into reflect.Value) {
 	if node.Kind != yaml.SequenceNode {
-		d.add(node.Line, "%s; wanted a list", kindName(node))
+		d.unfit(key, node, "a list")
 		return
 	}
 	into.Set(reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content)))
 	for i, item := range node.Content {
-		d.value(item, into.Index(i))
+		d.value("an item of "+key, item, into.Index(i))
 	}
 }
 
-func (d *decoder) mapping(node *yaml.Node, into reflect.Value) {
+func (d *decoder) mapping(name string, node *yaml.Node, into reflect.Value) {
 	into.Set(reflect.MakeMap(into.Type()))
-	d.pairs(node, func(key, value *yaml.Node) {
-		name, element := reflect.New(into.Type().Key()).Elem(), reflect.New(into.Type().Elem()).Elem()
-		d.value(key, name)
-		d.value(value, element)
-		into.SetMapIndex(name, element)
+	d.pairs(name, node, func(key, value *yaml.Node) {
+		index, element := reflect.New(into.Type().Key()).Elem(), reflect.New(into.Type().Elem()).Elem()
+		d.value("a key", key, index)
+		d.value(key.Value, value, element)
+		into.SetMapIndex(index, element)
 	})
 }
 
 // pairs calls each for the keys and values of a mapping.
-func (d *decoder) pairs(node *yaml.Node, each func(key, value *yaml.Node)) {
+func (d *decoder) pairs(name string, node *yaml.Node, each func(key, value *yaml.Node)) {
 	if node.Kind != yaml.MappingNode {
-		d.add(node.Line, "%s; wanted keys and values", kindName(node))
+		d.unfit(name, node, "keys and values")
 		return
 	}
 	seen := map[string]int{}
@@ -241,7 +241,7 @@ func (d *decoder) pairs(node *yaml.Node, each func(key, value *yaml.Node)) {
 	}
 }
 
-func (d *decoder) structure(node *yaml.Node, into reflect.Value) {
+func (d *decoder) structure(of string, node *yaml.Node, into reflect.Value) {
 	fields, missing := map[string]reflect.Value{}, map[string]bool{}
 	var names []string
 	for i := range into.NumField() {
@@ -258,23 +258,32 @@ func (d *decoder) structure(node *yaml.Node, into reflect.Value) {
 			missing[name] = true
 		}
 	}
-	d.pairs(node, func(key, value *yaml.Node) {
+	d.pairs(of, node, func(key, value *yaml.Node) {
 		field, known := fields[key.Value]
 		if !known {
 			d.add(key.Line, "unknown key %q; wanted one of %s", key.Value, strings.Join(names, ", "))
 			return
 		}
 		delete(missing, key.Value)
-		d.value(value, field)
+		d.value(key.Value, value, field)
 	})
 	if node.Kind != yaml.MappingNode {
 		return
 	}
 	for _, name := range names {
 		if missing[name] {
-			d.add(node.Line, "no %s; wanted the key %q", name, name)
+			d.add(node.Line, "the key %q is missing; add it", name)
 		}
 	}
+}
+
+// unfit adds the mistake that a key has a value of another kind than wanted, or none.
+func (d *decoder) unfit(key string, node *yaml.Node, wanted string) {
+	if node.Tag == "!!null" {
+		d.add(node.Line, "%s is empty; write %s", key, wanted)
+		return
+	}
+	d.add(node.Line, "%s is %s; wanted %s", key, kindName(node), wanted)
 }
 
 func kindName(node *yaml.Node) string {
@@ -283,9 +292,6 @@ func kindName(node *yaml.Node) string {
 		return "a list"
 	case yaml.MappingNode:
 		return "keys and values"
-	}
-	if node.Tag == "!!null" {
-		return "nothing"
 	}
 	return strconv.Quote(node.Value)
 }

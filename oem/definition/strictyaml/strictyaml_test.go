@@ -68,16 +68,16 @@ names: &a {a: {}}
 home:
 `), &got).Err()
 	want := []string{
-		`f.yaml:1: no title; wanted the key "title"`,
+		`f.yaml:1: the key "title" is missing; add it`,
 		`f.yaml:2: unknown key "naem"; wanted one of name, toys`,
-		`f.yaml:2: "ball"; wanted a list`,
-		`f.yaml:2: no name; wanted the key "name"`,
-		`f.yaml:3: "Rex"; wanted keys and values`,
+		`f.yaml:2: toys is "ball"; wanted a list`,
+		`f.yaml:2: the key "name" is missing; add it`,
+		`f.yaml:3: an item of pets is "Rex"; wanted keys and values`,
 		`f.yaml:4: "2 MB" has the unit "MB"; wanted B, KiB, MiB or GiB`,
-		`f.yaml:5: a list; wanted true or false`,
+		`f.yaml:5: good is a list; wanted true or false`,
 		`f.yaml:6: key "good" is already on line 5; wanted once`,
 		`f.yaml:7: an anchor or alias; wanted the value itself`,
-		`f.yaml:8: nothing; wanted keys and values`,
+		`f.yaml:8: home is empty; write keys and values`,
 	}
 	var mistakes Mistakes
 	if !errors.As(err, &mistakes) {
@@ -94,7 +94,7 @@ func TestNotADocument(t *testing.T) {
 		"# nothing\n":           "f.yaml:1: the file is empty",
 		"title: [\n":            "not YAML",
 		"title: a\n---\nb: c\n": "f.yaml:2: a second document",
-		"- a\n":                 "f.yaml:1: a list; wanted keys and values",
+		"- a\n":                 "f.yaml:1: the file is a list; wanted keys and values",
 		"title: \xff\xfe\n":     "not YAML",
 	} {
 		var got definition
