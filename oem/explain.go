@@ -11,15 +11,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Explained is what one recipe makes of its sources, without the recipes that it needs.
+// Explained is the result of one recipe, without the recipes that it needs.
 type Explained struct {
 	build.Explanation
 	Resolved *build.Resolved
-	Packed   size.Bytes // of the tree, alone
-	InBase   tree.Tree  // files of the tree that no image has, since the base has them identically
+	Packed   size.Bytes // of the tree packed alone
+	InBase   tree.Tree  // files of the tree that are in no image, since the base has them identically
 }
 
-// Explain makes one recipe's tree and tells what it is made of and what was left out.
+// Explain builds one recipe's tree and describes its inputs and what was left out.
 func (f *Factory) Explain(ctx context.Context, r *recipe.Recipe) (*Explained, error) {
 	if !r.Supports(f.Base.Arch) {
 		return nil, fmt.Errorf("%s is not for %s; its arches are %v", r.File, f.Base.Arch, r.Arches)

@@ -1,4 +1,4 @@
-// Package oem builds OEM images: from recipes to trees, from trees to one image per platform.
+// Package oem builds OEM images: trees from recipes, and one image per platform from trees.
 package oem
 
 import (
@@ -26,15 +26,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Staged is one platform's tree, proven to run on the base.
+// Staged is one platform's tree, checked against the base.
 type Staged struct {
 	Platform *platform.Platform
 	Tree     tree.Tree
-	Dropped  tree.Tree // what the base has already
-	Recipes  []Made    // what it was made of, in the order they are laid out
+	Dropped  tree.Tree // files that the base has
+	Recipes  []Made    // its recipes, in the order of installation
 }
 
-// RecipeOf returns the name of the recipe that a file comes from; nothing when staging added it.
+// RecipeOf returns the name of the recipe that a file comes from; empty if staging added it.
 func (s *Staged) RecipeOf(path string) string {
 	for _, made := range s.Recipes {
 		if made.Tree.At(path) != nil {
@@ -57,24 +57,24 @@ type Image struct {
 	Staged
 }
 
-// Layer is what becomes one image, of one platform or shared by several.
+// Layer is the content of one image, of one platform or shared by several.
 type Layer struct {
 	Name      string   // of the image, without suffix
-	Platforms []string // ids of those that activate it
+	Platforms []string // ids of the platforms that activate it
 	Tree      tree.Tree
 }
 
-// Factory is what Build works with.
+// Factory has the tools and caches for Build.
 type Factory struct {
 	Base     *target.Base
 	Builder  *build.Builder
 	Packer   *pack.Packer
 	Blobs    *store.Blobs
 	Progress *progress.Display
-	Jobs     int // recipes and images in work at a time
+	Jobs     int // recipes and images built concurrently
 }
 
-// Build makes the images of platforms, in their order. Each has everything and stands alone.
+// Build makes one self-contained image for each platform, in order.
 func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]Image, error) {
 	staged, err := f.Stage(ctx, platforms)
 	if err != nil {
@@ -83,7 +83,7 @@ func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]
 	return f.Pack(ctx, staged)
 }
 
-// Pack makes an image of each platform that has everything and stands alone.
+// Pack makes one self-contained image for each staged platform.
 func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 	images := make([]Image, len(staged))
 	err := f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
@@ -94,7 +94,7 @@ func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 	return images, err
 }
 
-// Recipe makes the tree of one recipe with those that it needs, as a plain extension without an extension-release.
+// Recipe builds the tree of one recipe and those that it needs, as a plain extension without an extension-release.
 func (f *Factory) Recipe(ctx context.Context, name string, all recipe.Set) (tree.Tree, []Made, error) {
 	recipes := all.With(name)
 	resolved, err := f.resolve(ctx, recipes)
@@ -114,7 +114,7 @@ func (f *Factory) Recipe(ctx context.Context, name string, all recipe.Set) (tree
 	return merged.Without(f.Base.Usr), made, nil
 }
 
-// Stage makes the trees of platforms, in their order.
+// Stage builds the trees of platforms, in order.
 func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]Staged, error) {
 	made, err := f.Recipes(ctx, RecipesOf(platforms))
 	if err != nil {
@@ -123,7 +123,7 @@ func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]
 	return f.stage(ctx, platforms, made)
 }
 
-// Recipes makes the trees of recipes, for which no platform is needed.
+// Recipes builds the trees of recipes, without a platform.
 func (f *Factory) Recipes(ctx context.Context, recipes []*recipe.Recipe) (map[*recipe.Recipe]Made, error) {
 	resolved, err := f.resolve(ctx, f.lacking(recipes))
 	if err != nil {
@@ -132,7 +132,7 @@ func (f *Factory) Recipes(ctx context.Context, recipes []*recipe.Recipe) (map[*r
 	return f.buildRecipes(ctx, resolved)
 }
 
-// Layers splits the trees of platforms: each one's own layer, in their order, then the shared ones.
+// Layers splits the trees of platforms: each one's own layer, in order, then the shared ones.
 // No platform activates more than maxImages of them.
 func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
 	whole := make([]layer.Platform, len(staged))
@@ -157,19 +157,19 @@ func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
 	return layers, nil
 }
 
-// lacking leaves out recipes of tools that the base has already.
+// lacking leaves out recipes of tools that the base has.
 func (f *Factory) lacking(recipes []*recipe.Recipe) []*recipe.Recipe {
 	return slices.DeleteFunc(slices.Clone(recipes), func(r *recipe.Recipe) bool {
 		lacks := func(p recipe.Path) bool { return !f.Base.Has(string(p)) }
 		if len(r.Unless) == 0 || slices.ContainsFunc(r.Unless, lacks) {
 			return false
 		}
-		f.Builder.Log.Info("the base has the tool already", "recipe", r.Name.Value, "has", r.Unless)
+		f.Builder.Log.Info("the base has this tool; skipping the recipe", "recipe", r.Name.Value, "has", r.Unless)
 		return true
 	})
 }
 
-// RecipesOf returns the recipes of all platforms, each once.
+// RecipesOf returns the recipes of all platforms, without duplicates.
 func RecipesOf(platforms []*platform.Platform) []*recipe.Recipe {
 	var recipes []*recipe.Recipe
 	for _, p := range platforms {
@@ -191,7 +191,7 @@ func (f *Factory) resolve(ctx context.Context, recipes []*recipe.Recipe) ([]*bui
 	return resolved, errors.Join(mistakes...)
 }
 
-// buildRecipes makes each recipe's tree and checks that it packs into what the recipe allows. It names all that do not.
+// buildRecipes builds each recipe's tree and checks its packed size. The error names all recipes above their limit.
 func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
 	made := make([]Made, len(resolved))
 	mistakes := make([]error, len(resolved))
@@ -223,7 +223,7 @@ func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) 
 	return nil
 }
 
-// stage makes and checks the trees of all platforms, and says at once what is wrong with any of them.
+// stage builds and checks the trees of all platforms. The error has the problems of all.
 func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, made map[*recipe.Recipe]Made) ([]Staged, error) {
 	checker, err := check.New(f.Base, f.Blobs, f.Builder.Results, f.Builder.Scratch)
 	if err != nil {
@@ -253,7 +253,7 @@ func (f *Factory) keep(content string) (digest.SHA256, error) {
 	return d, err
 }
 
-// each runs work for 0 … n-1, several at a time, and shows how far it is.
+// each runs work for 0 … n-1 concurrently, and shows progress.
 func (f *Factory) each(ctx context.Context, what string, n int, work func(context.Context, int) error) error {
 	step := f.Progress.Items(what, n)
 	defer step.End()

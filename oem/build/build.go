@@ -1,9 +1,9 @@
-// Package build makes a tree from a recipe: it resolves the recipe's sources, fetches and unpacks or compiles them,
-// and lays out the result below /usr.
+// Package build makes a tree from a recipe: it resolves the recipe's sources, downloads, unpacks and compiles them,
+// and installs the result below /usr.
 //
-// Which files a source stands for, its lock file says (see Resolve).
-// A tree is made again only when something that it depends on changed: the recipe, a file beside it,
-// a resolved package or module, the Go toolchain, or this package (see revision).
+// The lock file pins the files of each source (see Resolve).
+// A tree is rebuilt only when one of its inputs changed: the recipe, a file beside it,
+// a pinned package or module, the Go toolchain, or this package (see revision).
 package build
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
-// revision goes up whenever the same inputs give another tree than before.
+// revision is part of the cache key. Raise it when the same inputs give a different tree.
 const revision = 4
 
 // Builder makes trees for one base.
@@ -45,20 +45,20 @@ type Builder struct {
 	Store    *fetch.Store
 	GitHub   *github.Client
 	Binpkgs  string // address of the mirror of Flatcar's binary packages; boards/ is below it
-	Locked   bool   // take everything from lock files, and never look anything up
+	Locked   bool   // use only what lock files pin; never look anything up
 	Log      *slog.Logger
 	Go       *golang.Toolchain
 	Base     *target.Base
 	Blobs    *store.Blobs
 	Results  *store.Results
-	Scratch  string // a directory for work that is thrown away
-	// Tools returns a root with packages of a suite, or of the tools' own suite when it is empty, for scripts to work in.
+	Scratch  string // directory for temporary files
+	// Tools returns a root with packages of a suite, for build scripts; the suite of the tool root if empty.
 	Tools func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error)
-	Epoch time.Time    // what scripts take for the time
-	Kinds source.Kinds // of sources; all that there are when empty
+	Epoch time.Time    // SOURCE_DATE_EPOCH for scripts
+	Kinds source.Kinds // of sources; all if empty
 }
 
-// Env is what sources work with.
+// Env returns the environment of sources.
 func (b *Builder) Env() *kind.Env {
 	return &kind.Env{
 		Checkout: b.Checkout, Archive: b.Archive, Store: b.Store, GitHub: b.GitHub, Binpkgs: b.Binpkgs,
@@ -73,17 +73,17 @@ func (b *Builder) kinds() source.Kinds {
 	return b.Kinds
 }
 
-// Resolved is a recipe with everything that was open in it decided.
+// Resolved is a recipe with the files of all its sources.
 type Resolved struct {
 	Recipe *recipe.Recipe
 	Arch   arch.Arch
-	Pins   [][]lock.Pin // what each of the recipe's sources stands for, in the order it is unpacked
-	Tools  [][]lock.Pin // what the lock file says of each of its toolsets; nil where it says nothing
-	Locked bool         // some of it comes from the lock file
+	Pins   [][]lock.Pin // files of each source, in unpacking order
+	Tools  [][]lock.Pin // locked packages of each toolset; nil if not locked
+	Locked bool         // some pins come from the lock file
 	Beside tree.Tree    // the files beside the recipe
 }
 
-// Inputs lists what goes into the tree.
+// Inputs lists the inputs of the tree.
 func (r *Resolved) Inputs() []input.Input {
 	var inputs []input.Input
 	for i, pins := range r.Pins {
@@ -101,10 +101,9 @@ func (r *Resolved) Inputs() []input.Input {
 	return inputs
 }
 
-// Tree returns the recipe's tree as the base wants it laid out, made now or kept from an earlier run.
+// Tree returns the recipe's tree in the layout of the base, from the cache or newly built.
 //
-// When a file that the lock file names is gone from the archive and the builder may look things up,
-// r is resolved anew, so that it says what was really used.
+// If the archive no longer has a locked file and the builder is not Locked, r is resolved again and updated.
 func (b *Builder) Tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	made, err := b.tree(ctx, r)
 	var gone *kind.GoneError
@@ -143,7 +142,7 @@ func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	return made, nil
 }
 
-// key is everything that make reads.
+// key is the cache key of make: everything that it reads.
 func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	q := r.Recipe
 	key := []any{revision, r.Arch, r.Inputs(), r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
@@ -183,7 +182,7 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	return made, checkRequires(made, r.Recipe)
 }
 
-// scan returns all that the recipe lays out, before anything is left out of it.
+// scan returns everything that the recipe installs, before pruning.
 func (b *Builder) scan(ctx context.Context, r *Resolved) (tree.Tree, error) {
 	root, err := newRoot(b.Scratch)
 	if err != nil {
@@ -210,8 +209,7 @@ func removeRoot(root *os.Root) {
 	os.RemoveAll(root.Name())
 }
 
-// layOut fills root: sources in their order and what is compiled, or what a script makes of them,
-// then the files beside the recipe.
+// layOut fills root: with the sources and compiled programs or the output of the script, then with the files beside the recipe.
 func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error {
 	if r.Recipe.Build.Script == nil {
 		if err := b.gather(ctx, r, root); err != nil {
@@ -228,7 +226,7 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 	return upholds(root, r.Recipe)
 }
 
-// gather lays out what sources bring and what is compiled from them.
+// gather unpacks the sources and compiles programs.
 func (b *Builder) gather(ctx context.Context, r *Resolved, root *os.Root) error {
 	own, err := b.unpack(ctx, r, root)
 	if err != nil {
@@ -273,7 +271,7 @@ func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error
 	return nil
 }
 
-// finish keeps what belongs into an image: what lies below /usr and is not pruned, owned by root.
+// finish keeps what is below /usr and not pruned, owned by root.
 func finish(scanned tree.Tree, r *recipe.Recipe) tree.Tree {
 	below := scanned.Filter(func(e tree.Entry) bool { return strings.HasPrefix(e.Path, "/usr/") })
 	kept := prune(below, append(never, r.Prune...))
@@ -283,18 +281,18 @@ func finish(scanned tree.Tree, r *recipe.Recipe) tree.Tree {
 	return kept
 }
 
-// checkRequires looks for what the recipe promises.
+// checkRequires reports required files that are missing.
 func checkRequires(t tree.Tree, r *recipe.Recipe) error {
 	var missing []error
 	for _, required := range r.Requires {
 		if _, there := t.Find(string(required)); !there {
-			missing = append(missing, fmt.Errorf("%s: requires %s, which is not in the result; wanted a source, file or build that brings it", r.File, required))
+			missing = append(missing, fmt.Errorf("%s: requires %s, which is not in the result; add a source, file or build that provides it", r.File, required))
 		}
 	}
 	return errors.Join(missing...)
 }
 
-// scanBeside reads the files beside a recipe that its tree is made from.
+// scanBeside reads the files beside a recipe that are inputs of its tree.
 func scanBeside(env *kind.Env, r *recipe.Recipe) (tree.Tree, error) {
 	var found tree.Tree
 	for _, dir := range r.Beside() {
@@ -305,7 +303,7 @@ func scanBeside(env *kind.Env, r *recipe.Recipe) (tree.Tree, error) {
 		for _, e := range part {
 			e.Path = path.Join("/", dir, e.Path)
 			e.UID, e.GID, e.Xattrs = 0, 0, nil
-			e.Mode &= 0o100 // all that dir.Copy looks at
+			e.Mode &= 0o100 // dir.Copy ignores the rest
 			found = append(found, e)
 		}
 	}

@@ -179,7 +179,7 @@ func TestGoProgram(t *testing.T) {
 
 func TestGoModuleWithAnotherSum(t *testing.T) {
 	b, r := builder(t, checkout(t, strings.Replace(goRecipe, "SUM", "h1:AAAA", 1)))
-	if _, err := made(t, b, r, arch.AMD64); err == nil || !strings.Contains(err.Error(), "the recipe wants h1:AAAA") {
+	if _, err := made(t, b, r, arch.AMD64); err == nil || !strings.Contains(err.Error(), "wanted h1:AAAA as in the recipe") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -12,20 +12,20 @@ import (
 // Explanation is a recipe's tree and what was left out of it.
 type Explanation struct {
 	Tree   tree.Tree
-	Pruned []Pruned // by pattern: those that hold for every recipe, then the recipe's own ones
-	Lacks  error    // what the recipe requires and the tree does not have
+	Pruned []Pruned // by pattern: first the patterns for every recipe, then the recipe's own
+	Lacks  error    // required files that are missing in the tree
 }
 
 // Pruned is what one pattern leaves out.
 type Pruned struct {
 	Glob  recipe.Glob
-	Own   bool      // the recipe's, not one that holds for every recipe
-	Tops  []string  // paths that the pattern matches itself, in their order
-	Files tree.Tree // files and links that are left out with them
+	Own   bool      // a pattern of the recipe, not one for every recipe
+	Tops  []string  // paths that match the pattern themselves, in order
+	Files tree.Tree // all files and links left out
 }
 
-// Explain makes the recipe's tree, whether or not it was made before, and tells what each pattern leaves out of it.
-// That the recipe lacks what it requires is part of the explanation.
+// Explain builds the recipe's tree, without the cache, and reports what each pattern leaves out.
+// Missing required files are part of the explanation, not an error.
 func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error) {
 	scanned, err := b.scan(ctx, r)
 	if err != nil {
@@ -36,7 +36,7 @@ func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error)
 	return Explanation{Tree: laid, Pruned: explainPruning(scanned, r.Recipe), Lacks: checkRequires(made, r.Recipe)}, err
 }
 
-// explainPruning leaves out patterns for every recipe that match nothing in this one.
+// explainPruning returns the paths left out, by pattern. Patterns for every recipe are omitted if they match nothing.
 func explainPruning(scanned tree.Tree, r *recipe.Recipe) []Pruned {
 	by := pruned(scanned.Under("/usr"), slices.Concat(never, r.Prune))
 	var found []Pruned

@@ -60,7 +60,7 @@ func (n note) Unpack(_ context.Context, _ *kind.Env, pins []lock.Pin, to kind.Pl
 func TestAnotherKind(t *testing.T) {
 	b, r := builder(t, checkout(t, "sources: [{dir: {path: conf, to: /usr/share/tool}}]\n", "conf/x", ""))
 	b.Kinds = source.Kinds{noteOf}
-	const lacks = `what "note /usr/share/tool" stands for`
+	const lacks = `no entry for "note /usr/share/tool"`
 	if _, err := b.Resolve(t.Context(), r, arch.AMD64); err == nil || !strings.Contains(err.Error(), lacks) {
 		t.Errorf("without a lock file: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
 
-// writeFile makes a file that must not be there yet.
+// writeFile creates a file that must not exist.
 func writeFile(root *os.Root, name string, content []byte, mode fs.FileMode) error {
 	if err := makeDir(root, path.Dir(name)); err != nil {
 		return err
@@ -21,7 +21,7 @@ func writeFile(root *os.Root, name string, content []byte, mode fs.FileMode) err
 	return rooted.WriteBytes(root, rel(name), mode, content)
 }
 
-// makeDir makes a directory and its parents, with mode 0755 whatever the umask.
+// makeDir creates a directory and its parents, with mode 0755 whatever the umask.
 func makeDir(root *os.Root, name string) error { return rooted.MakeDir(root, path.Join(".", name)) }
 
 // move carries out a recipe's moves, in the order of their names.
@@ -32,7 +32,7 @@ func move(root *os.Root, r *recipe.Recipe) error {
 			return fmt.Errorf("%s: move %s to %s: %w", r.File, from, to, err)
 		}
 		if _, err := root.Lstat(rel(to)); err == nil {
-			return fmt.Errorf("%s: move %s to %s: something is there already", r.File, from, to)
+			return fmt.Errorf("%s: move %s to %s: the target exists; choose another", r.File, from, to)
 		}
 		if err := makeDir(root, path.Dir(to)); err != nil {
 			return err
@@ -44,8 +44,8 @@ func move(root *os.Root, r *recipe.Recipe) error {
 	return nil
 }
 
-// upholds writes the drop-ins by which units of the base start those of the recipe.
-// Links in .wants directories would count only if they were there when the manager loads.
+// upholds writes drop-ins that make units of the base start those of the recipe.
+// Links in .wants directories would only work if they existed when systemd loads its units.
 func upholds(root *os.Root, r *recipe.Recipe) error {
 	for upholder, units := range r.Units.Upholds {
 		name := fmt.Sprintf("/usr/lib/systemd/system/%s.d/10-%s.conf", upholder, r.Name)
@@ -57,5 +57,5 @@ func upholds(root *os.Root, r *recipe.Recipe) error {
 	return nil
 }
 
-// rel turns an absolute path into what os.Root takes.
+// rel turns an absolute path into a relative one, as os.Root takes.
 func rel(name string) string { return rooted.Rel(name) }

@@ -20,25 +20,25 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Packages of Debian run on a base that is not Debian when they bring all their libraries but glibc, and look for them
-// in a directory of their own: nothing then depends on the base's layout, and no library of the base is hidden.
-// The base's glibc must be at least as new as the suite's, which the check of symbol versions proves.
-// What programs of the base load by name, modules of NSS and PAM, goes to where they look for it.
+// Debian packages run on a base other than Debian if they bring all libraries except glibc, in a private directory:
+// they are then independent of the base's layout, and hide none of its libraries.
+// The base's glibc must be at least as new as the suite's; the check of symbol versions verifies that.
+// NSS and PAM modules, which programs of the base load by name, are moved to the base's own directories.
 
 // needsLibraries tells whether packages have to bring all their libraries, since the base is not Debian.
 func needsLibraries(base *target.Base) bool { return !base.IsDebian() }
 
-// privateDir is where a recipe's libraries go.
+// privateDir is the directory of a recipe's private libraries.
 func privateDir(name string) string { return "/usr/lib/oem-" + name + "/lib" }
 
-// libraryDirs are where packages have the libraries that all programs find, for one architecture.
+// libraryDirs are the library directories of Debian packages that the loader searches by default.
 func libraryDirs(r *Resolved) []string {
 	return []string{"/usr/lib/" + r.Arch.Triplet(), "/usr/lib64", "/usr/lib"}
 }
 
-// makePrivate moves the libraries that packages brought, and makes all programs and libraries look for them there.
-// Directories of plugins stay where the programs expect them. Of libraries that came with dependencies those stay that
-// something needs; own are the names of the others.
+// makePrivate moves libraries of packages to the private directory and sets the RUNPATH of all ELF files to it.
+// Plugin directories stay where programs expect them. Unneeded libraries are dropped, except those in own:
+// names of files that do not come from mere dependencies.
 func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root, own map[string]bool) error {
 	if !r.Recipe.HasPackages() || !needsLibraries(b.Base) {
 		return nil
@@ -70,8 +70,8 @@ func (b *Builder) makePrivate(ctx context.Context, r *Resolved, root *os.Root, o
 	return setRunpaths(ctx, tools, root, byRunpath(files, r, private))
 }
 
-// moveLibraries moves the shared libraries right in a directory, and the links beside them: to the private directory,
-// but modules of NSS to the one where the base's C library looks for them.
+// moveLibraries moves the shared libraries directly in a directory, and links to them: NSS modules to the directory
+// where the base's C library looks for them, all others to the private directory.
 func moveLibraries(root *os.Root, from, private, base string) error {
 	return moveFiles(root, from, func(name string) string {
 		switch {
@@ -84,12 +84,12 @@ func moveLibraries(root *os.Root, from, private, base string) error {
 	})
 }
 
-// moveModules moves all files right in a directory.
+// moveModules moves all files directly in a directory.
 func moveModules(root *os.Root, from, to string) error {
 	return moveFiles(root, from, func(string) string { return to })
 }
 
-// moveFiles moves the files right in a directory to the directories that are chosen by name.
+// moveFiles moves each file directly in a directory to the directory that choose returns for its name.
 func moveFiles(root *os.Root, from string, choose func(name string) string) error {
 	entries, err := fs.ReadDir(root.FS(), rel(from))
 	if os.IsNotExist(err) {
@@ -117,7 +117,7 @@ func moveFiles(root *os.Root, from string, choose func(name string) string) erro
 	return nil
 }
 
-// dynamicFiles returns what will be left of the recipe's programs and libraries, by path.
+// dynamicFiles returns the recipe's ELF files that remain after pruning, by path.
 func dynamicFiles(root *os.Root, r *recipe.Recipe) (map[string]*elf.File, error) {
 	unread := func(io.Reader) (digest.SHA256, int64, error) { return digest.SHA256{}, 0, nil }
 	all, err := tree.Scan(root.Name(), unread)
@@ -140,7 +140,7 @@ func dynamicFiles(root *os.Root, r *recipe.Recipe) (map[string]*elf.File, error)
 	return files, nil
 }
 
-// readELF returns nil for other files.
+// readELF reads an ELF file, and returns nil for other files.
 func readELF(root *os.Root, name string) (*elf.File, error) {
 	f, err := root.Open(rel(name))
 	if err != nil {
@@ -154,7 +154,7 @@ func readELF(root *os.Root, name string) (*elf.File, error) {
 	return elf.Read(f)
 }
 
-// dropUnneeded removes the private libraries that nothing needs, with the links to them.
+// dropUnneeded removes private libraries that nothing needs, and links to them.
 func dropUnneeded(root *os.Root, files map[string]*elf.File, private string, own map[string]bool) error {
 	entries, err := fs.ReadDir(root.FS(), rel(private))
 	if os.IsNotExist(err) {
@@ -199,8 +199,8 @@ func dropUnneeded(root *os.Root, files map[string]*elf.File, private string, own
 	return nil
 }
 
-// byRunpath groups all files that need libraries by the RUNPATH that each shall have:
-// what it has, without the directories that were emptied, and the private one.
+// byRunpath groups files that need libraries by their new RUNPATH:
+// the old one without the default library directories, which are empty now, and with the private one.
 func byRunpath(files map[string]*elf.File, r *Resolved, private string) map[string][]string {
 	groups := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -220,7 +220,7 @@ func byRunpath(files map[string]*elf.File, r *Resolved, private string) map[stri
 	return groups
 }
 
-// setRunpaths runs patchelf. It writes files anew, which costs them their setuid and setgid bits, so modes are set again.
+// setRunpaths runs patchelf. It rewrites files, which clears their setuid and setgid bits, so modes are restored.
 func setRunpaths(ctx context.Context, tools *toolroot.Root, root *os.Root, files map[string][]string) error {
 	const atOnce = 256 // names on one command line
 	for _, runpath := range slices.Sorted(maps.Keys(files)) {

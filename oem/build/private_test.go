@@ -93,7 +93,7 @@ func TestDebianProgramOnForeignBase(t *testing.T) {
 		t.Errorf("in Debian's directory: %v", below.Listing())
 	}
 	bare := got.Filter(func(e tree.Entry) bool { return !strings.HasPrefix(e.Path, privateDir("tool")+"/") })
-	if found := problems(t, b, bare); !strings.Contains(strings.Join(found, "\n"), "needs libjq.so.1, which is nowhere in its search path (/usr/lib/oem-tool/lib, ") {
+	if found := problems(t, b, bare); !strings.Contains(strings.Join(found, "\n"), "needs libjq.so.1, which is not in its search path (/usr/lib/oem-tool/lib, ") {
 		t.Errorf("without its libraries: %v", found)
 	}
 

@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// never is what no image needs: documentation, translations, what compilers, debuggers and packagers use, caches and shell completions.
+// never is pruned from every image: documentation, translations, files for compilers, debuggers and packaging, caches, shell completions.
 var never = []recipe.Glob{
 	"/usr/share/{doc,doc-base,man,info,help,gtk-doc,locale,i18n}",
 	"/usr/share/{lintian,bug,menu,applications,pixmaps,icons,metainfo,apport,reportbug,debconf,debhelper,initramfs-tools,perl5}",
@@ -23,13 +23,13 @@ var never = []recipe.Glob{
 	"/usr/src",
 }
 
-// prune leaves out what the patterns match, directories with all that is below them.
+// prune leaves out matching paths, directories with everything below them.
 func prune(t tree.Tree, patterns []recipe.Glob) tree.Tree {
 	out := pruned(t, patterns)
 	return t.Filter(func(e tree.Entry) bool { return out[e.Path] == "" })
 }
 
-// pruned returns for every path that is left out the pattern that its parent was left out by, or else the first that matches it.
+// pruned maps every path that is left out to the pattern responsible: its parent's, else the first that matches.
 func pruned(t tree.Tree, patterns []recipe.Glob) map[string]recipe.Glob {
 	by := map[string]recipe.Glob{}
 	for _, e := range t { // parents come first

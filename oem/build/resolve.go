@@ -13,9 +13,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
 
-// Resolve decides what is open in a recipe: which files its sources stand for.
-// The lock file decides. What it does not answer is looked up where something signed or pinned vouches for the answer,
-// unless the builder is told never to look anything up.
+// Resolve resolves a recipe's sources to files, from the lock file. Sources that it does not answer are looked up
+// if a signature or a digest verifies the files, unless the builder is Locked.
 func (b *Builder) Resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch) (*Resolved, error) {
 	locked, err := b.ReadLock(r)
 	if err != nil {
@@ -46,7 +45,7 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 	return resolved, err
 }
 
-// resolveSource tells what one source of a recipe stands for, and notes where the lock file says so.
+// resolveSource returns the files of one source, and sets of.Locked if they are from the lock file.
 func (b *Builder) resolveSource(ctx context.Context, of *Resolved, s kind.Source, locked *lock.Lock) ([]lock.Pin, error) {
 	question, name := s.Question(needsLibraries(b.Base)), of.Recipe.Name.Value
 	if question == "" {
@@ -58,16 +57,16 @@ func (b *Builder) resolveSource(ctx context.Context, of *Resolved, s kind.Source
 		return pins, nil
 	}
 	if _, needsLock := s.(kind.Unvouched); b.Locked || needsLock {
-		return nil, fmt.Errorf("its lock file does not say what %q stands for on %s, for base %s; run %s",
+		return nil, fmt.Errorf("the lock file has no entry for %q on %s, for base %s; run %s",
 			question, of.Arch, b.Base.Name, lock.Command(name))
 	}
 	if len(locked.Sources) > 0 {
-		b.Log.Warn("the lock file is stale", "recipe", name, "asked", question, "arch", of.Arch, "to renew it", lock.Command(name))
+		b.Log.Warn("the lock file is stale", "recipe", name, "source", question, "arch", of.Arch, "to update it", lock.Command(name))
 	}
 	return s.Look(ctx, b.Env(), of.Arch)
 }
 
-// Answers tells whether a lock file answers all that a recipe asks, for a base; private tells that it is not of Debian.
+// Answers tells whether a lock file answers all questions of a recipe for a base; private is for bases other than Debian.
 func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) bool {
 	for _, one := range r.Sources {
 		s := source.All.Of(r, one)
@@ -89,13 +88,13 @@ func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) boo
 	return true
 }
 
-// agrees tells whether pins are what the recipe itself says about content.
+// agrees tells whether pins match the digests in the recipe, if it has any.
 func agrees(s kind.Source, a arch.Arch, pins []lock.Pin) bool {
 	pinned, says := s.(kind.Pinned)
 	return !says || pinned.Agrees(a, pins)
 }
 
-// Look looks up which files a source stands for, without regard to a lock file.
+// Look resolves a source to files, ignoring the lock file.
 func (b *Builder) Look(ctx context.Context, r *recipe.Recipe, s recipe.Source, a arch.Arch) ([]lock.Pin, error) {
 	return b.kinds().Of(r, s).Look(ctx, b.Env(), a)
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/sandbox"
 )
 
-// Where a script finds its inputs.
+// Directories of a script's inputs.
 const (
-	recipeDir  = "/recipe"  // the directory beside the recipe that the script is in
-	sourcesDir = "/sources" // what the recipe's sources bring, laid out as it would be in the image
+	recipeDir  = "/recipe"  // the script's directory beside the recipe
+	sourcesDir = "/sources" // the unpacked sources, with paths as in the image
 )
 
-// script runs the recipe's script on what its sources bring, and lays out what it leaves.
+// script runs the recipe's script on the unpacked sources, and unpacks its output.
 func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error {
 	sources, err := newRoot(b.Scratch)
 	if err != nil {

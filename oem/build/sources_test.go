@@ -248,9 +248,9 @@ func TestURLRefuses(t *testing.T) {
 		"missing":    {good, http.NotFound, "HTTP status 404 Not Found"},
 		"altered":    {good, serve(append(good[:len(good)-1:len(good)-1], 'x')), "wrong content"},
 		"cut":        {good, serve(good[:len(good)-9]), "wrong content"},
-		"not at all": {[]byte("text"), serve([]byte("text")), "if it is no archive but one program"},
+		"not at all": {[]byte("text"), serve([]byte("text")), "for a file that is one program"},
 		"dot dot":    {tgz(t, "usr/../../x"), serve(tgz(t, "usr/../../x")), `tool-1.0-x86_64: entry "usr/../../x": the name has ".."`},
-		"elsewhere":  {tgz(t, "tool-1.0/tool"), serve(tgz(t, "tool-1.0/tool")), "nothing of it comes below /usr"},
+		"elsewhere":  {tgz(t, "tool-1.0/tool"), serve(tgz(t, "tool-1.0/tool")), "nothing in the archive is below /usr"},
 		"sent to a file": {good, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 		}, "redirects to a file address"},
@@ -468,10 +468,10 @@ func TestBinpkg(t *testing.T) {
 		t.Errorf("without a mirror: %v", err)
 	}
 	for says, index := range map[string]string{
-		`is for "arm64"; wanted amd64`:  "ARCH: arm64\n\n",
-		"the index has no such package": "ARCH: amd64\n\n",
-		"wrong content":                 strings.Replace(string(m.files[dir+"Packages"]), fmt.Sprint("SIZE: ", len(tool)), "SIZE: 1", 1),
-		"the index says 00":             strings.Replace(string(m.files[dir+"Packages"]), "CPV: app", "SHA1: 00\nCPV: app", 1),
+		`is for "arm64"; wanted amd64`: "ARCH: arm64\n\n",
+		"not in the index":             "ARCH: amd64\n\n",
+		"wrong content":                strings.Replace(string(m.files[dir+"Packages"]), fmt.Sprint("SIZE: ", len(tool)), "SIZE: 1", 1),
+		"the index says 00":            strings.Replace(string(m.files[dir+"Packages"]), "CPV: app", "SHA1: 00\nCPV: app", 1),
 	} {
 		m.files[dir+"Packages"] = []byte(index)
 		other, _ := m.over(t, checkout(t, definition))
@@ -536,7 +536,7 @@ func TestSupersededDeb(t *testing.T) {
 	}
 	foreign := *b
 	foreign.Base, foreign.Locked = &target.Base{Name: "flatcar"}, true
-	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), `what "deb trixie private tool"`) {
+	if _, err := foreign.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), `for "deb trixie private tool"`) {
 		t.Errorf("a base that is not of Debian asks another question: %v", err)
 	}
 
@@ -552,7 +552,7 @@ func TestSupersededDeb(t *testing.T) {
 			t.Errorf("with LOCKED=1: %s", got)
 		}
 	}
-	if strings.Contains(got, "does not say") {
+	if strings.Contains(got, "has no entry for") {
 		t.Errorf("looked up with LOCKED=1: %s", got)
 	}
 	lenient, log := over(b.Checkout)
@@ -565,7 +565,7 @@ func TestSupersededDeb(t *testing.T) {
 		t.Errorf("for another base: %v", err)
 	}
 	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
-	if _, err := strict.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "recipe.yaml:7: its lock file does not say") {
+	if _, err := strict.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "recipe.yaml:7: the lock file has no entry for") {
 		t.Errorf("for another question: %v", err)
 	}
 }

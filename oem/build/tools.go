@@ -16,16 +16,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
-// Toolset is packages of Debian whose programs take part in making a recipe, on the machine that makes it. They are installed from
-// what the archive offers, and the lock file says which versions these were: another one may make another tree.
+// Toolset is Debian packages that a recipe is built with, on the build machine. The archive's current versions are installed;
+// the lock file records versions, because different ones may give a different tree.
 type Toolset struct {
 	suite    string
 	packages []string
-	all      bool // what Debian calls essential takes part, too
+	all      bool // including essential packages
 }
 
-// Toolsets returns what takes part in making a recipe: all of the root that its script works in, and patchelf with its libraries
-// where packages bring their libraries (private).
+// Toolsets returns the toolsets of a recipe: the root of its script, and patchelf if packages bring their libraries (private).
 func Toolsets(r *recipe.Recipe, private bool) []Toolset {
 	var sets []Toolset
 	if s := r.Build.Script; s != nil {
@@ -40,17 +39,17 @@ func Toolsets(r *recipe.Recipe, private bool) []Toolset {
 var patchelf = Toolset{suite: toolroot.Suite, packages: []string{"patchelf"}}
 
 func scriptToolset(s *recipe.Script) Toolset {
-	packages := []string{"tar"} // the sandbox's own
+	packages := []string{"tar"} // for the sandbox
 	for _, name := range s.Packages {
 		packages = append(packages, name.Value)
 	}
 	return Toolset{suite: cmp.Or(s.Suite, toolroot.Suite), packages: packages, all: true}
 }
 
-// Question is what a lock file answers, for the architecture of the machine that makes the recipe.
+// Question identifies the toolset in a lock file. Answers are by architecture of the build machine.
 func (s Toolset) Question() string { return "tools " + s.suite + " " + strings.Join(s.packages, " ") }
 
-// LookTools looks up which packages a toolset has on machines of an architecture.
+// LookTools looks up the packages of a toolset on build machines of an architecture.
 func (b *Builder) LookTools(ctx context.Context, s Toolset, machine arch.Arch) ([]lock.Pin, error) {
 	release, err := b.Archive.Release(ctx, s.suite, string(machine))
 	if err != nil {
@@ -68,28 +67,28 @@ func (b *Builder) LookTools(ctx context.Context, s Toolset, machine arch.Arch) (
 	return deb.Pins(closure.Packages), err
 }
 
-// open returns the root that a toolset is in.
+// open returns the root with a toolset.
 func (b *Builder) open(ctx context.Context, s Toolset) (*toolroot.Root, error) {
 	return b.Tools(ctx, s.suite, s.packages)
 }
 
-// findTools reads from a lock file what takes part in making a recipe here.
+// findTools returns the locked packages of a recipe's toolsets for this machine.
 func (b *Builder) findTools(r *recipe.Recipe, locked *lock.Lock) (all [][]lock.Pin, err error) {
 	for _, s := range Toolsets(r, needsLibraries(b.Base)) {
 		pins, answered := locked.Find(s.Question(), "", arch.Arch(runtime.GOARCH))
 		if !answered && b.Locked {
-			return nil, fmt.Errorf("%s: its lock file does not say what %q stands for on %s; run %s", r.File, s.Question(), runtime.GOARCH, lock.Command(r.Name.Value))
+			return nil, fmt.Errorf("%s: the lock file has no entry for %q on %s; run %s", r.File, s.Question(), runtime.GOARCH, lock.Command(r.Name.Value))
 		}
 		all = append(all, pins)
 	}
 	return all, nil
 }
 
-// checkTools compares the packages in a recipe's roots with what the lock file says of them.
+// checkTools compares installed packages of a recipe's toolsets with the lock file.
 func (b *Builder) checkTools(ctx context.Context, r *Resolved) error {
 	for i, s := range Toolsets(r.Recipe, needsLibraries(b.Base)) {
 		if len(r.Tools[i]) == 0 {
-			continue // nothing is locked
+			continue // not locked
 		}
 		root, err := b.open(ctx, s)
 		if err != nil {
@@ -100,19 +99,19 @@ func (b *Builder) checkTools(ctx context.Context, r *Resolved) error {
 			switch offered := root.Versions(pin.Name)[pin.Name]; offered {
 			case pin.Version:
 			case "":
-				differ = append(differ, fmt.Sprintf("%s %s is locked, and not installed any more", pin.Name, pin.Version))
+				differ = append(differ, fmt.Sprintf("%s %s is locked, but no longer installed", pin.Name, pin.Version))
 			default:
-				differ = append(differ, fmt.Sprintf("%s %s is locked, and the archive offers %s", pin.Name, pin.Version, offered))
+				differ = append(differ, fmt.Sprintf("%s %s is locked, but the archive has %s", pin.Name, pin.Version, offered))
 			}
 		}
 		if len(differ) == 0 {
 			continue
 		}
 		if b.Locked {
-			return fmt.Errorf("%s: of the tools that make it, %s; run %s", r.Recipe.File, strings.Join(differ, "; "), lock.Command(r.Recipe.Name.Value))
+			return fmt.Errorf("%s: build tools differ from the lock file: %s; run %s", r.Recipe.File, strings.Join(differ, "; "), lock.Command(r.Recipe.Name.Value))
 		}
 		b.Log.Warn("the lock file is stale; using what the archive offers instead", "recipe", r.Recipe.Name.Value,
-			"tools", strings.Join(differ, "; "), "to renew it", lock.Command(r.Recipe.Name.Value))
+			"tools", strings.Join(differ, "; "), "to update it", lock.Command(r.Recipe.Name.Value))
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func TestToolsAreLocked(t *testing.T) {
 	b, r := scripted(t, dir)
 	var log bytes.Buffer
 	b.Archive, b.Locked, b.Log = toolroottest.Archive(t), true, slog.New(slog.NewTextHandler(&log, nil))
-	if _, err := made(t, b, r, arch.AMD64); err == nil || !strings.Contains(err.Error(), `does not say what "tools trixie tar gcc" stands for on `+runtime.GOARCH+"; run scripts/mage recipe:lock tool") {
+	if _, err := made(t, b, r, arch.AMD64); err == nil || !strings.Contains(err.Error(), `no entry for "tools trixie tar gcc" on `+runtime.GOARCH+"; run scripts/mage recipe:lock tool") {
 		t.Errorf("nothing is locked: %v", err)
 	}
 	lockTools(t, b, r, func(*lock.Pin) {})
@@ -65,14 +65,14 @@ func TestToolsAreLocked(t *testing.T) {
 			pin.Name = "libc5"
 		}
 	})
-	for _, want := range []string{"recipes/tool/recipe.yaml: of the tools that make it, gcc 4:2.95-1 is locked, and the archive offers " + offered,
-		"libc5", "is locked, and not installed any more", "; run scripts/mage recipe:lock tool"} {
+	for _, want := range []string{"recipes/tool/recipe.yaml: build tools differ from the lock file: gcc 4:2.95-1 is locked, but the archive has " + offered,
+		"libc5", "is locked, but no longer installed", "; run scripts/mage recipe:lock tool"} {
 		if _, err := made(t, b, r, arch.AMD64); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
 		}
 	}
 	b.Locked = false
-	if _, err := made(t, b, r, arch.AMD64); err != nil || !strings.Contains(log.String(), "gcc 4:2.95-1 is locked, and the archive offers "+offered) {
+	if _, err := made(t, b, r, arch.AMD64); err != nil || !strings.Contains(log.String(), "gcc 4:2.95-1 is locked, but the archive has "+offered) {
 		t.Errorf("what is not locked cannot be made: %v\n%s", err, &log)
 	}
 }
@@ -88,7 +88,7 @@ func TestPatchelfIsLocked(t *testing.T) {
 	lockTools(t, b, r, func(pin *lock.Pin) { pin.Version += "+other" })
 	locked := resolved(t, b, r, arch.AMD64) // the packages themselves are not locked
 	b.Locked = true
-	if _, err := b.Tree(t.Context(), locked); err == nil || !strings.Contains(err.Error(), "patchelf ") || !strings.Contains(err.Error(), "and the archive offers") {
+	if _, err := b.Tree(t.Context(), locked); err == nil || !strings.Contains(err.Error(), "patchelf ") || !strings.Contains(err.Error(), "but the archive has") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
 
-// unpack lays out what the sources stand for: what is below /usr, and what the recipe moves there.
-// It returns the names of the files that came from elsewhere than a package that was only needed.
+// unpack unpacks the sources' files: those below /usr, and those that the recipe moves there.
+// It returns the names of all files that are not from mere dependencies.
 func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own map[string]bool, err error) {
 	own = map[string]bool{}
 	to := kind.Place{Root: root, Arch: r.Arch, KeepNeeded: func(name string) bool { return keeps(r.Recipe, name) }}
@@ -30,7 +30,7 @@ func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own m
 	return own, ctx.Err()
 }
 
-// keeps tells whether something of a source is laid out.
+// keeps tells whether a path of a source is unpacked.
 func keeps(r *recipe.Recipe, name string) bool {
 	if strings.HasPrefix(name, "usr/") {
 		return true

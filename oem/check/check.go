@@ -1,10 +1,9 @@
-// Package check proves that a tree, merged over a base, can run: in goes a tree and the base, out comes everything
-// that is wrong with it, each with what to do.
+// Package check verifies that a tree works when merged over a base. It returns all problems, each with a remedy.
 //
-// It looks at what the kernel, the dynamic loader, the shell and systemd would look at: machines, loaders, libraries and
-// symbol versions of ELF files, interpreters of scripts, links, programs of units, kernel modules' versions.
-// Nothing of the tree runs, so trees for other architectures are checked, too. On its own architecture
-// the base's systemd is asked as well.
+// It checks what the kernel, the dynamic loader, the shell and systemd depend on: machines, loaders, libraries and
+// symbol versions of ELF files, interpreters of scripts, links, programs of units, versions of kernel modules.
+// Nothing in the tree is run, so trees for foreign architectures are checked as well. On the native architecture
+// the base's systemd also checks the tree.
 package check
 
 import (
@@ -21,10 +20,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// revision goes up whenever a tree that was fine may be so no more, or the other way round.
+// revision is part of the cache key. Raise it when the verdict on an unchanged tree may change.
 const revision = 3
 
-// Problem is something that is wrong with one path of a tree.
+// Problem is an error at one path of a tree.
 type Problem struct {
 	Path string `json:"path"`
 	Text string `json:"text"` // what is wrong; what to do
@@ -35,15 +34,15 @@ func (p Problem) String() string { return p.Path + " " + p.Text }
 // Checker checks trees for one base. It may be used concurrently.
 type Checker struct {
 	base    *target.Base
-	digest  digest.SHA256 // of what the base's /usr holds
+	digest  digest.SHA256 // of the base's /usr
 	blobs   *store.Blobs
 	results *store.Results
 	scratch string
 	facts   factsCache
 }
 
-// New returns a checker for trees whose contents are in blobs. What it finds is kept in results by tree and base.
-// What it throws away again lies in scratch, a directory on the blobs' file system.
+// New returns a checker for trees whose contents are in blobs. Findings are cached in results by tree and base.
+// Temporary files are in scratch, a directory on the blobs' file system.
 func New(base *target.Base, blobs *store.Blobs, results *store.Results, scratch string) (*Checker, error) {
 	d, err := digest.OfInputs(base.Usr)
 	return &Checker{base: base, digest: d, blobs: blobs, results: results, scratch: scratch}, err
@@ -127,7 +126,7 @@ func (c *check) elf(e tree.Entry, o *object, kernel string) {
 		return
 	}
 	if f.Interpreter != "" && !c.view.executable(f.Interpreter) {
-		c.add(e.Path, "wants the loader %s, which is not there; build it for the base, or prune it", f.Interpreter)
+		c.add(e.Path, "wants the loader %s, which does not exist; build it for the base, or prune it", f.Interpreter)
 	}
 	for i, dir := range expand(o, slices.Concat(f.Runpath, f.Rpath)) {
 		if strings.Contains(dir, "$") || !strings.HasPrefix(dir, "/usr/") {
@@ -139,13 +138,13 @@ func (c *check) elf(e tree.Entry, o *object, kernel string) {
 		return
 	}
 	if release, _, _ := strings.Cut(f.Vermagic, " "); release != kernel {
-		c.add(e.Path, "is for the kernel %s, the base has %s; build it for that one", release, kernel)
+		c.add(e.Path, "is for kernel %s, but the base has %s; build it for the base's", release, kernel)
 	} else if !strings.HasPrefix(e.Path, "/usr/lib/modules/"+kernel+"/") {
 		c.add(e.Path, "is a kernel module outside /usr/lib/modules/%s; move it there", kernel)
 	}
 }
 
-// kernelRelease returns the release of the base's kernel; nothing when it has none, or several.
+// kernelRelease returns the release of the base's kernel; empty if it has none or several.
 func (c *check) kernelRelease() string {
 	var releases []string
 	for _, e := range c.view.base.Usr.Under("/usr/lib/modules") {
@@ -159,14 +158,14 @@ func (c *check) kernelRelease() string {
 	return releases[0]
 }
 
-// script checks that what is named in the first line is there.
+// script checks that the interpreter in the first line exists.
 func (c *check) script(e tree.Entry, words []string) {
 	if len(words) == 0 {
-		c.add(e.Path, "begins with #! but names no interpreter; name one")
+		c.add(e.Path, "begins with #! but names no interpreter; add it")
 		return
 	}
 	if !c.view.executable(words[0]) {
-		c.add(e.Path, "wants the interpreter %s, which is not there; add what brings it, or prune the script", words[0])
+		c.add(e.Path, "wants the interpreter %s, which does not exist; add a recipe or package with it, or prune the script", words[0])
 		return
 	}
 	if path.Base(words[0]) != "env" {
@@ -177,14 +176,14 @@ func (c *check) script(e tree.Entry, words []string) {
 			continue
 		}
 		if !c.view.find(word) {
-			c.add(e.Path, "wants the interpreter %s, which is in none of %s; add what brings it, or prune the script",
+			c.add(e.Path, "wants the interpreter %s, which is in none of %s; add a recipe or package with it, or prune the script",
 				word, strings.Join(programDirs, ", "))
 		}
 		return
 	}
 }
 
-// libraries loads each program, and each library that no program loads, with all that it needs.
+// libraries loads each program, and each library that no program loads, with all dependencies.
 func (c *check) libraries() error {
 	l, err := newLoader(c)
 	if err != nil {
@@ -232,8 +231,8 @@ func (c *check) libraries() error {
 	return nil
 }
 
-// shadow refuses a library in the search path of all programs that the base has in another place of it:
-// which one programs get would depend on the order of directories.
+// shadow refuses a library in the default search path if the base has one of that name elsewhere in the path:
+// the order of directories would decide which one programs get.
 func (c *check) shadow(l *loader, e tree.Entry) {
 	if !slices.Contains(l.realSystem(), path.Dir(e.Path)) {
 		return
@@ -241,7 +240,7 @@ func (c *check) shadow(l *loader, e tree.Entry) {
 	for _, dir := range slices.Concat(l.realSystem(), l.configured) {
 		other := path.Join(dir, path.Base(e.Path))
 		if _, has := c.view.base.Usr.Find(other); has && other != e.Path {
-			c.add(e.Path, "hides %s of the base, or is hidden by it; move it to a directory of its own and set the RUNPATH of what needs it", other)
+			c.add(e.Path, "hides %s of the base, or is hidden by it; move it to a private directory and set the RUNPATH of its users", other)
 			return
 		}
 	}
@@ -258,7 +257,7 @@ func (l *loader) realSystem() []string {
 	return dirs
 }
 
-// links checks that links lead somewhere.
+// links finds dangling links.
 func (c *check) links() error {
 	made, err := c.runtimePaths()
 	if err != nil {
@@ -279,7 +278,7 @@ func (c *check) links() error {
 		if made.has(target) {
 			continue
 		}
-		c.add(e.Path, "is a link to %s: %v; add or create (tmpfiles.d) what it leads to, or prune the link", e.Target, err)
+		c.add(e.Path, "is a link to %s: %v; add the target or create it with tmpfiles.d, or prune the link", e.Target, err)
 	}
 	return nil
 }

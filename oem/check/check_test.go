@@ -186,7 +186,7 @@ func TestLibraries(t *testing.T) {
 	}
 	found := strings.Join(w.problems(), "\n")
 	for _, want := range []string{
-		`/usr/bin/mksquashfs needs liblzo2.so.2, which is nowhere in its search path (/lib/x86_64-linux-gnu, `,
+		`/usr/bin/mksquashfs needs liblzo2.so.2, which is not in its search path (/lib/x86_64-linux-gnu, `,
 		`/usr/bin/mksquashfs needs version XZ_5.0 of liblzma.so.5, which /lib/x86_64-linux-gnu/liblzma.so.5 does not have`,
 		libs + `/liblzo2.so.2 is a link to liblzo2.so.2.0.0: `,
 	} {
@@ -221,7 +221,7 @@ func TestConfiguredDirectories(t *testing.T) {
 	}
 	overlay(t, dir, w.base)
 	w.base.Usr = tree.Sorted(append(w.base.Usr, lower...))
-	w.want("/usr/bin/mksquashfs needs liblzo2.so.2, which is nowhere in its search path (/usr/lib/conf, /lib/x86_64-linux-gnu, ")
+	w.want("/usr/bin/mksquashfs needs liblzo2.so.2, which is not in its search path (/usr/lib/conf, /lib/x86_64-linux-gnu, ")
 
 	// The base's own are in its cache.
 	if err := os.Mkdir(filepath.Join(dir, "lib/conf"), 0o755); err != nil {
@@ -298,16 +298,16 @@ func TestEveryProblemOfFiles(t *testing.T) {
 		"/usr/bin/cut is an ELF file that cannot be read (",
 		"/usr/bin/empty begins with #! but names no interpreter",
 		"/usr/bin/foreign is for EM_AARCH64 ELFCLASS64; wanted EM_X86_64",
-		"/usr/bin/loader wants the loader /lib64/ld-musl-x86-64.so.02, which is not there",
+		"/usr/bin/loader wants the loader /lib64/ld-musl-x86-64.so.02, which does not exist",
 		"/usr/bin/loop is a link to loop: is a loop of links",
-		"/usr/bin/script wants the interpreter /usr/bin/python3, which is not there",
-		"/usr/lib/systemd/system/a.service starts /usr/bin/missing, which is not there",
+		"/usr/bin/script wants the interpreter /usr/bin/python3, which does not exist",
+		"/usr/lib/systemd/system/a.service starts /usr/bin/missing, which does not exist",
 		"/usr/lib/systemd/system/b.service has SupplementaryGroups=none-here, which neither the base nor sysusers.d has",
 		"/usr/lib/systemd/system/b.service has User=nobody-here, which neither the base nor sysusers.d has",
-		"/usr/lib/systemd/system/ssh.service.d/a.conf starts missing, which is not there",
-		"/usr/lib/udev/rules.d/10-a.rules starts /usr/bin/gone, which is not there",
-		"/usr/lib/udev/rules.d/10-a.rules starts /usr/lib/udev/missing, which is not there",
-		"/usr/share/dbus-1/system-services/a.service starts /usr/bin/missing, which is not there",
+		"/usr/lib/systemd/system/ssh.service.d/a.conf starts missing, which does not exist",
+		"/usr/lib/udev/rules.d/10-a.rules starts /usr/bin/gone, which does not exist",
+		"/usr/lib/udev/rules.d/10-a.rules starts /usr/lib/udev/missing, which does not exist",
+		"/usr/share/dbus-1/system-services/a.service starts /usr/bin/missing, which does not exist",
 		"/usr/share/etc is a link to /etc/tool.conf: /etc/tool.conf is neither in the base nor in the image",
 		"/usr/share/gone is a link to ../nowhere: /usr/nowhere is neither",
 		"/usr/share/out is a link to ../../../../../../etc/shadow-: /etc/shadow- is neither",
@@ -357,7 +357,7 @@ func TestKernelModules(t *testing.T) {
 	w.want(
 		"/usr/lib/elsewhere.ko is a kernel module outside /usr/lib/modules/6.12.1",
 		"/usr/lib/modules/6.12.1/extra/cut.ko.zst is an ELF file that cannot be read",
-		"/usr/lib/modules/6.12.1/extra/old.ko.zst is for the kernel 6.6.0, the base has 6.12.1",
+		"/usr/lib/modules/6.12.1/extra/old.ko.zst is for kernel 6.6.0, but the base has 6.12.1",
 	)
 }
 

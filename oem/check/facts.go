@@ -16,20 +16,20 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// facts is what a file's content says about running it.
+// facts are what a file's content requires to run.
 type facts struct {
-	elf         *elf.File // nil when it is none
+	elf         *elf.File // nil for other files
 	interpreter []string  // the words after #!
 	broken      string    // why it could not be read
 }
 
-// factsCache keeps facts by content: platforms share most of their files.
+// factsCache caches facts by content, since platforms share most files.
 type factsCache struct {
 	mu    sync.Mutex
 	known map[digest.SHA256]facts
 }
 
-// factsOf reads what there is to know about a file.
+// factsOf reads the facts of a file.
 func (c *factsCache) factsOf(v *view, e tree.Entry) (facts, error) {
 	c.mu.Lock()
 	known, found := c.known[e.SHA256]
@@ -83,7 +83,7 @@ func readFacts(f *os.File, name string) (facts, error) {
 	return facts{elf: read}, nil
 }
 
-// maxModule bounds a kernel module, unpacked. The largest ones, graphics drivers, have about 20 MB.
+// maxModule limits an unpacked kernel module. The largest ones, graphics drivers, have about 20 MB.
 const maxModule = 256 << 20
 
 // decompressModule unpacks a kernel module.

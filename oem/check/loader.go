@@ -13,9 +13,9 @@ import (
 
 // object is a program or library as the dynamic loader sees it.
 type object struct {
-	path   string // as it was opened: $ORIGIN is its directory
+	path   string // as opened; $ORIGIN is its directory
 	file   *elf.File
-	parent *object // what needs it; nil for what is loaded first
+	parent *object // the object that needs it; nil for the first
 }
 
 // loader finds libraries as glibc's dynamic loader does (ld.so(8)).
@@ -28,7 +28,7 @@ type loader struct {
 	configured []string
 }
 
-// newLoader reads how the base's loader is set up. A base without a loader finds nothing.
+// newLoader reads the configuration of the base's loader. Without a loader no library is found.
 func newLoader(c *check) (*loader, error) {
 	l := &loader{check: c, configured: c.ldConf("/etc/ld.so.conf", 0)}
 	e, err := c.view.resolve(c.view.base.Arch.Interpreter())
@@ -44,8 +44,8 @@ func newLoader(c *check) (*loader, error) {
 	return l, err
 }
 
-// ldConf reads a configuration file of the loader, with what it includes (ldconfig(8)).
-// Debian's default file does nothing but include, and need not be there.
+// ldConf reads a configuration file of the loader and its includes (ldconfig(8)).
+// Debian's default file only has an include, and may be missing.
 func (c *check) ldConf(name string, depth int) []string {
 	if depth > 8 {
 		return nil
@@ -69,7 +69,7 @@ func (c *check) ldConf(name string, depth int) []string {
 	return dirs
 }
 
-// parseLdConf reads the lines of one file: directories, and patterns of files that it includes, made absolute from its own directory.
+// parseLdConf returns the directories and the include patterns of one file; relative patterns are below its directory.
 func parseLdConf(content, from string, directory, include func(string)) {
 	for line := range strings.Lines(content) {
 		line, _, _ = strings.Cut(line, "#")
@@ -87,14 +87,14 @@ func parseLdConf(content, from string, directory, include func(string)) {
 	}
 }
 
-// In glibc's loader the built-in directories are strings that end in a slash, one after the other.
+// In glibc's loader the built-in directories are consecutive strings that end in a slash.
 var builtIn = regexp.MustCompile(`(?:/[A-Za-z0-9_./+-]*/\x00){2,}`)
 
-// maxLoader bounds the loader itself, which has about 250 KB.
+// maxLoader limits the loader itself, which has about 250 KB.
 const maxLoader = 16 << 20
 
-// systemDirs finds the directories that are built into a loader: its own --list-diagnostics says the same,
-// but can only be asked on its own architecture.
+// systemDirs finds the directories built into a loader. Its --list-diagnostics prints them too,
+// but only runs on the native architecture.
 func systemDirs(loader interface {
 	ReadAt([]byte, int64) (int, error)
 }, length int64) ([]string, error) {
@@ -115,8 +115,8 @@ func systemDirs(loader interface {
 	return dirs, nil
 }
 
-// load loads a program or library with all that it needs, breadth first as the loader does,
-// and calls visit with what was opened. What is wrong with files of the image is a problem.
+// load loads a program or library with its dependencies, breadth first like the loader,
+// and calls visit for each object. Errors in files of the image become problems.
 func (l *loader) load(first *object, visit func(path string)) error {
 	byName := map[string]*object{first.file.Soname: first, path.Base(first.path): first}
 	for queue := []*object{first}; len(queue) > 0; queue = queue[1:] {
@@ -132,7 +132,7 @@ func (l *loader) load(first *object, visit func(path string)) error {
 			}
 			if library == nil {
 				if l.inImage(o.path) {
-					l.add(o.path, "needs %s, which is nowhere in its search path (%s); add what brings it, or prune the file",
+					l.add(o.path, "needs %s, which is not in its search path (%s); add a recipe or package with it, or prune the file",
 						name, strings.Join(l.searched(o), ", "))
 				}
 				continue
@@ -148,7 +148,7 @@ func (l *loader) load(first *object, visit func(path string)) error {
 	return nil
 }
 
-// checkVersions compares the symbol versions that an object wants with what the libraries it got offer.
+// checkVersions compares the symbol versions that an object needs with those of the libraries found.
 func (l *loader) checkVersions(o *object, byName map[string]*object) {
 	if !l.inImage(o.path) {
 		return
@@ -156,14 +156,14 @@ func (l *loader) checkVersions(o *object, byName map[string]*object) {
 	for _, want := range o.file.Wants {
 		library := byName[want.Library]
 		if library == nil || slices.Contains(library.file.Offers, want.Name) {
-			continue // what is missing altogether is said already
+			continue // a missing library is reported already
 		}
-		l.add(o.path, "needs version %s of %s, which %s does not have; take the file from an older suite or release, or bring the library along",
+		l.add(o.path, "needs version %s of %s, which %s does not have; use the file of an older suite or release, or add the library",
 			want.Name, want.Library, library.path)
 	}
 }
 
-// find looks for a library that an object needs.
+// find searches a library that an object needs.
 func (l *loader) find(name string, o *object) (*object, error) {
 	if strings.Contains(name, "/") {
 		return l.open(name, o)
@@ -177,7 +177,7 @@ func (l *loader) find(name string, o *object) (*object, error) {
 	return nil, nil
 }
 
-// searched are the directories where the libraries of an object are looked for.
+// searched are the directories searched for the libraries of an object.
 func (l *loader) searched(o *object) []string {
 	var dirs []string
 	if len(o.file.Runpath) > 0 {
@@ -192,7 +192,7 @@ func (l *loader) searched(o *object) []string {
 	return slices.Concat(dirs, l.configured, l.system)
 }
 
-// expand replaces $ORIGIN. What else the loader replaces differs between bases, and is refused elsewhere.
+// expand replaces $ORIGIN. Other variables differ between bases; another check refuses them.
 func expand(o *object, dirs []string) []string {
 	var expanded []string
 	for _, dir := range dirs {
@@ -201,7 +201,7 @@ func expand(o *object, dirs []string) []string {
 	return expanded
 }
 
-// open opens a library. Like the loader, it passes over files for other machines.
+// open opens a library. Like the loader, it skips files for other machines.
 func (l *loader) open(name string, by *object) (*object, error) {
 	e, err := l.view.resolve(name)
 	if err != nil || e.Type != tree.File {

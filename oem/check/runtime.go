@@ -4,10 +4,10 @@ import (
 	"strings"
 )
 
-// runtimePaths are places that a booted machine has although neither base nor image do.
+// runtimePaths are paths that exist on a booted machine, but neither in base nor image.
 type runtimePaths map[string]bool
 
-// runtimePaths reads what the lines of tmpfiles.d in base and image create (tmpfiles.d(5)).
+// runtimePaths returns what tmpfiles.d(5) of base and image creates.
 func (c *check) runtimePaths() (runtimePaths, error) {
 	made := runtimePaths{}
 	for _, file := range c.view.below("/usr/lib/tmpfiles.d", ".conf") {
@@ -34,7 +34,7 @@ func (r runtimePaths) add(content string) {
 	}
 }
 
-// has tells whether a path is created at boot. The kernel's file systems are always there.
+// has tells whether a path is created at boot. The kernel's file systems always exist.
 func (r runtimePaths) has(name string) bool {
 	for _, dir := range []string{"/dev/", "/proc/", "/sys/"} {
 		if strings.HasPrefix(name, dir) {

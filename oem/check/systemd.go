@@ -20,19 +20,19 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// The base's own systemd reads the image's units, users, temporary files and device rules, merged as on a machine,
-// and what it warns about is a problem. What it says without an image is the base's own business.
+// The base's own systemd checks units, sysusers.d, tmpfiles.d and device rules of the image, merged as on a machine.
+// Each warning is a problem, except those about the base alone.
 //
-// It runs in a sandbox: as an unmapped user, without network, with nothing of the host, and it starts no unit.
+// It runs in a sandbox: as an unmapped user, without network or files of the host, and starts no unit.
 
-// judges run one after the other; standard error of all of them is the verdict. An image's units are the arguments.
+// judges are the commands that check; their standard error is the verdict. Arguments are the image's units.
 const judges = `[ $# -eq 0 ] || systemd-analyze verify --man=no -- "$@" 2>&1
 systemd-sysusers --dry-run 2>&1
 systemd-tmpfiles --dry-run --create 2>&1
 udevadm verify --no-style --no-summary 2>&1
 exit 0`
 
-// merge mounts the image over the base in a mount namespace of its own, which ends with the program run in it.
+// merge mounts the image over the base in a mount namespace, which ends with the program run in it.
 const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:base overlay usr && exec "$@"`
 
 // Programs are the host programs that a check runs.
@@ -41,7 +41,7 @@ func Programs() []string { return []string{"unshare", "mount", "bwrap"} }
 // unitTypes are the suffixes of units that systemd-analyze verifies.
 var unitTypes = []string{".automount", ".mount", ".path", ".service", ".slice", ".socket", ".swap", ".target", ".timer"}
 
-// systemd asks the base's systemd. It can be asked only where it can run: on the base's architecture.
+// systemd runs the base's systemd, if the host has the base's architecture.
 func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	isNative := string(c.base.Arch) == runtime.GOARCH
 	if _, has := c.base.Usr.Find("/usr/bin/systemd-analyze"); !has || !isNative {
@@ -63,17 +63,17 @@ func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	return problems, err
 }
 
-// verdict makes a problem of a line, which often begins with the file it is about.
+// verdict turns a line of output into a problem. Most lines begin with a file name.
 func verdict(line string) Problem {
 	if match := aboutFile.FindStringSubmatch(line); match != nil {
-		return Problem{match[1], fmt.Sprintf("line %s: %s; systemd says so: correct it, or prune the file", match[2], match[3])}
+		return Problem{match[1], fmt.Sprintf("line %s: systemd reports: %s; correct it, or prune the file", match[2], match[3])}
 	}
 	return Problem{"systemd", fmt.Sprintf("says %q; correct the unit or what it needs, or prune it", line)}
 }
 
 var aboutFile = regexp.MustCompile(`^(/\S+?):([0-9]+):? (.*)$`)
 
-// unitsOf names the units that a tree has, or has drop-ins for.
+// unitsOf returns the units that a tree has, or has drop-ins for.
 func unitsOf(t tree.Tree) []string {
 	const dir = "/usr/lib/systemd/system"
 	var units []string
@@ -93,7 +93,7 @@ func unitsOf(t tree.Tree) []string {
 	return slices.Compact(units)
 }
 
-// judge merges a tree over the base and returns what the judges say, line by line.
+// judge merges a tree over the base and returns the output lines of the judges.
 func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]string, error) {
 	dir, err := os.MkdirTemp(c.scratch, "check.")
 	if err != nil {
@@ -122,12 +122,12 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 	return slices.Compact(lines), nil
 }
 
-// sandbox is what the judges see: the merged /usr, the base's /etc with the accounts of base and image, and nothing else.
+// sandbox returns bwrap arguments: the judges see the merged /usr and the base's /etc with the accounts of base and image.
 func sandbox(dir, base string) []string {
 	args := slices.Concat([]string{"bwrap"}, bwrap.Root(bwrap.Alone, filepath.Join(dir, "usr")), bwrap.ReadOnlyProc, []string{"--tmpfs", "/tmp", "--dir", "/root"})
 	etc, err := filepath.Glob(filepath.Join(base, "share/flatcar/etc/*"))
 	if err != nil {
-		etc = nil // the pattern is fixed
+		etc = nil // the pattern is constant and valid
 	}
 	for _, file := range etc {
 		args = append(args, "--ro-bind-try", file, filepath.Join("/etc", filepath.Base(file)))
@@ -138,7 +138,7 @@ func sandbox(dir, base string) []string {
 	return args
 }
 
-// layOut fills dir: image, base and the empty usr for the overlay, and the accounts that a machine has once it is booted.
+// layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine.
 func (c *Checker) layOut(dir string, t tree.Tree) error {
 	for _, name := range []string{"image", "usr"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
@@ -162,7 +162,7 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	}
 	for name, content := range map[string]string{
 		"passwd": known.PasswdFile(), "group": known.GroupFile(),
-		"machine-id": digest.Of([]byte("check")).String()[:32] + "\n", // any one will do
+		"machine-id": digest.Of([]byte("check")).String()[:32] + "\n", // any id will do
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
@@ -171,7 +171,7 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	return nil
 }
 
-// place makes one entry. Only what the judges read has its content: of other files it matters that they are there.
+// place creates one entry. Only files that the judges read have content; the others just have to exist.
 func (c *Checker) place(name string, e tree.Entry) error {
 	switch {
 	case e.Type == tree.Dir:
@@ -197,7 +197,7 @@ func isRead(name string) bool {
 	return false
 }
 
-// limited refuses to write more than is left.
+// limited fails writes above a limit.
 type limited struct {
 	io.Writer
 	left int

@@ -114,7 +114,7 @@ func TestTogetherFinds(t *testing.T) {
 		change(&other)
 		found := Together([]Named{{"one", tree.Tree{plain}}, {"none", nil}, {"two", tree.Tree{other}}})
 		isFound := slices.ContainsFunc(found, func(p Problem) bool {
-			return strings.HasPrefix(p.String(), "/usr/x is in both one and two, but not alike (")
+			return strings.HasPrefix(p.String(), "/usr/x differs between one and two (")
 		})
 		if !isFound {
 			t.Errorf("%s: found %v", what, found)

@@ -10,8 +10,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// units checks that the programs exist which units, D-Bus services and device rules of the image start, and the accounts
-// that units run them as.
+// units checks that programs started by the image's units, D-Bus services and device rules exist, and the users and groups
+// of units.
 func (c *check) units() error {
 	known, err := c.view.accounts()
 	if err != nil {
@@ -24,7 +24,7 @@ func (c *check) units() error {
 		}
 		file, err := c.view.resolve(e.Path)
 		if err != nil || file.Type != tree.File {
-			continue // the check of links says it
+			continue // the check of links reports it
 		}
 		content, err := c.view.read(file)
 		if err != nil {
@@ -32,7 +32,7 @@ func (c *check) units() error {
 		}
 		for _, program := range programs(content) {
 			if !c.view.find(program) {
-				c.add(e.Path, "starts %s, which is not there; add what brings it, or prune or replace the file", program)
+				c.add(e.Path, "starts %s, which does not exist; add a recipe or package with it, or prune or replace the file", program)
 			}
 		}
 		c.unitAccounts(e.Path, content, known)
@@ -40,7 +40,7 @@ func (c *check) units() error {
 	return nil
 }
 
-// startedBy returns what finds the programs that a file of this kind starts; nil for other files.
+// startedBy returns a function that finds the programs that a file of this kind starts; nil for other files.
 func startedBy(e tree.Entry) func(content string) []string {
 	if e.Type == tree.Dir {
 		return nil
@@ -72,8 +72,8 @@ func settings(content string, each func(key, value string)) {
 	}
 }
 
-// unitAccounts checks that the users and groups exist that a unit runs programs as (systemd.exec(5)): from the base, or from
-// sysusers.d. Left out are names that are only known on the machine, and those that systemd makes up for a unit.
+// unitAccounts checks that the base or sysusers.d has the users and groups that a unit runs programs as (systemd.exec(5)).
+// Names with specifiers are skipped, as are those that systemd allocates (DynamicUser=).
 func (c *check) unitAccounts(name, content string, known *accounts.Database) {
 	if !strings.HasPrefix(name, "/usr/lib/systemd/system/") {
 		return
@@ -102,7 +102,7 @@ func (c *check) unitAccounts(name, content string, known *accounts.Database) {
 }
 
 // unitPrograms finds the programs of all Exec settings (systemd.service(5), COMMAND LINES).
-// Left out are those whose failure is ignored, and those whose names are only known on the machine.
+// Programs whose failure is ignored are skipped, as are names with variables or specifiers.
 func unitPrograms(content string) []string {
 	var programs []string
 	settings(content, func(key, value string) {
@@ -120,7 +120,7 @@ func unitPrograms(content string) []string {
 	return programs
 }
 
-// busPrograms finds the program of a D-Bus service. Those that systemd starts say /bin/false.
+// busPrograms finds the program of a D-Bus service. Services that systemd starts have /bin/false.
 func busPrograms(content string) []string {
 	var programs []string
 	settings(content, func(key, value string) {

@@ -16,32 +16,32 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// view is the root directory of a machine that runs the base with an image merged: the image over the base's /usr,
-// the base's default /etc, and the links of the merged layout. What else a root has exists only at run time.
+// view is the root directory of a machine with the image merged: the image over the base's /usr,
+// the base's default /etc, and the links of the merged-/usr layout. Everything else exists only at run time.
 type view struct {
 	image tree.Tree
 	base  *target.Base
 	blobs *store.Blobs
 }
 
-// lowerEtc is where the base keeps what a machine's /etc shows below the machine's own files.
+// lowerEtc is the base's lower layer of /etc.
 const lowerEtc = "/usr/share/flatcar/etc"
 
-// layout are the links that a root directory has beside /usr (file-hierarchy(7)).
+// layout are the links in the root directory (file-hierarchy(7)).
 var layout = map[string]string{"/bin": "usr/bin", "/sbin": "usr/sbin", "/lib": "usr/lib", "/lib64": "usr/lib64"}
 
-// errRuntime says that a path is in a place that only a running machine has, such as /run.
+// errRuntime is for paths that only a running machine has, such as below /run.
 var errRuntime = errors.New("exists only at run time")
 
-// errLoop is for links that lead to each other.
+// errLoop is for links that form a loop.
 var errLoop = errors.New("is a loop of links")
 
-// missingError says which path on the way is not there.
+// missingError names the part of a path that does not exist.
 type missingError struct{ path string }
 
 func (e *missingError) Error() string { return e.path + " is neither in the base nor in the image" }
 
-// at returns what lies at a path, not following links. The path in the entry is the one asked for.
+// at returns the entry at a path without following links. Its Path is the requested one.
 func (v *view) at(name string) (tree.Entry, error) {
 	if target, isLayout := layout[name]; isLayout {
 		return tree.Entry{Path: name, Type: tree.Symlink, Mode: 0o777, Target: target}, nil
@@ -69,10 +69,10 @@ func (v *view) at(name string) (tree.Entry, error) {
 	return e, nil
 }
 
-// maxLinks is how many links the kernel follows on the way to one file (path_resolution(7)).
+// maxLinks is how many links the kernel follows in one path (path_resolution(7)).
 const maxLinks = 40
 
-// resolve follows all links and returns what is at the end, with its path there.
+// resolve follows all links and returns the final entry, with its path.
 func (v *view) resolve(name string) (tree.Entry, error) {
 	return v.follow(path.Clean(name), maxLinks)
 }
@@ -101,13 +101,13 @@ func (v *view) follow(name string, links int) (tree.Entry, error) {
 	return v.follow(path.Join(parent.Path, e.Target), links-1)
 }
 
-// executable tells whether a path leads to a file that can be run.
+// executable tells whether a path leads to an executable file.
 func (v *view) executable(name string) bool {
 	e, err := v.resolve(name)
 	return err == nil && e.Type == tree.File && e.Mode&0o111 != 0
 }
 
-// find looks for a program as a shell or systemd does, by absolute path or in the usual directories.
+// find searches a program like a shell or systemd: by absolute path or in programDirs.
 func (v *view) find(program string) bool {
 	if strings.Contains(program, "/") {
 		return v.executable(program)
@@ -130,7 +130,7 @@ func (v *view) open(e tree.Entry) (*os.File, error) {
 	return os.Open(filepath.Join(v.base.Dir, name))
 }
 
-// maxText bounds what is read of configuration files.
+// maxText limits configuration files.
 const maxText = 1 << 20
 
 // read returns the content of a file that is text.
@@ -147,7 +147,7 @@ func (v *view) read(e tree.Entry) (string, error) {
 	return string(content), err
 }
 
-// accounts are those that a machine has once it is booted.
+// accounts are the accounts of a booted machine.
 func (v *view) accounts() (*accounts.Database, error) {
 	known, err := accounts.Read(v.base)
 	if err != nil {
@@ -166,8 +166,8 @@ func (v *view) accounts() (*accounts.Database, error) {
 	return known, nil
 }
 
-// below returns the files and links right in a directory of base and image whose names end in a suffix, by name.
-// The image's come instead of the base's.
+// below returns files and links with a suffix directly in a directory of base and image, by name.
+// The image's replace the base's.
 func (v *view) below(dir, suffix string) []tree.Entry {
 	byName := map[string]tree.Entry{}
 	for _, side := range []struct {

@@ -1,4 +1,4 @@
-// Package definition reads what a person writes: recipes and platforms.
+// Package definition reads recipes and platforms.
 package definition
 
 import (
@@ -14,20 +14,20 @@ import (
 )
 
 // Platforms reads recipes/ and platforms/ of a checkout and returns all platforms.
-// The error is strictyaml.Mistakes with everything that is wrong in any file.
+// The error is strictyaml.Mistakes with the mistakes of all files.
 func Platforms(checkout fs.FS) ([]*platform.Platform, error) {
 	platforms, _, err := All(checkout)
 	return platforms, err
 }
 
-// All is Platforms that returns the recipes as well, also those of no platform.
+// All returns all platforms and all recipes, including those that no platform uses.
 func All(checkout fs.FS) ([]*platform.Platform, recipe.Set, error) {
 	recipes, mistakes := recipe.Load(checkout, "recipes")
 	platforms, more := platform.Load(checkout, "platforms", recipes)
 	return platforms, recipes, append(mistakes, more...).Err()
 }
 
-// Select returns the platforms that exist for an architecture, or those of them that are named.
+// Select returns the named platforms of an architecture, or all of them when no names are given.
 func Select(platforms []*platform.Platform, a arch.Arch, ids ...string) ([]*platform.Platform, error) {
 	var selected []*platform.Platform
 	var known []string
@@ -42,7 +42,7 @@ func Select(platforms []*platform.Platform, a arch.Arch, ids ...string) ([]*plat
 	}
 	for _, id := range ids {
 		if !slices.Contains(known, id) {
-			return nil, fmt.Errorf("no platform %q for %s; there are %s", id, a, strings.Join(known, ", "))
+			return nil, fmt.Errorf("no platform %q for %s; wanted one of %s", id, a, strings.Join(known, ", "))
 		}
 	}
 	return selected, nil
@@ -57,5 +57,5 @@ func Recipe(checkout fs.FS, name string) (*recipe.Recipe, error) {
 	if r := recipes[name]; r != nil {
 		return r, nil
 	}
-	return nil, fmt.Errorf("no recipe %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(recipes)), ", "))
+	return nil, fmt.Errorf("no recipe %q; wanted one of %s", name, strings.Join(slices.Sorted(maps.Keys(recipes)), ", "))
 }

@@ -71,16 +71,16 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		t.Fatalf("error is %v", err)
 	}
 	want := []string{
-		`platforms/cloud.yaml:1: the platform has the id "Cloud"; wanted "cloud" like its file`,
+		`platforms/cloud.yaml:1: id "Cloud"; wanted "cloud", like the file name`,
 		`platforms/cloud.yaml:5: cloud is for arm64, but a is not (recipes/a/recipe.yaml)`,
-		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted the name of a directory in recipes/`,
+		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted a directory name in recipes/`,
 		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
 		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
 		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
-		`recipes/a/recipe.yaml:7: a cycle: a → b → c → a; wanted recipes that do not need each other`,
-		`recipes/b/recipe.yaml:7: a cycle: b → c → a → b; wanted recipes that do not need each other`,
+		`recipes/a/recipe.yaml:7: needs: cycle: a → b → c → a; remove one of them`,
+		`recipes/b/recipe.yaml:7: needs: cycle: b → c → a → b; remove one of them`,
 		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
-		`recipes/c/recipe.yaml:7: a cycle: c → a → b → c; wanted recipes that do not need each other`,
+		`recipes/c/recipe.yaml:7: needs: cycle: c → a → b → c; remove one of them`,
 		`recipes/c/recipe.yaml:8: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
 		`recipes/c/recipe.yaml:9: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,
 	}
@@ -91,7 +91,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		}
 	}
 	for _, part := range []string{
-		`recipes/d/recipe.yaml:1: the recipe is named "x"; wanted "d" like its directory`,
+		`recipes/d/recipe.yaml:1: name "x"; wanted "d", like the directory`,
 		`recipes/d/recipe.yaml:7: "../a"; wanted a directory beside recipe.yaml`,
 		`recipes/d/recipe.yaml:8: a source with 0 kinds; wanted one of deb, go, url, github, binpkg, dir`,
 		`recipes/d/recipe.yaml:8: "../x" is not a package name`,
@@ -100,20 +100,20 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`recipes/e/recipe.yaml:8: sum "x"; wanted the module's h1: sum`,
 		`recipes/e/recipe.yaml:9: package "cmd"; wanted a path in the module`,
 		`recipes/e/recipe.yaml:9: "/usr/bin/../x"; wanted a clean path below /usr/`,
-		`recipes/h/recipe.yaml:8: an address with a user, password or query`,
+		`recipes/h/recipe.yaml:8: the address has a user, password or query`,
 		`recipes/h/recipe.yaml:8: sha256 for "i386"; wanted amd64, arm64 or all`,
 		`recipes/h/recipe.yaml:8: no sha256 for amd64`,
 		`recipes/h/recipe.yaml:8: a signature needs one key`,
-		`recipes/h/recipe.yaml:9: not an address`,
+		`recipes/h/recipe.yaml:9: not an http or https address`,
 		`recipes/h/recipe.yaml:9: pattern "x"; wanted one with a group`,
 		`recipes/h/recipe.yaml:10: "x" is not a repository; wanted OWNER/NAME`,
 		`recipes/h/recipe.yaml:10: asset "a/["; wanted a name`,
-		`recipes/h/recipe.yaml:10: "gone.asc" is not there; wanted a file with public keys beside recipe.yaml`,
-		`recipes/h/recipe.yaml:10: unpack: has program: and more`,
-		`recipes/h/recipe.yaml:11: release "latest"; wanted one of Flatcar such as 4593.1.0`,
+		`recipes/h/recipe.yaml:10: "gone.asc" does not exist; wanted a file with public keys beside recipe.yaml`,
+		`recipes/h/recipe.yaml:10: unpack: program: excludes strip:, include: and to:`,
+		`recipes/h/recipe.yaml:11: release "latest"; wanted a Flatcar release such as 4593.1.0`,
 		`recipes/h/recipe.yaml:11: "tool" is not a package; wanted CATEGORY/NAME`,
 		`recipes/h/recipe.yaml:12: "x" is not a sha256 digest`,
-		`recipes/h/recipe.yaml:12: "-1"; wanted how many leading directories`,
+		`recipes/h/recipe.yaml:12: "-1"; wanted the number of leading directories`,
 		`recipes/h/recipe.yaml:12: "/etc"; wanted a clean path below /usr/`,
 		`recipes/h/recipe.yaml:12: "x"; wanted an absolute pattern`,
 		`special: "/etc/x"; wanted a clean path below /usr/`,
@@ -125,7 +125,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`recipes/g/recipe.yaml:7: "../x" is not a suite`,
 		`recipes/g/recipe.yaml:7: "_" is not a package name`,
 		`recipes/e/recipe.yaml:10: mode "9755"; wanted three or four octal digits`,
-		`recipes/e/recipe.yaml:10: owner "root"; wanted names of the base as user:group`,
+		`recipes/e/recipe.yaml:10: owner "root"; wanted USER:GROUP with names of the base`,
 		`recipes/e/recipe.yaml:10: "net_raw" is not a capability`,
 	} {
 		if !strings.Contains(err.Error(), part) {

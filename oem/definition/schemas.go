@@ -15,7 +15,7 @@ const (
 	PlatformSchema = "platforms/platform.schema.json"
 )
 
-// Schemas returns the contents of the schema files of a checkout, by name.
+// Schemas returns the contents of a checkout's schema files, by name.
 func Schemas(checkout fs.FS) (map[string][]byte, error) {
 	schemas := map[string][]byte{}
 	for name, t := range map[string]reflect.Type{

@@ -1,4 +1,4 @@
-// Package source knows all kinds of sources.
+// Package source lists all kinds of sources.
 package source
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/url"
 )
 
-// Kinds return a recipe's source if it is theirs, or nil.
+// Kinds are functions that return a recipe's source if it is of their kind, else nil.
 type Kinds []func(*recipe.Recipe, recipe.Source) kind.Source
 
-// All are the kinds that there are.
+// All are all kinds.
 var All = Kinds{deb.Of, gomodule.Of, url.Of, githubasset.Of, binpkg.Of, dir.Of}
 
-// Of returns a recipe's source as its kind has it. A recipe that was read without mistakes has none of an unknown kind.
+// Of returns a recipe's source as the source of its kind. A recipe without mistakes has no source of unknown kind.
 func (k Kinds) Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	for _, of := range k {
 		if found := of(r, s); found != nil {

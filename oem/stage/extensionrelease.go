@@ -9,17 +9,17 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Release says what an image is, and what for.
+// Release describes an image in its extension-release.
 type Release struct {
-	Image    string // its name, which the file's name repeats
+	Image    string // its name, which is also in the file name
 	Title    string
 	Homepage string
-	Scope    string // SYSEXT_SCOPE, where the image is for more than what images are for by default
+	Scope    string // SYSEXT_SCOPE; empty for the default
 }
 
-// WithRelease returns the tree with the file by which systemd-sysext decides whether an image fits the base
-// (os-release(5), systemd-sysext(8)). ID, VERSION_ID, ARCHITECTURE and SYSEXT_SCOPE are compared; other SYSEXT_ fields only
-// describe. One that the tree has already is replaced.
+// WithRelease returns the tree with an extension-release, by which systemd-sysext decides whether an image fits the base
+// (os-release(5), systemd-sysext(8)). ID, VERSION_ID, ARCHITECTURE and SYSEXT_SCOPE are compared; other SYSEXT_ fields are
+// informational. An existing extension-release is replaced.
 func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (digest.SHA256, error)) (tree.Tree, error) {
 	content := extensionRelease(r, base)
 	d, err := keep(content)
@@ -42,7 +42,7 @@ func extensionRelease(r Release, base *target.Base) string {
 		{"VERSION_ID", base.VersionID},
 		{"ARCHITECTURE", base.Arch.Systemd()},
 		{"SYSEXT_SCOPE", r.Scope},
-		{"EXTENSION_RELOAD_MANAGER", "1"}, // units of the image are known and upheld after the merge
+		{"EXTENSION_RELOAD_MANAGER", "1"}, // makes systemd load and uphold the image's units after the merge
 		{"SYSEXT_ID", r.Image},
 		{"SYSEXT_NAME", r.Title},
 		{"SYSEXT_VERSION_ID", base.VersionID},

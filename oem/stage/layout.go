@@ -14,8 +14,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// checkLayout refuses what systemd-sysext would not merge, or should not: what is outside its hierarchies, an os-release,
-// and rights that no recipe declares.
+// checkLayout refuses what systemd-sysext would not or should not merge: paths outside its hierarchies, an os-release,
+// and undeclared rights.
 func checkLayout(t tree.Tree, parts []Part, base *target.Base, problems *Problems) {
 	for _, e := range t {
 		checkPlace(e, problems)
@@ -31,36 +31,36 @@ func checkPlace(e tree.Entry, problems *Problems) {
 		problems.add("%s makes systemd refuse the image; prune it", e.Path)
 	}
 	if e.Type != tree.Symlink && e.Mode&0o002 != 0 {
-		problems.add("%s has mode %04o, so everyone may write it; take that away where it is made, or prune it", e.Path, e.Mode)
+		problems.add("%s has mode %04o and is world-writable; change the mode in the build, or prune it", e.Path, e.Mode)
 	}
 }
 
-// Foreign returns what keeps a tree that no recipe made from being merged over a base: what checks of recipes refuse, where
-// nobody can have declared a right or a replacement; names that cannot be printed; and what overlayfs would hide things by.
+// Foreign checks a tree that no recipe made: like a recipe's tree, but no rights or replacements can be declared,
+// and unprintable names and overlayfs xattrs are refused as well.
 func Foreign(t tree.Tree, base *target.Base) []string {
 	problems := &Problems{}
 	for _, e := range t {
 		if !utf8.ValidString(e.Path) || strings.ContainsFunc(e.Path, unicode.IsControl) {
-			problems.add("%q has a name that cannot be printed; rename it where it is made", e.Path)
+			problems.add("%q has a name that cannot be printed; rename it in the extension's build", e.Path)
 			continue
 		}
 		checkPlace(e, problems)
 		if e.Type != tree.Symlink && e.Mode&specialBits != 0 {
-			problems.add("%s has mode %04o, so it runs as its owner; take that away where it is made", e.Path, e.Mode)
+			problems.add("%s has mode %04o (setuid or setgid); remove it in the extension's build", e.Path, e.Mode)
 		}
 		if e.UID != 0 || e.GID != 0 {
-			problems.add("%s has the owner %d:%d, who may be somebody else on a machine; wanted 0:0", e.Path, e.UID, e.GID)
+			problems.add("%s has the owner %d:%d, an id that may differ between machines; wanted 0:0", e.Path, e.UID, e.GID)
 		}
 		if _, has := e.Xattrs[capabilityXattr]; has {
-			problems.add("%s has capabilities; take them away where it is made", e.Path)
+			problems.add("%s has capabilities; remove them in the extension's build", e.Path)
 		}
 		if e.Type == tree.Symlink && leadsOut(e) {
-			problems.add("%s is a link to %q, out of what extensions are merged with; remove it where it is made", e.Path, e.Target)
+			problems.add("%s is a link to %q, which leads outside the merged tree; remove it in the extension's build", e.Path, e.Target)
 		}
 		below, there := base.Usr.Find(e.Path)
 		sameDir := e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode
 		if there && !sameDir && !e.Equal(below) {
-			problems.add("%s is in the base, and not alike (%v | base %v); leave it out where it is made", e.Path, e, below)
+			problems.add("%s differs from the base's (%v | base %v); remove it in the extension's build", e.Path, e, below)
 		}
 	}
 	for _, hiding := range check.Together([]check.Named{{Name: "the image", Tree: t}}) {
@@ -76,7 +76,7 @@ const (
 	capabilityXattr = "security.capability"
 )
 
-// leadsOut tells whether a link climbs above the root, or leads to where neither the OS nor its configuration and state are.
+// leadsOut tells whether a link climbs above the root, or leads outside the OS, its configuration and its state.
 func leadsOut(e tree.Entry) bool {
 	target := e.Target
 	if !path.IsAbs(target) {
@@ -89,7 +89,7 @@ func leadsOut(e tree.Entry) bool {
 	return !slices.ContainsFunc(places, func(dir string) bool { return isBelow(path.Clean(target), dir) })
 }
 
-// checkRights refuses rights that nobody declared.
+// checkRights refuses undeclared rights.
 func checkRights(e tree.Entry, parts []Part, base *target.Base, problems *Problems) {
 	special, file := recipe.Special{}, "the platform"
 	if r := owner(e.Path, parts); r != nil {
@@ -101,7 +101,7 @@ func checkRights(e tree.Entry, parts []Part, base *target.Base, problems *Proble
 		}
 	}
 	undeclared := func(has, field string) {
-		problems.add("%s has %s; say special: {%s: {%s}} in %s if that is meant, or prune it", e.Path, has, e.Path, field, file)
+		problems.add("%s has %s; if intended, declare special: {%s: {%s}} in %s, else prune it", e.Path, has, e.Path, field, file)
 	}
 	if e.Type != tree.Symlink && e.Mode&specialBits != 0 && special.Mode == 0 {
 		undeclared(fmt.Sprintf("mode %04o", e.Mode), fmt.Sprintf(`mode: "%04o"`, e.Mode))

@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// declare gives the files of each part the modes, owners and capabilities that its recipe declares.
+// declare sets the modes, owners and capabilities that the recipe of each part declares.
 func (s *Stager) declare(parts []Part, problems *Problems) ([]Part, error) {
 	var known *accounts.Database
 	declared := slices.Clone(parts)
@@ -36,7 +36,7 @@ func (s *Stager) declare(parts []Part, problems *Problems) ([]Part, error) {
 	return declared, nil
 }
 
-// apply changes the entry of a path.
+// apply sets the declared attributes of a path.
 func apply(t tree.Tree, name string, special recipe.Special, known *accounts.Database) error {
 	e := t.At(name)
 	if e == nil || e.Type == tree.Symlink {
@@ -58,7 +58,7 @@ func apply(t tree.Tree, name string, special recipe.Special, known *accounts.Dat
 	delete(e.Xattrs, capabilityXattr)
 	if len(special.Capabilities) > 0 {
 		if e.Type != tree.File {
-			return fmt.Errorf("has capabilities and is no file; remove the line")
+			return fmt.Errorf("capabilities are for files only; remove the line")
 		}
 		if e.Xattrs == nil {
 			e.Xattrs = map[string][]byte{}

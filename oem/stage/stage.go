@@ -24,13 +24,13 @@ type Part struct {
 // Staged is the tree of one platform's image.
 type Staged struct {
 	Tree    tree.Tree
-	Dropped tree.Tree // files that the base has identically, or that the recipe leaves to it
+	Dropped tree.Tree // files that the base has identically, or that the recipe keeps from it
 }
 
-// Problems is everything that is wrong with a platform's tree.
+// Problems are all errors in a platform's tree.
 type Problems struct {
 	Platform string
-	Found    []string // each one: what is wrong; what to do
+	Found    []string // each: what is wrong; what to do
 }
 
 func (p *Problems) Error() string {
@@ -46,12 +46,12 @@ type Stager struct {
 	Base *target.Base
 	// Keep stores a small file's content and returns its digest (Blobs.Add).
 	Keep func(content string) (digest.SHA256, error)
-	// Check finds what keeps a tree from running on the base (check.Checker).
+	// Check returns what keeps a tree from working on the base (check.Checker).
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
 }
 
-// Stage merges the parts of a platform, adds its extension-release, drops what the base has already,
-// and returns *Problems with everything that keeps the tree from being an image.
+// Stage merges the parts of a platform, adds its extension-release and drops what the base has identically.
+// The error is *Problems with all problems of the tree.
 func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) (Staged, error) {
 	problems := &Problems{Platform: p.ID.Value}
 	parts, err := s.declare(parts, problems)
@@ -79,15 +79,15 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	return staged, nil
 }
 
-// source names the file that a path comes from.
+// source returns the recipe file that a path comes from.
 func source(path string, parts []Part) string {
 	if r := owner(path, parts); r != nil {
 		return r.File
 	}
-	return "made here"
+	return "added by the build"
 }
 
-// merge lays the parts over each other. A path that two recipes have differently is a problem.
+// merge combines the parts. A path that differs between two recipes is a problem.
 func merge(parts []Part, problems *Problems) tree.Tree {
 	var merged tree.Tree
 	var named []check.Named
@@ -101,8 +101,8 @@ func merge(parts []Part, problems *Problems) tree.Tree {
 	return merged
 }
 
-// subtract drops what the base has identically. What the base has differently is a problem, unless the recipe says
-// that it replaces it, or keeps the base's; an image's directory must be like the base's, since it would win.
+// subtract drops what the base has identically. A path that differs from the base's is a problem, unless the recipe
+// has it in replaces: or keeps:. Directories must be identical, since the image's would win.
 func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Problems) Staged {
 	var dropped tree.Tree
 	kept := merged.Filter(func(e tree.Entry) bool {
@@ -118,7 +118,7 @@ func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Probl
 		}
 		replaces := slices.ContainsFunc(r.Replaces, func(p recipe.Path) bool { return base.Place(string(p)) == e.Path })
 		if !replaces {
-			problems.add("%s has %s, which the base has differently (%v | base %v); prune it, or say replaces: or keeps: [%s] in %s",
+			problems.add("%s has %s, which differs from the base's (%v | base %v); prune it, or add replaces: or keeps: [%s] to %s",
 				r.Name, e.Path, e, below, e.Path, r.File)
 		}
 		return true
@@ -136,12 +136,12 @@ func owner(path string, parts []Part) *recipe.Recipe {
 	return nil
 }
 
-// checkUnits looks for the units that must run.
+// checkUnits reports units that must run but are missing.
 func checkUnits(p *platform.Platform, t tree.Tree, base *target.Base, problems *Problems) {
 	for _, unit := range p.ActiveUnits {
 		path := "/usr/lib/systemd/system/" + unit.Value
 		if _, there := t.Find(path); !there && !base.Has(path) {
-			problems.add("%s:%d: no unit %s in the image; wanted a recipe that brings it", p.File, unit.Line, unit)
+			problems.add("%s:%d: no unit %s in the image; add a recipe that has it", p.File, unit.Line, unit)
 		}
 	}
 }

@@ -160,14 +160,14 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		t.Fatalf("error is %v", err)
 	}
 	for _, want := range []string{
-		"/usr/bin/tool is in both recipes/a/recipe.yaml and recipes/b/recipe.yaml, but not alike",
-		"a has /usr/bin/sh, which the base has differently",
+		"/usr/bin/tool differs between recipes/a/recipe.yaml and recipes/b/recipe.yaml",
+		"a has /usr/bin/sh, which differs from the base's",
 		"/etc/passwd is outside /usr",
 		"/usr/bin/tool needs libx (recipes/a/recipe.yaml)",
-		`/usr/bin/sudo has mode 4755; say special: {/usr/bin/sudo: {mode: "4755"}} in recipes/d/recipe.yaml`,
-		"/usr/bin/ping has the owner 0:5; say special: {/usr/bin/ping: {owner: USER:GROUP}} in",
-		"/usr/bin/ping has capabilities; say",
-		"/usr/lib/open has mode 1777, so everyone may write it",
+		`/usr/bin/sudo has mode 4755; if intended, declare special: {/usr/bin/sudo: {mode: "4755"}} in recipes/d/recipe.yaml`,
+		"/usr/bin/ping has the owner 0:5; if intended, declare special: {/usr/bin/ping: {owner: USER:GROUP}} in",
+		"/usr/bin/ping has capabilities; if intended, declare",
+		"/usr/lib/open has mode 1777 and is world-writable",
 		"/usr/lib/os-release makes systemd refuse",
 		"/usr/lib/hidden has the xattr trusted.overlay.opaque",
 		"platforms/azure.yaml:7: no unit agent.service",
@@ -224,8 +224,8 @@ func TestSpecial(t *testing.T) {
 	}
 	_, err = stage(t, azure, p)
 	for _, want := range []string{
-		"special: /usr/bin/gone: no such file", `the number of the user "late" is chosen at boot`,
-		`the base has no group "wheel"`, `the base has no user "nobody"`, "/usr/bin/mount has mode 4755; say special",
+		"special: /usr/bin/gone: no such file", `the id of the user "late" is chosen at boot`,
+		`the base has no group "wheel"`, `the base has no user "nobody"`, "/usr/bin/mount has mode 4755; if intended, declare special",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no problem %q in %v", want, err)

@@ -10,10 +10,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// IsDebian tells whether the base is made of Debian's packages, so that others of Debian find what they depend on.
+// IsDebian tells whether the base consists of Debian packages, so that others find their dependencies in it.
 func (b *Base) IsDebian() bool { return len(b.Status) > 0 }
 
-// LibraryDir is where the base has its C library, and so what programs of the base load by name.
+// LibraryDir is the directory of the base's C library, where its programs load libraries from.
 func (b *Base) LibraryDir() (string, error) {
 	for _, e := range b.Usr {
 		if path.Base(e.Path) == "libc.so.6" && e.Type != tree.Dir {
@@ -29,11 +29,11 @@ func (b *Base) Has(name string) bool {
 	return has
 }
 
-// maxLinks is how many links the kernel follows on the way to one file (path_resolution(7)).
+// maxLinks is how many links the kernel follows in one path (path_resolution(7)).
 const maxLinks = 40
 
-// Place returns where a path below /usr lies in the base: the directories on the way to it may be links there,
-// such as Flatcar's /usr/sbin, which leads to bin. The last part of the path is not followed.
+// Place returns a path below /usr as the base has it: parent directories may be links there,
+// such as Flatcar's /usr/sbin, a link to bin. The last part of the path is not followed.
 func (b *Base) Place(name string) string {
 	return path.Join(b.directory(path.Dir(name), maxLinks), path.Base(name))
 }
@@ -63,9 +63,9 @@ func (b *Base) isDir(name string) bool {
 	return has && e.Type == tree.Dir
 }
 
-// Lay returns a tree as it has to be for the base. A directory of an image would hide a link of the base, and with it all
-// that the link leads to; so what is below such a directory goes to where the link leads, and a link that then leads to
-// itself goes. Two different things that come to lie at one path are an error.
+// Lay returns a tree in the layout of the base. If the base has a link where the tree has a directory, the directory would
+// hide the link and everything behind it; so its content moves to the link's target, and links that then lead to
+// themselves are dropped. Two different entries at one path are an error.
 func (b *Base) Lay(t tree.Tree) (tree.Tree, error) {
 	laid := map[string]tree.Entry{}
 	for _, e := range t {
@@ -88,7 +88,7 @@ func (b *Base) Lay(t tree.Tree) (tree.Tree, error) {
 			laid[e.Path] = e
 		case e.Type == tree.Dir && other.Type == tree.Dir || e.Equal(other):
 		default:
-			return nil, fmt.Errorf("%s comes to lie at %s, where something else is; prune one", was, e.Path)
+			return nil, fmt.Errorf("%s moves to %s, which exists with other content; prune one", was, e.Path)
 		}
 	}
 	for name := range maps.Clone(laid) {
@@ -108,7 +108,7 @@ func absolute(link, target string) string {
 	return path.Join(path.Dir(link), target)
 }
 
-// relative is a target that leads from a directory to a path, both absolute and clean.
+// relative returns the relative link target from a directory to a path, both absolute and clean.
 func relative(dir, to string) string {
 	up := ""
 	for to != dir && !strings.HasPrefix(to, dir+"/") {

@@ -56,7 +56,7 @@ func TestLay(t *testing.T) {
 		})
 	}
 	_, err := base.Lay(entries("/usr", "/usr/bin", "/usr/bin/x x", "/usr/sbin", "/usr/sbin/x y"))
-	if err == nil || !strings.Contains(err.Error(), "/usr/sbin/x comes to lie at /usr/bin/x, where something else is; prune one") {
+	if err == nil || !strings.Contains(err.Error(), "/usr/sbin/x moves to /usr/bin/x, which exists with other content; prune one") {
 		t.Errorf("two things at one path: %v", err)
 	}
 }

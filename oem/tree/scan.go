@@ -16,7 +16,7 @@ import (
 )
 
 // Scan reads the tree below the directory root; root itself is not an entry.
-// Every file's content goes through add, which returns its digest and length (Blobs.Add, or digest.OfReader).
+// The content of every file is passed to add, which returns digest and length (Blobs.Add, or digest.OfReader).
 // Devices, sockets and FIFOs are refused.
 func Scan(root string, add func(io.Reader) (digest.SHA256, int64, error)) (Tree, error) {
 	var t Tree

@@ -1,5 +1,4 @@
-// Package tree holds file-system trees as values: what is where, with which metadata and which content.
-// Contents themselves stay in the blob store under their digests.
+// Package tree holds file-system trees as values: paths, metadata and digests of contents, which are in the blob store.
 package tree
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Type tells what an entry is. Nothing else is allowed in a tree.
+// Type is the type of an entry. Trees have no other types.
 type Type string
 
 // The types, by the letter that ls prints.
@@ -28,7 +27,7 @@ const (
 	Symlink Type = "l"
 )
 
-// Entry is one file, directory or symbolic link. Hard links are files of their own here.
+// Entry is one file, directory or symbolic link. Hard links count as separate files.
 type Entry struct {
 	Path   string            `json:"path"` // absolute and clean; never "/"
 	Type   Type              `json:"type"`
@@ -41,7 +40,7 @@ type Entry struct {
 	Target string            `json:"target,omitempty"` // of a symbolic link
 }
 
-// Tree is entries in the order of their paths, each path once. Every entry's parents are in it.
+// Tree is entries sorted by path, without duplicates. It contains every entry's parents.
 type Tree []Entry
 
 // Equal tells whether two entries are the same in every respect.
@@ -55,7 +54,7 @@ func (e Entry) Equal(o Entry) bool {
 		e.Size == o.Size && e.SHA256 == o.SHA256 && e.Target == o.Target
 }
 
-// String prints mode, owner, size, content and path, as golden listings have them.
+// String prints mode, owner, size, path and content, as in golden listings.
 func (e Entry) String() string {
 	what := "-"
 	switch e.Type {
@@ -78,8 +77,7 @@ func Sorted(entries []Entry) Tree {
 	return t
 }
 
-// WithParents returns the tree with all directories above its entries: as they are in like, and with mode 0755 where like has
-// none.
+// WithParents adds missing parent directories, copied from like, or with mode 0755 if like lacks them.
 func (t Tree) WithParents(like Tree) Tree {
 	there := map[string]bool{"/": true}
 	for _, e := range t {
@@ -99,11 +97,10 @@ func (t Tree) WithParents(like Tree) Tree {
 	return Sorted(all)
 }
 
-// Conflict is one path that two trees have differently.
+// Conflict is a path that differs between two trees.
 type Conflict struct{ A, B Entry }
 
-// Merge returns all entries of both trees, and the paths that both have but not alike.
-// For those the result has the entry of a.
+// Merge returns the entries of both trees, and the conflicts, for which the result has the entry of a.
 func Merge(a, b Tree) (Tree, []Conflict) {
 	merged := make(Tree, 0, len(a)+len(b))
 	var conflicts []Conflict
@@ -143,12 +140,11 @@ func (t Tree) At(path string) *Entry {
 // Under returns the entries below a directory.
 func (t Tree) Under(dir string) Tree {
 	from := sort.Search(len(t), func(i int) bool { return t[i].Path >= dir+"/" })
-	to := sort.Search(len(t), func(i int) bool { return t[i].Path >= dir+"0" }) // what comes after a slash
+	to := sort.Search(len(t), func(i int) bool { return t[i].Path >= dir+"0" }) // "0" follows "/" in ASCII
 	return t[from:to]
 }
 
-// Filter returns the entries that keep accepts, without directories that keep emptied.
-// Directories that were empty before stay.
+// Filter returns the entries that keep accepts. Directories that became empty are dropped; those empty before stay.
 func (t Tree) Filter(keep func(Entry) bool) Tree {
 	held := map[string]bool{} // directories that had something
 	used := map[string]bool{} // directories that still have something
@@ -166,7 +162,7 @@ func (t Tree) Filter(keep func(Entry) bool) Tree {
 	return kept
 }
 
-// Without returns the entries that another tree has not just alike. Directories with something left in them stay.
+// Without returns the entries that another tree does not have identically. Directories with remaining entries stay.
 func (t Tree) Without(other Tree) Tree {
 	return t.Filter(func(e Entry) bool {
 		there, has := other.Find(e.Path)
@@ -174,7 +170,7 @@ func (t Tree) Without(other Tree) Tree {
 	})
 }
 
-// Below returns the tree as it is below a directory that is added with its parents, mode 0755.
+// Below returns the tree moved below a directory, which is added with its parents, mode 0755.
 func (t Tree) Below(dir string) Tree {
 	moved := make([]Entry, 0, len(t)+1)
 	for parent := dir; parent != "/"; parent = path.Dir(parent) {
@@ -227,7 +223,7 @@ func modeBits(m fs.FileMode) uint32 {
 	return bits
 }
 
-// WriteTo lays the tree out below an empty directory. content writes a file's bytes.
+// WriteTo writes the tree to an empty directory. content writes a file's bytes.
 func (t Tree) WriteTo(root *os.Root, content func(io.Writer, digest.SHA256) error) error {
 	for _, e := range t {
 		if err := e.WriteTo(root, strings.TrimPrefix(e.Path, "/"), content); err != nil {
@@ -237,7 +233,7 @@ func (t Tree) WriteTo(root *os.Root, content func(io.Writer, digest.SHA256) erro
 	return nil
 }
 
-// WriteTo makes the entry at a name below a directory, without owner and xattrs. Nothing may be there yet.
+// WriteTo creates the entry under a name in a directory, without owner and xattrs. It must not exist.
 func (e Entry) WriteTo(root *os.Root, name string, content func(io.Writer, digest.SHA256) error) error {
 	mode := fs.FileMode(e.Mode & 0o777)
 	switch e.Type {

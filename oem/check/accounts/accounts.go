@@ -1,7 +1,7 @@
-// Package accounts reads which users and groups a base has, and by which numbers.
+// Package accounts reads the users and groups of a base, with their numeric ids.
 //
-// They come from the default /etc, and from sysusers.d lines with a fixed number. A user whose number is chosen at boot
-// can own nothing in an image, which is made before.
+// They come from the default /etc and from sysusers.d. An account whose id is chosen at boot cannot own files in an image,
+// which is made before.
 package accounts
 
 import (
@@ -24,10 +24,10 @@ type Database struct {
 	users, groups map[string]int
 }
 
-// chosenAtBoot stands for the number of an account that has none yet.
+// chosenAtBoot is the id of accounts that get theirs at boot.
 const chosenAtBoot = -1
 
-// validName is what names may be at most, of all systems (https://systemd.io/USER_NAMES, relaxed mode).
+// validName is the most permissive syntax of account names (https://systemd.io/USER_NAMES, relaxed mode).
 var validName = regexp.MustCompile(`^[^\x00-\x20\x7f:/]+$`)
 
 // Read reads the accounts of a base.
@@ -69,7 +69,7 @@ func addLines(accounts map[string]int, content string) {
 	}
 }
 
-// AddSysusers reads lines of sysusers.d(5). Accounts that are there already stay.
+// AddSysusers reads lines of sysusers.d(5). Existing accounts stay.
 func (d *Database) AddSysusers(content string) {
 	add := func(accounts map[string]int, name, number string) {
 		if _, known := accounts[name]; known || !validName.MatchString(name) {
@@ -125,15 +125,15 @@ func (d *Database) Group(name string) (int, error) { return number(d.groups, "gr
 func number(accounts map[string]int, kind, name string) (int, error) {
 	number, known := accounts[name]
 	if !known {
-		return 0, fmt.Errorf("the base has no %s %q; wanted one of the base's own, or root", kind, name)
+		return 0, fmt.Errorf("the base has no %s %q; use one of the base, or root", kind, name)
 	}
 	if number == chosenAtBoot {
-		return 0, fmt.Errorf("the number of the %s %q is chosen at boot; wanted one that the base fixes", kind, name)
+		return 0, fmt.Errorf("the id of the %s %q is chosen at boot; use one with a fixed id", kind, name)
 	}
 	return number, nil
 }
 
-// PasswdFile returns the users in the format of passwd(5), as after a boot: those without a number get one.
+// PasswdFile returns the users as passwd(5) after a boot: those without an id get one.
 func (d *Database) PasswdFile() string {
 	return lines(d.users, func(name string, number int) string {
 		group, known := d.groups[name]
@@ -144,12 +144,12 @@ func (d *Database) PasswdFile() string {
 	})
 }
 
-// GroupFile returns the groups in the format of group(5), as PasswdFile does.
+// GroupFile returns the groups as group(5), like PasswdFile.
 func (d *Database) GroupFile() string {
 	return lines(d.groups, func(name string, number int) string { return fmt.Sprintf("%s:x:%d:\n", name, number) })
 }
 
-// firstChosen is where numbers begin that a boot would choose; systemd counts down from 999 (https://systemd.io/UIDS-GIDS).
+// firstChosen is the first id chosen at boot; systemd counts down from 999 (https://systemd.io/UIDS-GIDS).
 const firstChosen = 999
 
 func lines(accounts map[string]int, line func(name string, number int) string) string {

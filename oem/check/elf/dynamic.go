@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// dynamic is a dynamic section: values by tag, and the strings that they point to.
+// dynamic is a dynamic section: values by tag, and its string table.
 type dynamic struct {
 	raw     *elf.File
 	values  map[elf.DynTag][]uint64
@@ -35,8 +35,8 @@ func (d *dynamic) names(tag elf.DynTag) []string {
 	return names
 }
 
-// table returns the bytes in memory that a tag points to; with length 0, all up to the end of the segment.
-// There are none when the tag is missing.
+// table returns the bytes that a tag points to; with length 0, up to the end of the segment.
+// It returns nil if the tag is missing.
 func (d *dynamic) table(tag elf.DynTag, length uint64) ([]byte, error) {
 	if len(d.values[tag]) == 0 {
 		return nil, nil
@@ -55,7 +55,7 @@ func (d *dynamic) table(tag elf.DynTag, length uint64) ([]byte, error) {
 	return nil, fmt.Errorf("%v points outside the file", tag)
 }
 
-var errTooManyNames = errors.New("more names than any real file has")
+var errTooManyNames = errors.New("more names than in any real file")
 
 // records are the records of a linked list: their size, and where in each the distance to the next one is (all as in elf.h).
 type records struct{ size, nextAt uint64 }

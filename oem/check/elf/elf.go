@@ -1,6 +1,5 @@
-// Package elf reads of a program, library or kernel module what the kernel and the dynamic loader read of it:
-// the machine it is for, the loader and libraries it asks for, where it looks for these,
-// and which symbol versions it wants and offers.
+// Package elf reads what the kernel and the dynamic loader use of a program, library or kernel module:
+// the machine, the loader, needed libraries and their search path, needed and defined symbol versions.
 //
 // Dynamic sections are found as the loader finds them, by program headers; section headers may be stripped.
 // Numbers come from the System V ABI and the Linux Standard Base's chapter on symbol versioning.
@@ -15,37 +14,37 @@ import (
 	"strings"
 )
 
-// File is what loading a file depends on.
+// File is what the loader needs to know about a file.
 type File struct {
 	Machine     elf.Machine
 	Class       elf.Class
 	Interpreter string   // the dynamic loader, of programs
-	Soname      string   // the name that others ask for it by, of libraries
+	Soname      string   // the name by which others need it, of libraries
 	Needed      []string // names of libraries, in order
-	Runpath     []string // where this file's libraries are looked for, as written: $ORIGIN is the file's directory
-	Rpath       []string // the same for all that is loaded because of it, where there is no Runpath
+	Runpath     []string // where this file's libraries are searched, unexpanded: $ORIGIN is the file's directory
+	Rpath       []string // the same for everything loaded because of it, if there is no Runpath
 	Wants       []Version
 	Offers      []string // symbol versions that it defines
 	Vermagic    string   // of kernel modules: the release and the options of the kernel it was built for
 }
 
-// Version is a symbol version that must be there when the file is loaded.
+// Version is a symbol version that must exist when the file is loaded.
 type Version struct {
 	Library string // as in Needed
 	Name    string // such as GLIBC_2.38
 }
 
-// Limits on what hostile bytes can make us read. Real files stay far below.
+// Limits for hostile files. Real ones are far smaller.
 const (
 	maxTable = 16 << 20 // bytes of one table
 	maxNames = 1 << 12  // libraries and versions
 	maxName  = 4096     // bytes, as PATH_MAX
 )
 
-// Is tells whether a file that begins like this is an ELF file.
+// Is tells whether these are the first bytes of an ELF file.
 func Is(head []byte) bool { return bytes.HasPrefix(head, []byte(elf.ELFMAG)) }
 
-// Read reads an ELF file. Of one that is not 64-bit little-endian, as all our machines are, it reads machine and class only.
+// Read reads an ELF file; only machine and class if it is not 64-bit little-endian, as all our machines are.
 func Read(r io.ReaderAt) (*File, error) {
 	raw, err := elf.NewFile(r)
 	if err != nil {
@@ -140,7 +139,7 @@ func vermagic(raw *elf.File) (string, error) {
 // read returns bytes of a segment's content in the file.
 func read(segment *elf.Prog, offset, length uint64) ([]byte, error) {
 	if length > maxTable {
-		return nil, fmt.Errorf("has %d bytes; more than %d are not read", length, maxTable)
+		return nil, fmt.Errorf("has %d bytes; wanted at most %d", length, maxTable)
 	}
 	if offset > segment.Filesz || length > segment.Filesz-offset {
 		return nil, io.ErrUnexpectedEOF
@@ -150,7 +149,7 @@ func read(segment *elf.Prog, offset, length uint64) ([]byte, error) {
 	return content, err
 }
 
-// text returns the string at an offset, which a zero byte ends; nothing when that is not there.
+// text returns the zero-terminated string at an offset; empty if there is none.
 func text(table []byte, offset uint64) string {
 	if offset >= uint64(len(table)) {
 		return ""

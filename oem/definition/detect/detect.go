@@ -1,6 +1,6 @@
-// Package detect tells from a machine's markers, without a network, which platform it runs on.
+// Package detect determines the platform of a machine from its markers, without a network.
 //
-// In go the markers and how each platform is recognised; out comes a verdict, which says so when markers do not suffice.
+// Input are the markers and the rules of each platform; output is a verdict, which also says when the markers are ambiguous.
 // Nothing is guessed: platforms whose machines look alike are declared as such.
 package detect
 
@@ -21,13 +21,13 @@ type Rule struct {
 	Fallback       bool              `yaml:"fallback"`        // counts only when no other rule of any platform fits
 }
 
-// Hypervisor is what Xen says of itself.
+// Hypervisor matches what Xen reports about itself.
 type Hypervisor struct {
 	Type Pattern `yaml:"type"`
 	UUID Pattern `yaml:"uuid"`
 }
 
-// Empty tells whether a rule names nothing, so that every machine would fit.
+// Empty tells whether a rule has no conditions, so that every machine would fit.
 func (r Rule) Empty() bool {
 	return len(r.DMI) == 0 && r.Virt == "" && r.KernelArgument == "" && r.DiskLabel == "" && r.Hypervisor == Hypervisor{}
 }
@@ -46,12 +46,12 @@ func (r Rule) fits(m Machine) bool {
 		r.Hypervisor.UUID.any([]string{m.Hypervisor.UUID})
 }
 
-// Candidate is a platform as far as recognising it goes.
+// Candidate is what detection needs to know about a platform.
 type Candidate struct {
 	ID            string
 	Rules         []Rule   // one must fit
-	Before        []string // platforms that this one wins against where both fit
-	AmbiguousWith []string // platforms that some of this one's machines look like
+	Before        []string // platforms that this one takes precedence over when both fit
+	AmbiguousWith []string // platforms that some of its machines cannot be told from
 }
 
 func (c Candidate) fits(m Machine, fallback bool) bool {
@@ -60,11 +60,11 @@ func (c Candidate) fits(m Machine, fallback bool) bool {
 
 // Verdict is which platform a machine runs on.
 type Verdict struct {
-	ID    string   // empty when no platform fits, or several that none wins
-	Maybe []string // what it may be instead, as markers do not tell; an explicit choice has to. In the order of names.
+	ID    string   // empty when no platform fits, or several without precedence
+	Maybe []string // other possible platforms, by name; only an explicit choice decides
 }
 
-// Judge compares a machine with all platforms. The order of candidates does not matter.
+// Judge matches a machine against all platforms. The order of candidates does not matter.
 func Judge(m Machine, candidates []Candidate) Verdict {
 	won := winners(fitting(m, candidates))
 	var alike []string
@@ -80,7 +80,7 @@ func Judge(m Machine, candidates []Candidate) Verdict {
 	return Verdict{Maybe: slices.Sorted(slices.Values(append(won, alike...)))}
 }
 
-// winners returns the ids of those that no other one is before.
+// winners returns the ids of the candidates that no other one takes precedence over.
 func winners(fitting []Candidate) []string {
 	var ids []string
 	for _, c := range fitting {
@@ -91,7 +91,7 @@ func winners(fitting []Candidate) []string {
 	return ids
 }
 
-// fitting returns the platforms that fit by a rule, or when there is none, those that fit by a fallback.
+// fitting returns the platforms with a rule that fits, or if there are none, those with a fallback rule that fits.
 func fitting(m Machine, candidates []Candidate) []Candidate {
 	for _, fallback := range []bool{false, true} {
 		var found []Candidate

@@ -1,6 +1,6 @@
 package detect
 
-// Machine is the markers of one machine, without space around them. What it lacks is empty.
+// Machine is the markers of one machine, trimmed of space. Missing ones are empty.
 type Machine struct {
 	DMI             map[Field]string
 	Virt            Virt

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Field is a file of /sys/class/dmi/id, where the kernel shows what the firmware says of the machine.
+// Field is a file in /sys/class/dmi/id, where the kernel shows the firmware's description of the machine.
 type Field string
 
 // fields are those that name a maker, a product or a machine (Linux, drivers/firmware/dmi-id.c).
@@ -20,7 +20,7 @@ var fields = []Field{
 // UnmarshalText accepts the names of fields.
 func (f *Field) UnmarshalText(text []byte) error { return oneOf(f, text, fields, "a DMI field") }
 
-// JSONSchema says in a schema what UnmarshalText accepts.
+// JSONSchema describes what UnmarshalText accepts.
 func (Field) JSONSchema() map[string]any { return map[string]any{"enum": fields} }
 
 // Virt is a kind of virtual machine.
@@ -32,12 +32,12 @@ var virts = []Virt{
 	"qemu", "qnx", "sre", "uml", "vm-other", "vmware", "xen", "zvm",
 }
 
-// UnmarshalText accepts what systemd-detect-virt prints for virtual machines.
+// UnmarshalText accepts the virtual machines of systemd-detect-virt.
 func (v *Virt) UnmarshalText(text []byte) error {
-	return oneOf(v, text, virts, "what systemd-detect-virt prints")
+	return oneOf(v, text, virts, "a virtual machine of systemd-detect-virt")
 }
 
-// JSONSchema says in a schema what UnmarshalText accepts.
+// JSONSchema describes what UnmarshalText accepts.
 func (Virt) JSONSchema() map[string]any { return map[string]any{"enum": virts} }
 
 func oneOf[T ~string](into *T, text []byte, known []T, what string) error {
@@ -48,28 +48,28 @@ func oneOf[T ~string](into *T, text []byte, known []T, what string) error {
 	return nil
 }
 
-// Pattern is what a marker must be, without regard to case: literally, but for * (anything, also nothing) and ? (any one character).
+// Pattern is what a marker must be, ignoring case; * stands for any text, also none, and ? for any one character.
 type Pattern string
 
-// UnmarshalText refuses what no marker can be: nothing, and space at an end.
+// UnmarshalText refuses empty text and space at either end, which no marker has.
 func (p *Pattern) UnmarshalText(text []byte) error {
 	if len(text) == 0 || strings.TrimSpace(string(text)) != string(text) {
-		return fmt.Errorf("%q; wanted a text without space around it, * and ? for what varies", text)
+		return fmt.Errorf("%q; wanted text without leading or trailing space; * and ? are wildcards", text)
 	}
 	*p = Pattern(text)
 	return nil
 }
 
-// JSONSchema says in a schema what UnmarshalText accepts.
+// JSONSchema describes what UnmarshalText accepts.
 func (Pattern) JSONSchema() map[string]any { return map[string]any{"pattern": `^\S(.*\S)?$`} }
 
 var wildcards = strings.NewReplacer(`\*`, ".*", `\?`, ".")
 
-// Match tells whether a marker is what the pattern asks for. A marker that is not there never is.
+// Match tells whether a marker matches the pattern. A missing marker never does.
 func (p Pattern) Match(marker string) bool {
 	expression := regexp.MustCompile("(?is)^" + wildcards.Replace(regexp.QuoteMeta(string(p))) + "$")
 	return marker != "" && expression.MatchString(marker)
 }
 
-// any tells whether one of several markers matches. No pattern asks for nothing.
+// any tells whether one of several markers matches. An empty pattern always matches.
 func (p Pattern) any(markers []string) bool { return p == "" || slices.ContainsFunc(markers, p.Match) }

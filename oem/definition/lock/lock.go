@@ -1,9 +1,9 @@
-// Package lock reads and writes lock files: recipes/NAME/recipe.lock says, for each source of a recipe and each
-// architecture, exactly which files it stands for, by address, size and digest.
+// Package lock reads and writes lock files: recipes/NAME/recipe.lock has, for each source of a recipe and each
+// architecture, the files that it resolves to, by address, size and digest.
 //
-// A source is found again by its question (recipe.Source.Question), so a file is stale in the part that a recipe
-// asks differently now, and only there. Addresses are relative to what the host configures (the Debian archive,
-// the module proxy, GitHub, the mirror of binary packages), or whole ones that the recipe itself has.
+// Sources are identified by their question (recipe.Source.Question), so a change in a recipe makes only the entries
+// of the changed sources stale. Addresses are relative to what the host configures (the Debian archive,
+// the module proxy, GitHub, the mirror of binary packages), or absolute if the recipe has them.
 package lock
 
 import (
@@ -23,13 +23,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// FileName is a lock file's name, beside the recipe.
+// FileName is the name of a lock file, beside the recipe.
 const FileName = "recipe.lock"
 
-// Command is what makes a recipe's lock file say what the recipe asks.
+// Command is the command that updates a recipe's lock file.
 func Command(recipe string) string { return "scripts/mage recipe:lock " + recipe }
 
-// Lock is one lock file. The zero value answers nothing.
+// Lock is one lock file. The zero value has no answers.
 type Lock struct {
 	Sources []Source `yaml:"sources,required"`
 }
@@ -37,7 +37,7 @@ type Lock struct {
 // Source is the answer for one source.
 type Source struct {
 	Source string `yaml:"source,required"` // its question
-	Base   string `yaml:"base"`            // what was left out because the base has it depends on the base; empty: on none
+	Base   string `yaml:"base"`            // the base whose packages were left out; empty if the answer is the same for every base
 	AMD64  []Pin  `yaml:"amd64"`           // nil: not answered
 	ARM64  []Pin  `yaml:"arm64"`
 }
@@ -68,7 +68,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 // Digest is "sha256:" and 64 hexadecimal digits, or a module's "h1:" sum.
 type Digest string
 
-// UnmarshalText refuses other kinds.
+// UnmarshalText refuses other kinds of digests.
 func (d *Digest) UnmarshalText(text []byte) error {
 	if digits, isSHA256 := strings.CutPrefix(string(text), "sha256:"); isSHA256 {
 		if _, err := digest.Parse(digits); err != nil {
@@ -81,19 +81,19 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// OfSHA256 returns the digest in a lock file's spelling.
+// OfSHA256 returns the digest as lock files spell it.
 func OfSHA256(d digest.SHA256) Digest { return Digest("sha256:" + d.String()) }
 
 // SHA256 returns the digest of a pin that is not a module.
 func (p Pin) SHA256() digest.SHA256 {
 	d, err := digest.Parse(strings.TrimPrefix(string(p.Digest), "sha256:"))
 	if err != nil {
-		return digest.SHA256{} // which is refused wherever a file is asked for
+		return digest.SHA256{} // zero, which every download refuses
 	}
 	return d
 }
 
-// Read reads a lock file of fsys. One that is not there answers nothing.
+// Read reads a lock file of fsys. A missing one has no answers.
 func Read(fsys fs.FS, name string) (*Lock, error) {
 	content, err := fs.ReadFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +120,7 @@ func parse(name string, content []byte) (*Lock, error) {
 	return &l, nil
 }
 
-// Find returns the answer to a question for an architecture, if there is one for this base.
+// Find returns the answer to a question for a base and an architecture, if there is one.
 func (l *Lock) Find(question, base string, a arch.Arch) ([]Pin, bool) {
 	for _, s := range l.Sources {
 		if s.Source == question && (s.Base == "" || s.Base == base) {
@@ -131,10 +131,10 @@ func (l *Lock) Find(question, base string, a arch.Arch) ([]Pin, bool) {
 	return nil, false
 }
 
-// Set puts an answer into the file. An earlier one to the same question for another base goes.
+// Set adds an answer. It replaces one to the same question for another base.
 func (l *Lock) Set(question, base string, a arch.Arch, pins []Pin) {
 	if pins == nil {
-		pins = []Pin{} // an answer, too
+		pins = []Pin{} // an empty answer, not a missing one
 	}
 	at := slices.IndexFunc(l.Sources, func(s Source) bool { return s.Source == question && s.Base == base })
 	if at < 0 {
@@ -151,13 +151,13 @@ func (s *Source) pins(a arch.Arch) *[]Pin {
 	return &s.AMD64
 }
 
-// Encode writes the file: one line for each pin, so that a change reads as one.
+// Encode writes the file, one line for each pin, which keeps diffs readable.
 func (l *Lock) Encode(recipe string) ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Written by %s. Review it, do not edit it.\n", Command(recipe))
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	sources := append([]Source{}, l.Sources...) // none is a list, too
+	sources := append([]Source{}, l.Sources...) // never nil, so that it is written as a list
 	if err := encoder.Encode(mapping(0, field{"sources", list(sources, Source.node)})); err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func mapping(style yaml.Style, fields ...field) *yaml.Node {
 	return node
 }
 
-// list returns nothing for nil, which is another answer than an empty list.
+// list returns nil for nil, which unlike an empty list is no answer.
 func list[T any](items []T, each func(T) *yaml.Node) *yaml.Node {
 	if items == nil {
 		return nil
@@ -205,7 +205,7 @@ func list[T any](items []T, each func(T) *yaml.Node) *yaml.Node {
 	return node
 }
 
-// text is read back as the same text: what YAML would take for a null is quoted.
+// text is a scalar that is read back unchanged: texts that YAML would read as null are quoted.
 func text(value string) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Value: value}
 	if node.ShortTag() == "!!null" {

@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
-// checker looks for what is wrong with one platform beyond what strictyaml sees.
+// checker finds mistakes in one platform that strictyaml cannot see.
 type checker struct {
 	platform *Platform
 	mistakes strictyaml.Mistakes
@@ -25,7 +25,7 @@ func (c *checker) add(line strictyaml.Line, format string, args ...any) {
 // Ids become file names and part of the kernel command line.
 var validID = regexp.MustCompile(`^[a-z0-9]+$`)
 
-// CheckID refuses what cannot be a platform's id.
+// CheckID refuses text that cannot be a platform's id.
 func CheckID(id string) error {
 	if !validID.MatchString(id) {
 		return fmt.Errorf("platform %q; wanted lower case letters and digits", id)
@@ -37,7 +37,7 @@ func (c *checker) check(recipes recipe.Set) {
 	p := c.platform
 	id := strings.TrimSuffix(path.Base(p.File), ".yaml")
 	if p.ID.Line > 0 && p.ID.Value != id {
-		c.add(p.ID.Line, "the platform has the id %q; wanted %q like its file", p.ID, id)
+		c.add(p.ID.Line, "id %q; wanted %q, like the file name", p.ID, id)
 	}
 	if err := CheckID(id); err != nil {
 		c.add(p.ID.Line, "%v", err)
@@ -62,7 +62,7 @@ func (c *checker) recipes(id string, wanted []strictyaml.Text, recipes recipe.Se
 	for _, name := range wanted {
 		r := recipes[name.Value]
 		if r == nil {
-			c.add(name.Line, "%s uses %q, which is not a recipe; wanted the name of a directory in recipes/", id, name)
+			c.add(name.Line, "%s uses %q, which is not a recipe; wanted a directory name in recipes/", id, name)
 			continue
 		}
 		if slices.Contains(names, name.Value) {
@@ -82,16 +82,16 @@ func (c *checker) recipes(id string, wanted []strictyaml.Text, recipes recipe.Se
 func (c *checker) detection() {
 	p := c.platform
 	if len(p.Detect) == 0 && len(p.AmbiguousWith) == 0 {
-		c.add(p.ID.Line, "no way to recognise a machine; wanted rules in detect:, or ambiguous_with: and what it looks like")
+		c.add(p.ID.Line, "no rules to detect a machine; wanted detect:, or ambiguous_with: and the platform that it looks like")
 	}
 	for _, rule := range p.Detect {
 		if rule.Empty() {
-			c.add(rule.Line, "a rule that every machine fits; wanted dmi, virt, kernel_argument, disk_label or hypervisor")
+			c.add(rule.Line, "a rule without conditions; wanted dmi, virt, kernel_argument, disk_label or hypervisor")
 		}
 	}
 }
 
-// texts looks for values that would break a line, of a kernel's arguments or of a table.
+// texts checks for values that would break a kernel command line or a table.
 func (c *checker) texts() {
 	p := c.platform
 	for _, argument := range slices.Concat(p.KernelArguments.All, p.KernelArguments.AMD64, p.KernelArguments.ARM64) {
@@ -99,18 +99,18 @@ func (c *checker) texts() {
 			c.add(p.ID.Line, "kernel_arguments: %q; wanted one word each, such as console=ttyS0", argument)
 		}
 		if strings.HasPrefix(argument, "flatcar.oem.id=") {
-			c.add(p.ID.Line, "kernel_arguments: %q; wanted it as kernel_id", argument)
+			c.add(p.ID.Line, "kernel_arguments: %q; set kernel_id instead", argument)
 		}
 	}
 	for _, tool := range slices.Sorted(maps.Keys(p.Missing)) {
 		reason := p.Missing[tool]
 		if strings.TrimSpace(reason) == "" || strings.ContainsAny(tool+reason, "\n\t") {
-			c.add(p.ID.Line, "missing: %s: %q; wanted why it cannot be had, in one line", tool, reason)
+			c.add(p.ID.Line, "missing: %s: %q; wanted the reason in one line", tool, reason)
 		}
 	}
 }
 
-// checkOthers looks for what is wrong between the platform and the others.
+// checkOthers finds contradictions between platforms.
 func (c *checker) checkOthers(all []*Platform) {
 	p := c.platform
 	for _, text := range slices.Concat(p.DetectBefore, p.AmbiguousWith) {
@@ -120,7 +120,7 @@ func (c *checker) checkOthers(all []*Platform) {
 	}
 	for _, other := range p.DetectBefore {
 		if o := find(all, other.Value); o != nil && slices.Contains(values(o.DetectBefore), p.ID.Value) {
-			c.add(other.Line, "detect_before: %s and %s are each before the other; wanted one of them to win", p.ID, other)
+			c.add(other.Line, "detect_before: %s and %s are each before the other; remove one", p.ID, other)
 		}
 	}
 	named := ByKernelID(all, p.KernelID.Value)
@@ -128,11 +128,11 @@ func (c *checker) checkOthers(all []*Platform) {
 		return
 	}
 	if named.ID.Value != p.KernelID.Value {
-		c.add(p.KernelID.Line, "kernel_id %s is also that of %s (%s); wanted one of them to have it as its id, to which it then leads",
+		c.add(p.KernelID.Line, "kernel_id %s is also that of %s (%s); one of the two needs it as its id, to be the one it stands for",
 			p.KernelID, named.ID, named.File)
 	}
 	if p.Initrd != nil && p.Initrd.SecondStage {
-		c.add(p.KernelID.Line, "initrd: second_stage: kernel_id %s leads to %s (%s), whose machines would merge this image, too; wanted it without second_stage",
+		c.add(p.KernelID.Line, "initrd: second_stage: kernel_id %s stands for %s (%s), whose machines would merge this image as well; remove second_stage",
 			p.KernelID, named.ID, named.File)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/table"
 )
 
-// List writes a table of platforms, and below it why their missing tools are missing.
+// List writes a table of platforms, followed by the reasons for missing tools.
 func List(out io.Writer, platforms []*Platform) error {
 	t := table.New(out, "ID", "NAME", "KERNEL ID", "ARCHITECTURES", "RECIPES", "INITRAMFS", "MISSING")
 	var reasons []string
@@ -25,7 +25,7 @@ func List(out io.Writer, platforms []*Platform) error {
 	if err := t.Flush(); err != nil || len(reasons) == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nWhat is missing, and why:\n  %s\n", strings.Join(reasons, "\n  "))
+	_, err := fmt.Fprintf(out, "\nMissing tools:\n  %s\n", strings.Join(reasons, "\n  "))
 	return err
 }
 
@@ -37,7 +37,7 @@ func words(of []string) string {
 	return strings.Join(of, " ")
 }
 
-// String prints what is in the image for an initramfs.
+// String prints the content of the image for an initramfs.
 func (i *Initrd) String() string {
 	switch {
 	case i == nil:

@@ -1,4 +1,4 @@
-// Package platform reads which recipes make up one cloud's OEM tools, and how its machines are recognised: platforms/ID.yaml.
+// Package platform reads platforms/ID.yaml: the recipes of a cloud's OEM tools, and the rules to detect its machines.
 package platform
 
 import (
@@ -21,32 +21,32 @@ type Platform struct {
 	Arches          []arch.Arch       `yaml:"arches,required"`
 	RecipeNames     []strictyaml.Text `yaml:"recipes,required"`
 	ActiveUnits     []strictyaml.Text `yaml:"active_units"`     // units that must be in the image
-	Detect          []detect.Rule     `yaml:"detect"`           // how a machine is recognised; one rule must fit
-	DetectBefore    []strictyaml.Text `yaml:"detect_before"`    // platforms that this one wins against where both fit
-	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of this one's machines look like
-	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // what Flatcar's image for the platform adds to the kernel command line
-	Missing         map[string]string `yaml:"missing"`          // tools that belong here and cannot be had, each with the reason
-	Initrd          *Initrd           `yaml:"initrd"`           // asks for an image that an initramfs can load
+	Detect          []detect.Rule     `yaml:"detect"`           // how a machine is recognised: one rule must fit
+	DetectBefore    []strictyaml.Text `yaml:"detect_before"`    // platforms that this one takes precedence over when both fit
+	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of its machines cannot be told from
+	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // added to the kernel command line in Flatcar's image for the platform
+	Missing         map[string]string `yaml:"missing"`          // tools that should be in the image but are unavailable, with the reason
+	Initrd          *Initrd           `yaml:"initrd"`           // an additional image that an initramfs can load
 
-	// File is where the platform was read, for messages.
+	// File is the platform's file, for messages.
 	File string `yaml:"-"`
-	// Recipes are the named recipes and what they need, in the order they are laid out.
+	// Recipes are the named recipes and those that they need, in the order of installation.
 	Recipes []*recipe.Recipe `yaml:"-"`
 }
 
-// Initrd is what a platform has in an initramfs.
+// Initrd is the platform's image for an initramfs.
 type Initrd struct {
-	RecipeNames []strictyaml.Text `yaml:"recipes"` // what is in the image; all of the platform's when there are none
-	Modules     []strictyaml.Text `yaml:"modules"` // of the base's kernel, which the initramfs loads from the image
+	RecipeNames []strictyaml.Text `yaml:"recipes"` // recipes in the image; all of the platform's if empty
+	Modules     []strictyaml.Text `yaml:"modules"` // kernel modules of the base, loaded in the initramfs from the image
 
-	// SecondStage places the image into the initramfs that lies in /usr of a base, where the base has one.
+	// SecondStage also puts the image into the second-stage initramfs in /usr, on bases that have one.
 	SecondStage bool `yaml:"second_stage"`
 
-	// Recipes are the named recipes and what they need, in the order they are laid out.
+	// Recipes are the named recipes and those that they need, in the order of installation.
 	Recipes []*recipe.Recipe `yaml:"-"`
 }
 
-// ForInitrd returns the platform as it is in an initramfs, of which no unit is required; nil where it asks for nothing there.
+// ForInitrd returns the platform for the image of an initramfs, without required units; nil if it has no such image.
 func (p *Platform) ForInitrd() *Platform {
 	if p.Initrd == nil {
 		return nil
@@ -56,7 +56,7 @@ func (p *Platform) ForInitrd() *Platform {
 	return &q
 }
 
-// AllModules returns the modules that the recipes name, and then the platform's own, each once.
+// AllModules returns the modules of the recipes, then the platform's own, without duplicates.
 func (i *Initrd) AllModules() []string {
 	var names []string
 	for _, r := range i.Recipes {
@@ -71,11 +71,11 @@ func (i *Initrd) AllModules() []string {
 	return all
 }
 
-// KernelArguments are words for the kernel command line, besides flatcar.oem.id=.
+// KernelArguments are added to the kernel command line, besides flatcar.oem.id=.
 type KernelArguments struct {
 	All   []string `yaml:"all"`   // on every architecture
-	AMD64 []string `yaml:"amd64"` // on amd64 as well
-	ARM64 []string `yaml:"arm64"` // on arm64 as well
+	AMD64 []string `yaml:"amd64"` // on amd64 in addition
+	ARM64 []string `yaml:"arm64"` // on arm64 in addition
 }
 
 // For returns the words for an architecture.
@@ -84,18 +84,18 @@ func (k KernelArguments) For(a arch.Arch) []string {
 	return slices.Concat(k.All, own[a])
 }
 
-// Image returns the name of the platform's image without suffix, which extension-release repeats.
+// Image returns the name of the platform's image without suffix, as in the name of its extension-release.
 func (p *Platform) Image() string { return "oem-" + p.ID.Value }
 
 // Supports tells whether the platform exists for an architecture.
 func (p *Platform) Supports(a arch.Arch) bool { return slices.Contains(p.Arches, a) }
 
-// Candidate returns what recognising the platform needs.
+// Candidate returns the platform's rules for detection.
 func (p *Platform) Candidate() detect.Candidate {
 	return detect.Candidate{ID: p.ID.Value, Rules: p.Detect, Before: values(p.DetectBefore), AmbiguousWith: values(p.AmbiguousWith)}
 }
 
-// ByKernelID returns the platform that flatcar.oem.id= names, or nil. Where several share it, it is the one of that id.
+// ByKernelID returns the platform for a value of flatcar.oem.id=, or nil. If several share it, it is the one with that id.
 func ByKernelID(platforms []*Platform, kernelID string) *Platform {
 	var found *Platform
 	for _, p := range platforms {
@@ -107,7 +107,7 @@ func ByKernelID(platforms []*Platform, kernelID string) *Platform {
 }
 
 // Load reads every platform of the directory dir in fsys, in the order of their ids.
-// It returns those that could be read and the mistakes of all of them.
+// It returns the valid ones and the mistakes of all files.
 func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.Mistakes) {
 	var platforms []*Platform
 	mistakes := strictyaml.Files(fsys, path.Join(dir, "*.yaml"), func(file string, content []byte) strictyaml.Mistakes {

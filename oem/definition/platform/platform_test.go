@@ -103,7 +103,7 @@ func TestList(t *testing.T) {
 a   N     a          amd64 arm64    -        -          agent other
 b   N     b          amd64 arm64    -        all        -
 
-What is missing, and why:
+Missing tools:
   a: agent: not to be had
   a: other: gone
 `
@@ -115,22 +115,22 @@ What is missing, and why:
 func TestMistakes(t *testing.T) {
 	const good = "kernel_id: b\ndetect: [{virt: kvm}]\n"
 	for name, c := range map[string]struct{ a, want string }{
-		"no detection":      {"kernel_id: a\n", "a.yaml:1: no way to recognise a machine; wanted rules in detect:"},
-		"an empty rule":     {"kernel_id: a\ndetect:\n  - virt: kvm\n  - {fallback: true}\n", "a.yaml:8: a rule that every machine fits"},
+		"no detection":      {"kernel_id: a\n", "a.yaml:1: no rules to detect a machine; wanted detect:"},
+		"an empty rule":     {"kernel_id: a\ndetect:\n  - virt: kvm\n  - {fallback: true}\n", "a.yaml:8: a rule without conditions"},
 		"for initramfs":     {"kernel_id: a\ndetect: [{virt: xen}]\ninitrd:\n  recipes: [tool]\n", `a.yaml:8: a uses "tool", which is not a recipe`},
 		"a file as module":  {"kernel_id: a\ndetect: [{virt: xen}]\ninitrd:\n  modules: [a/b.ko]\n", `a.yaml:8: module "a/b.ko"; wanted letters`},
 		"an unknown field":  {"kernel_id: a\ndetect: [{dmi: {vendor: x}}]\n", `a.yaml:6: "vendor" is not a DMI field; wanted one of [bios_vendor`},
-		"space in a marker": {"kernel_id: a\ndetect: [{dmi: {sys_vendor: 'x '}}]\n", `a.yaml:6: "x "; wanted a text without space around it`},
-		"a container":       {"kernel_id: a\ndetect: [{virt: docker}]\n", `a.yaml:6: "docker" is not what systemd-detect-virt prints`},
+		"space in a marker": {"kernel_id: a\ndetect: [{dmi: {sys_vendor: 'x '}}]\n", `a.yaml:6: "x "; wanted text without leading or trailing space`},
+		"a container":       {"kernel_id: a\ndetect: [{virt: docker}]\n", `a.yaml:6: "docker" is not a virtual machine of systemd-detect-virt`},
 		"an unknown rule":   {"kernel_id: a\ndetect: [{bios: x}]\n", `a.yaml:6: unknown key "bios"`},
 		"before nothing":    {"kernel_id: a\ndetect: [{virt: xen}]\ndetect_before: [c]\n", `a.yaml:7: "c"; wanted another platform's id`},
 		"like itself":       {"kernel_id: a\nambiguous_with:\n  - a\n", `a.yaml:7: "a"; wanted another platform's id`},
 		"a shared id":       {"kernel_id: c\ndetect: [{virt: xen}]\n", "d.yaml:5: kernel_id c is also that of a"},
-		"a shared id early": {"kernel_id: b\ndetect: [{virt: xen}]\ninitrd: {second_stage: true, recipes: [tool]}\n", "a.yaml:5: initrd: second_stage: kernel_id b leads to b"},
+		"a shared id early": {"kernel_id: b\ndetect: [{virt: xen}]\ninitrd: {second_stage: true, recipes: [tool]}\n", "a.yaml:5: initrd: second_stage: kernel_id b stands for b"},
 		"no id":             {"kernel_id: A B\ndetect: [{virt: xen}]\n", `a.yaml:5: kernel_id "A B"; wanted lower case letters`},
 		"two words":         {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {arm64: [a b]}\n", `"a b"; wanted one word each`},
-		"its own id":        {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {all: [flatcar.oem.id=a]}\n", "wanted it as kernel_id"},
-		"no reason":         {"kernel_id: a\ndetect: [{virt: xen}]\nmissing: {agent: ' '}\n", `missing: agent: " "; wanted why it cannot be had`},
+		"its own id":        {"kernel_id: a\ndetect: [{virt: xen}]\nkernel_arguments: {all: [flatcar.oem.id=a]}\n", "set kernel_id instead"},
+		"no reason":         {"kernel_id: a\ndetect: [{virt: xen}]\nmissing: {agent: ' '}\n", `missing: agent: " "; wanted the reason in one line`},
 	} {
 		definitions := []string{"a", c.a, "b", good}
 		if strings.HasPrefix(name, "a shared id") {

@@ -6,7 +6,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
-// Binpkg is binary packages of a Flatcar release with what they depend on and the base does not have.
+// Binpkg is binary packages of a Flatcar release, with their dependencies that the base lacks.
 type Binpkg struct {
 	Line     strictyaml.Line
 	Release  string            `yaml:"release,required"` // such as 4593.1.0
@@ -22,7 +22,7 @@ func (b *Binpkg) Question(bool) string {
 	return question(b, appendNames([]string{b.Release}, b.Packages, b.Without)...)
 }
 
-// DependsOnBase is true: what the base has is left out.
+// DependsOnBase is true: packages of the base are left out.
 func (*Binpkg) DependsOnBase(bool) bool { return true }
 
 // Names as Gentoo's Package Manager Specification 3.1 has them, and versions of Flatcar.
@@ -33,7 +33,7 @@ var (
 
 func (b *Binpkg) check(c *checker) {
 	if !validRelease.MatchString(b.Release) {
-		c.add(b.Line, "release %q; wanted one of Flatcar such as 4593.1.0", b.Release)
+		c.add(b.Line, "release %q; wanted a Flatcar release such as 4593.1.0", b.Release)
 	}
 	for _, name := range b.Packages {
 		if !validCPN.MatchString(name.Value) {

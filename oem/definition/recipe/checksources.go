@@ -11,14 +11,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
-// address refuses what is not on the web, and where a password or token could be.
+// address refuses anything but http and https, and addresses that may contain a password or token.
 func (c *checker) address(address strictyaml.Text) {
 	parsed, err := url.Parse(address.Value)
 	switch {
 	case err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http":
-		c.add(address.Line, "not an address; wanted one such as https://example.org/tool-{version}-{arch}.tar.gz")
+		c.add(address.Line, "not an http or https address; wanted one such as https://example.org/tool-{version}-{arch}.tar.gz")
 	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
-		c.add(address.Line, "an address with a user, password or query; wanted one without: tokens do not belong into a recipe")
+		c.add(address.Line, "the address has a user, password or query; remove it: recipes must not contain credentials")
 	}
 }
 
@@ -38,14 +38,14 @@ func (c *checker) signature(s *Signature) {
 	case s.OpenPGP.Value != "":
 		name := path.Join(path.Dir(c.recipe.File), s.OpenPGP.Value)
 		if info, err := fs.Stat(c.fsys, name); err != nil || !info.Mode().IsRegular() || !fs.ValidPath(s.OpenPGP.Value) {
-			c.add(s.OpenPGP.Line, "%q is not there; wanted a file with public keys beside %s", s.OpenPGP, FileName)
+			c.add(s.OpenPGP.Line, "%q does not exist; wanted a file with public keys beside %s", s.OpenPGP, FileName)
 		}
 	}
 }
 
 func (c *checker) unpack(line strictyaml.Line, u Unpack) {
 	if u.Program != "" && (u.Strip > 0 || u.Include != nil || u.To != "") {
-		c.add(line, "unpack: has program: and more; wanted nothing else for what is no archive")
+		c.add(line, "unpack: program: excludes strip:, include: and to:; remove either")
 	}
 }
 

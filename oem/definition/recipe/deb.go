@@ -6,12 +6,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
-// Deb is packages of the Debian archive with what they depend on and the base does not have.
+// Deb is packages of the Debian archive, with their dependencies that the base lacks.
 type Deb struct {
 	Line     strictyaml.Line
 	Suite    string            `yaml:"suite,required"`
 	Packages []strictyaml.Text `yaml:"packages,required"`
-	Without  []string          `yaml:"without"` // packages that are not followed, such as those only install scripts need
+	Without  []string          `yaml:"without"` // dependencies to leave out, such as those that only install scripts need
 }
 
 // Name is the kind's key.

@@ -2,7 +2,7 @@ package recipe
 
 import "github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 
-// Dir is a directory beside the definition that is copied to a place of its own.
+// Dir is a directory beside the definition that is copied into the image.
 type Dir struct {
 	Path strictyaml.Text `yaml:"path,required"`
 	To   Path            `yaml:"to,required"`
@@ -11,7 +11,7 @@ type Dir struct {
 // Name is the kind's key.
 func (*Dir) Name() string { return "dir" }
 
-// Question is empty: the directory is all there.
+// Question is empty: there is nothing to look up.
 func (*Dir) Question(bool) string { return "" }
 
 // DependsOnBase is false: a directory is the same for every base.

@@ -14,11 +14,11 @@ type GitHub struct {
 	Line       strictyaml.Line
 	Repository strictyaml.Text   `yaml:"repository,required"` // owner/name
 	Tag        string            `yaml:"tag,required"`
-	Asset      strictyaml.Text   `yaml:"asset,required"` // a pattern for its name, such as tool_*_linux_{arch}.tar.gz
+	Asset      strictyaml.Text   `yaml:"asset,required"` // pattern for its name, such as tool_*_linux_{arch}.tar.gz
 	ArchNames  map[string]string `yaml:"arch_names"`
 	Signature  *Signature        `yaml:"signature"`
 	Unpack     Unpack            `yaml:"unpack"`
-	Update     Pattern           `yaml:"update"` // of tags that count as newer versions; all when empty
+	Update     Pattern           `yaml:"update"` // tags that count as newer versions; all if empty
 }
 
 // Name is the kind's key.
@@ -46,7 +46,7 @@ func (g *GitHub) check(c *checker) {
 		c.add(g.Repository.Line, "%q is not a repository; wanted OWNER/NAME", g.Repository)
 	}
 	if _, err := path.Match(g.Asset.Value, ""); err != nil || strings.Contains(g.Asset.Value, "/") {
-		c.add(g.Asset.Line, "asset %q; wanted a name, with * and ? for what changes", g.Asset)
+		c.add(g.Asset.Line, "asset %q; wanted a name; * and ? are wildcards", g.Asset)
 	}
 	c.archNames(g.Line, g.ArchNames)
 	c.signature(g.Signature)

@@ -12,7 +12,7 @@ type Go struct {
 	Module  string  `yaml:"module,required"`
 	Version string  `yaml:"version,required"`
 	Sum     string  `yaml:"sum,required"` // h1:…, as in go.sum
-	Update  Pattern `yaml:"update"`       // of versions that count as newer; all when empty
+	Update  Pattern `yaml:"update"`       // versions that count as newer; all if empty
 }
 
 // Name is the kind's key.

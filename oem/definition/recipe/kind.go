@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// Kind is what a kind of source says by itself: no network and no base is needed for it. The fields of Source are all kinds.
+// Kind is what a source knows without network and base. The fields of Source are the kinds.
 type Kind interface {
 	// Name is the kind's key in a recipe.
 	Name() string
-	// Question says what the source leaves open to be resolved, in one line, and nothing for what is all there.
-	// A lock file answers it, and is stale as soon as the recipe asks something else. Of packages of Debian, which bring all
-	// their libraries where the base has none of Debian's (private), another question is asked then.
+	// Question is what has to be looked up for the source, in one line; empty for sources that need no lookup.
+	// It identifies the source in the lock file, so the entry is stale as soon as the question changes. Debian packages
+	// that bring all their libraries (private), for bases other than Debian, have a question of their own.
 	Question(private bool) string
-	// DependsOnBase tells whether what the base has decides what the source stands for.
+	// DependsOnBase tells whether the answer depends on the packages of the base.
 	DependsOnBase(private bool) bool
 
 	check(c *checker)
 }
 
-// kinds returns the kinds that are set.
+// kinds returns the kinds that are set in the source.
 func (s *Source) kinds() (set []Kind) {
 	fields := reflect.ValueOf(s).Elem()
 	for i := range fields.NumField() {
@@ -41,7 +41,7 @@ func kindNames() (names []string) {
 	return names
 }
 
-// kind returns the source's kind; one that says nothing when it has none.
+// kind returns the source's kind, or none.
 func (s *Source) kind() Kind {
 	for _, kind := range s.kinds() {
 		return kind
@@ -49,13 +49,13 @@ func (s *Source) kind() Kind {
 	return none{}
 }
 
-// Kind names the source's kind, and is empty when it has none.
+// Kind is the name of the source's kind, or empty.
 func (s *Source) Kind() string { return s.kind().Name() }
 
-// Question is what the source leaves open (see Kind).
+// Question is what has to be looked up for the source (see Kind).
 func (s *Source) Question(private bool) string { return s.kind().Question(private) }
 
-// DependsOnBase tells whether what the base has decides what the source stands for.
+// DependsOnBase tells whether the answer depends on the packages of the base.
 func (s *Source) DependsOnBase(private bool) bool { return s.kind().DependsOnBase(private) }
 
 // none is the kind of a source without one.

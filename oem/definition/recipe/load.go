@@ -16,7 +16,7 @@ import (
 type Set map[string]*Recipe
 
 // Load reads every recipe of the directory dir in fsys.
-// It returns the recipes that could be read and the mistakes of all of them.
+// It returns the valid recipes and the mistakes of all files.
 func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
 	set := Set{}
 	mistakes := strictyaml.Files(fsys, path.Join(dir, "*", FileName), func(file string, content []byte) strictyaml.Mistakes {
@@ -30,7 +30,7 @@ func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
 	return set, append(mistakes, set.checkNeeds()...)
 }
 
-// checker looks for what is wrong inside one recipe beyond what strictyaml sees.
+// checker finds mistakes in one recipe that strictyaml cannot see.
 type checker struct {
 	recipe   *Recipe
 	fsys     fs.FS
@@ -46,7 +46,7 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 func (c *checker) check() {
 	r := c.recipe
 	if dir := path.Base(path.Dir(r.File)); r.Name.Line > 0 && r.Name.Value != dir {
-		c.add(r.Name.Line, "the recipe is named %q; wanted %q like its directory", r.Name, dir)
+		c.add(r.Name.Line, "name %q; wanted %q, like the directory", r.Name, dir)
 	}
 	if !validName.MatchString(path.Base(path.Dir(r.File))) {
 		c.add(r.Name.Line, "directory %q; wanted lower case letters, digits and hyphens", path.Dir(r.File))
@@ -66,7 +66,7 @@ func (c *checker) check() {
 
 var validModule = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// CheckModules says of names of kernel modules, which are a recipe's or a platform's, what cannot be one.
+// CheckModules reports names that cannot be kernel modules, of a recipe or a platform.
 func CheckModules(modules []strictyaml.Text, add func(line strictyaml.Line, format string, args ...any)) {
 	for _, module := range modules {
 		if !validModule.MatchString(module.Value) {
@@ -87,7 +87,7 @@ func (c *checker) suite(line strictyaml.Line, suite string) {
 	}
 }
 
-// executable looks for a script beside the definition that can be run.
+// executable checks for an executable script beside the definition.
 func (c *checker) executable(name strictyaml.Text) {
 	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name.Value))
 	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
@@ -103,7 +103,7 @@ func (c *checker) directory(dir strictyaml.Text) {
 	}
 	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name))
 	if err != nil || !info.IsDir() {
-		c.add(dir.Line, "%q is not there; wanted a directory beside %s", dir, FileName)
+		c.add(dir.Line, "%q is not a directory; wanted one beside %s", dir, FileName)
 	}
 }
 
@@ -116,14 +116,14 @@ func (c *checker) programs() {
 	}
 	for _, program := range c.recipe.Build.Go {
 		if modules != 1 {
-			c.add(program.Line, "a Go program and %d go sources; wanted one", modules)
+			c.add(program.Line, "build: go: needs exactly one go source; the recipe has %d", modules)
 		}
 		if program.Package != "." && !strings.HasPrefix(program.Package, "./") {
 			c.add(program.Line, "package %q; wanted a path in the module such as ./cmd/agent", program.Package)
 		}
 	}
 	if modules > 0 && len(c.recipe.Build.Go) == 0 {
-		c.add(c.recipe.GoModule().Line, "a go source that nothing builds; wanted build: {go: [{package: …, to: …}]}")
+		c.add(c.recipe.GoModule().Line, "nothing is built from the go source; add build: {go: [{package: …, to: …}]}")
 	}
 }
 

@@ -2,7 +2,7 @@ package recipe
 
 import "fmt"
 
-// CheckName refuses what cannot be the name of a recipe.
+// CheckName refuses text that cannot be a recipe's name.
 func CheckName(name string) error {
 	if !validName.MatchString(name) {
 		return fmt.Errorf("recipe %q; wanted lower case letters, digits and hyphens", name)

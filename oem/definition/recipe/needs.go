@@ -9,8 +9,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
 
-// With returns the named recipes and all that they need, each once: what is needed before what needs it,
-// otherwise in the order named. Names that the set lacks are left out.
+// With returns the named recipes and all that they need, without duplicates: dependencies first,
+// otherwise in the order given. Unknown names are left out.
 func (s Set) With(names ...string) []*Recipe {
 	var found []*Recipe
 	seen := map[string]bool{}
@@ -32,7 +32,7 @@ func (s Set) With(names ...string) []*Recipe {
 	return found
 }
 
-// Choose returns the named recipes, or all by name when there are no names or the one name "all".
+// Choose returns the named recipes, or all in the order of names if names are empty or just "all".
 func (s Set) Choose(names []string) ([]*Recipe, error) {
 	if len(names) == 0 || len(names) == 1 && names[0] == "all" {
 		names = slices.Sorted(maps.Keys(s))
@@ -40,14 +40,14 @@ func (s Set) Choose(names []string) ([]*Recipe, error) {
 	var chosen []*Recipe
 	for _, name := range names {
 		if s[name] == nil {
-			return nil, fmt.Errorf("no recipe %q; there are %s", name, s.names())
+			return nil, fmt.Errorf("no recipe %q; wanted one of %s", name, s.names())
 		}
 		chosen = append(chosen, s[name])
 	}
 	return chosen, nil
 }
 
-// checkNeeds looks for recipes that need what is not there, what lacks an architecture, or themselves.
+// checkNeeds finds needs of unknown recipes, of recipes that lack an architecture, and cycles.
 func (s Set) checkNeeds() strictyaml.Mistakes {
 	var mistakes strictyaml.Mistakes
 	for _, name := range slices.Sorted(maps.Keys(s)) {
@@ -63,18 +63,18 @@ func (s Set) checkNeeds() strictyaml.Mistakes {
 			}
 			for _, a := range r.Arches {
 				if !needed.Supports(a) {
-					add(need.Line, "%s is for %s, but %s, which it needs, is not (%s)", name, a, need, needed.File)
+					add(need.Line, "%s is for %s, but needs %s, which is not (%s)", name, a, need, needed.File)
 				}
 			}
 			if cycle := s.cycle([]string{name}, need.Value); cycle != nil {
-				add(need.Line, "a cycle: %s; wanted recipes that do not need each other", strings.Join(cycle, " → "))
+				add(need.Line, "needs: cycle: %s; remove one of them", strings.Join(cycle, " → "))
 			}
 		}
 	}
 	return mistakes
 }
 
-// cycle follows needs from next and returns the way back to the first recipe of trail, if there is one.
+// cycle follows needs from next and returns the path back to the first recipe of trail, if there is one.
 func (s Set) cycle(trail []string, next string) []string {
 	if next == trail[0] {
 		return append(trail, next)

@@ -1,4 +1,4 @@
-// Package recipe reads how one tool is obtained, built and laid out: recipes/NAME/recipe.yaml.
+// Package recipe reads recipes/NAME/recipe.yaml: how one tool is obtained, built and installed.
 package recipe
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
 
-// FileName is the definition inside a recipe's directory.
+// FileName is the name of the definition in a recipe's directory.
 const FileName = "recipe.yaml"
 
 // Recipe is one tool.
@@ -18,22 +18,22 @@ type Recipe struct {
 	Homepage string             `yaml:"homepage,required"`
 	License  string             `yaml:"license,required"` // an SPDX expression
 	Arches   []arch.Arch        `yaml:"arches,required"`
-	Needs    []strictyaml.Text  `yaml:"needs"` // recipes that come along with this one
+	Needs    []strictyaml.Text  `yaml:"needs"` // recipes that are added with this one
 	Sources  []Source           `yaml:"sources"`
-	Build    Build              `yaml:"build"`    // what is made from the sources
+	Build    Build              `yaml:"build"`    // what is built from the sources
 	Files    strictyaml.Text    `yaml:"files"`    // a directory beside the definition, copied as is
 	Move     map[string]Path    `yaml:"move"`     // from a path in the sources to one below /usr
-	Units    Units              `yaml:"units"`    // what is started, and by what
-	Prune    []Glob             `yaml:"prune"`    // what is left out
-	Requires []Path             `yaml:"requires"` // what must be in the result
-	Replaces []Path             `yaml:"replaces"` // files of the base that may differ: the image's are taken
-	Keeps    []Glob             `yaml:"keeps"`    // files of the base that may differ: the base's are taken
-	Unless   []Path             `yaml:"unless"`   // a base that has all of these has the tool: the recipe then brings nothing
-	Modules  []strictyaml.Text  `yaml:"modules"`  // of the base's kernel, which an initramfs loads from images with this recipe
+	Units    Units              `yaml:"units"`    // units to start, and by which unit
+	Prune    []Glob             `yaml:"prune"`    // paths to leave out
+	Requires []Path             `yaml:"requires"` // files that must be in the result
+	Replaces []Path             `yaml:"replaces"` // files of the base that the image replaces
+	Keeps    []Glob             `yaml:"keeps"`    // files of the base that win over the image's
+	Unless   []Path             `yaml:"unless"`   // on a base that has all of these, the recipe adds nothing
+	Modules  []strictyaml.Text  `yaml:"modules"`  // kernel modules of the base, loaded from images for an initramfs
 	Special  map[string]Special `yaml:"special"`  // setuid bits, owners and capabilities, by path
 	MaxSize  Limit              `yaml:"max_size,required"`
 
-	// File is where the recipe was read, for messages.
+	// File is the recipe's file, for messages.
 	File string `yaml:"-"`
 }
 
@@ -48,7 +48,7 @@ type Source struct {
 	Dir    *Dir    `yaml:"dir"`
 }
 
-// Build is what is made from sources.
+// Build is what is built from the sources.
 type Build struct {
 	Go     []GoProgram `yaml:"go"`
 	Script *Script     `yaml:"script"` // runs last; sources and Go programs are its inputs
@@ -61,7 +61,7 @@ type GoProgram struct {
 	To      Path   `yaml:"to,required"`
 }
 
-// Units says which units start the recipe's own ones.
+// Units says which units start the recipe's own units.
 type Units struct {
 	Upholds map[string][]string `yaml:"upholds"` // unit of the base → units of the recipe
 }
@@ -79,12 +79,12 @@ func (r *Recipe) GoModule() *Go {
 	return nil
 }
 
-// HasPackages tells whether some of the recipe comes as packages of Debian.
+// HasPackages tells whether the recipe has Debian packages.
 func (r *Recipe) HasPackages() bool {
 	return slices.ContainsFunc(r.Sources, func(s Source) bool { return s.Deb != nil })
 }
 
-// Beside returns the directories beside the definition that the recipe is made from.
+// Beside returns the directories beside the definition that the recipe uses.
 func (r *Recipe) Beside() []string {
 	var dirs []string
 	for _, source := range r.Sources {

@@ -1,6 +1,6 @@
 package recipe
 
-// What follows says in a schema what the UnmarshalText methods and checks accept.
+// The JSONSchema methods describe what UnmarshalText methods and checks accept.
 
 // JSONSchema wants exactly one kind.
 func (Source) JSONSchema() map[string]any {

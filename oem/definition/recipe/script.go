@@ -11,14 +11,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Script builds what the image gets in a sandbox.
+// Script builds the content of the image in a sandbox.
 type Script struct {
 	Line     strictyaml.Line
 	Run      strictyaml.Text   `yaml:"run,required"` // in a directory beside the definition, such as build/build.sh
-	Suite    string            `yaml:"suite"`        // of the packages: an older one for a base with an older glibc
-	Packages []strictyaml.Text `yaml:"packages"`     // of the Debian archive, for the script to work with, such as gcc
-	Timeout  Timeout           `yaml:"timeout"`      // 10m when empty
-	Output   Output            `yaml:"max_output"`   // bytes that it may write; 256 MiB when empty
+	Suite    string            `yaml:"suite"`        // of the packages; an older one for a base with an older glibc
+	Packages []strictyaml.Text `yaml:"packages"`     // Debian packages that the script needs, such as gcc
+	Timeout  Timeout           `yaml:"timeout"`      // 10m if empty
+	Output   Output            `yaml:"max_output"`   // how much it may write; 256 MiB if empty
 }
 
 // Dir is the directory beside the definition that the script sees.
@@ -27,13 +27,13 @@ func (s *Script) Dir() string {
 	return dir
 }
 
-// Timeout bounds how long a script runs.
+// Timeout limits how long a script runs.
 type Timeout time.Duration
 
-// The bounds of what a recipe may ask for.
+// The limits of what a recipe may ask for.
 const (
 	maxTimeout = 2 * time.Hour
-	maxOutput  = 2 * size.GiB // it lies in memory until it is unpacked
+	maxOutput  = 2 * size.GiB // the output is in memory until it is unpacked
 )
 
 // UnmarshalText reads what time.ParseDuration reads.
@@ -46,7 +46,7 @@ func (t *Timeout) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Duration is the timeout, or the one that a recipe has that names none.
+// Duration is the timeout, or the default.
 func (t Timeout) Duration() time.Duration {
 	if t == 0 {
 		return 10 * time.Minute
@@ -54,7 +54,7 @@ func (t Timeout) Duration() time.Duration {
 	return time.Duration(t)
 }
 
-// Output bounds what a script writes.
+// Output limits how much a script writes.
 type Output struct{ size.Bytes }
 
 // UnmarshalText reads what size.Parse reads.
@@ -66,7 +66,7 @@ func (o *Output) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Limit is the bound, or the one that a recipe has that names none.
+// Limit is the limit, or the default.
 func (o Output) Limit() size.Bytes {
 	if o.Bytes == 0 {
 		return 256 * size.MiB

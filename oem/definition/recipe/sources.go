@@ -14,17 +14,17 @@ import (
 // Signature is a detached signature beside a file, and the one key that may have made it.
 type Signature struct {
 	Line     strictyaml.Line
-	Suffix   string          `yaml:"suffix,required"` // what the signature's name adds to the file's, such as .asc
+	Suffix   string          `yaml:"suffix,required"` // appended to the file's name, such as .asc
 	Minisign string          `yaml:"minisign"`        // the public key itself
-	OpenPGP  strictyaml.Text `yaml:"openpgp"`         // a file with public keys beside the recipe
+	OpenPGP  strictyaml.Text `yaml:"openpgp"`         // file with public keys, beside the recipe
 }
 
-// Unpack says how an archive is laid out. A tar or zip archive is unpacked; a Debian package lays itself out.
+// Unpack says how a tar or zip archive is unpacked. Debian packages need no such settings.
 type Unpack struct {
-	Strip   Parts  `yaml:"strip"`   // how many leading directories are taken off each name
-	Include []Glob `yaml:"include"` // what is taken, by path after that; everything when empty
-	To      Place  `yaml:"to"`      // where it is laid; "/" when empty
-	Program Path   `yaml:"program"` // instead of all these: the file is no archive but one program, perhaps compressed
+	Strip   Parts  `yaml:"strip"`   // number of leading directories to remove from each name
+	Include []Glob `yaml:"include"` // what is unpacked, by path after strip; everything if empty
+	To      Place  `yaml:"to"`      // target directory; "/" if empty
+	Program Path   `yaml:"program"` // instead of the others, for a file that is one program, plain or compressed
 }
 
 // Parts is a number of directories.
@@ -34,7 +34,7 @@ type Parts int
 func (p *Parts) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 4)
 	if err != nil {
-		return fmt.Errorf("%q; wanted how many leading directories are taken off, such as 1", text)
+		return fmt.Errorf("%q; wanted the number of leading directories to remove, such as 1", text)
 	}
 	*p = Parts(n)
 	return nil
@@ -80,12 +80,12 @@ func (s *Signature) append(words []string) []string {
 	return append(words, "signed", s.Suffix, cmp.Or(s.Minisign, s.OpenPGP.Value))
 }
 
-// Fill fills in what an address or a name of a file leaves open.
+// Fill replaces {version} and {arch} in an address or file name.
 func Fill(text, version string, names map[string]string, a arch.Arch) string {
 	return filler(version, names, a).Replace(text)
 }
 
-// filler fills in what addresses and patterns leave open.
+// filler replaces {version} and {arch}.
 func filler(version string, names map[string]string, a arch.Arch) *strings.Replacer {
 	return strings.NewReplacer("{version}", version, "{arch}", cmp.Or(names[string(a)], string(a)))
 }

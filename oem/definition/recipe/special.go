@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Special is what a file or directory may have beyond what is harmless anywhere: rights that an attacker would look for.
-// What it says is given to the file, whatever the source had.
+// Special are security-relevant attributes of a file or directory: setuid bits, owner, capabilities.
+// They are set on the file, whatever the source had.
 type Special struct {
 	Mode         FileMode     `yaml:"mode"`
 	Owner        Owner        `yaml:"owner"`
 	Capabilities []Capability `yaml:"capabilities"` // permitted and effective; see capabilities(7)
 }
 
-// FileMode is a mode as chmod(1) takes it in numbers, with setuid, setgid and sticky bits. 0 stands for the source's own.
+// FileMode is a mode as chmod(1) takes it in numbers, with setuid, setgid and sticky bits. 0 keeps the source's mode.
 type FileMode uint32
 
 // UnmarshalText reads three or four octal digits.
@@ -28,7 +28,7 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Owner is a user and a group of the base, by name. Empty ones are root.
+// Owner is a user and a group of the base, by name; root if empty.
 type Owner struct{ User, Group string }
 
 // Names as systemd accepts them (https://systemd.io/USER_NAMES, strict mode).
@@ -38,7 +38,7 @@ var validOwner = regexp.MustCompile(`^([a-z_][a-z0-9_-]{0,30}):([a-z_][a-z0-9_-]
 func (o *Owner) UnmarshalText(text []byte) error {
 	match := validOwner.FindStringSubmatch(string(text))
 	if match == nil {
-		return fmt.Errorf("owner %q; wanted names of the base as user:group, such as root:disk", text)
+		return fmt.Errorf("owner %q; wanted USER:GROUP with names of the base, such as root:disk", text)
 	}
 	o.User, o.Group = match[1], match[2]
 	return nil

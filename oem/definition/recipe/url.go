@@ -15,14 +15,14 @@ type URL struct {
 	Address   strictyaml.Text          `yaml:"address,required"` // {version} and {arch} are filled in
 	Mirrors   []strictyaml.Text        `yaml:"mirrors"`          // tried after the address, in order
 	Version   string                   `yaml:"version,required"`
-	ArchNames map[string]string        `yaml:"arch_names"`      // how upstream calls amd64 and arm64
+	ArchNames map[string]string        `yaml:"arch_names"`      // upstream's names for amd64 and arm64
 	SHA256    map[string]digest.SHA256 `yaml:"sha256,required"` // by architecture, or "all" for a file that serves both
 	Signature *Signature               `yaml:"signature"`
 	Unpack    Unpack                   `yaml:"unpack"`
 	Update    *Listing                 `yaml:"update"`
 }
 
-// Listing is a page that shows which versions there are.
+// Listing is a page that lists versions.
 type Listing struct {
 	Line    strictyaml.Line
 	Address strictyaml.Text `yaml:"address,required"`
@@ -40,7 +40,7 @@ func (u *URL) Question(bool) string {
 // DependsOnBase is false: a file is the same for every base.
 func (*URL) DependsOnBase(bool) bool { return false }
 
-// Addresses are where the file for an architecture is, the first one first.
+// Addresses are those of the file for an architecture: address, then mirrors.
 func (u *URL) Addresses(a arch.Arch) []string {
 	fill := filler(u.Version, u.ArchNames, a)
 	addresses := []string{fill.Replace(u.Address.Value)}
@@ -50,7 +50,7 @@ func (u *URL) Addresses(a arch.Arch) []string {
 	return addresses
 }
 
-// Digest is what the file for an architecture must hold.
+// Digest is the digest of the file for an architecture.
 func (u *URL) Digest(a arch.Arch) (digest.SHA256, bool) {
 	for _, key := range []string{string(a), "all"} {
 		if d, set := u.SHA256[key]; set {

@@ -14,7 +14,7 @@ import (
 // Path is an absolute path below /usr, cleaned.
 type Path string
 
-// UnmarshalText refuses what is not below /usr.
+// UnmarshalText refuses paths outside /usr.
 func (p *Path) UnmarshalText(text []byte) error {
 	path := string(text)
 	if !strings.HasPrefix(path, "/usr/") || !fs.ValidPath(path[1:]) {
@@ -27,7 +27,7 @@ func (p *Path) UnmarshalText(text []byte) error {
 // Limit is a size with a unit.
 type Limit struct{ size.Bytes }
 
-// UnmarshalText reads what size.Parse reads, but not nothing.
+// UnmarshalText reads what size.Parse reads, except 0.
 func (l *Limit) UnmarshalText(text []byte) (err error) {
 	l.Bytes, err = size.Parse(string(text))
 	if err == nil && l.Bytes == 0 {
@@ -37,10 +37,10 @@ func (l *Limit) UnmarshalText(text []byte) (err error) {
 }
 
 // Glob is a pattern for absolute paths: *, ?, [a-z], {a,b}, and ** for any number of directories.
-// A directory that matches stands for all that is below it.
+// A matching directory includes everything below it.
 type Glob string
 
-// UnmarshalText refuses what is not an absolute, well-formed pattern.
+// UnmarshalText refuses relative and malformed patterns.
 func (g *Glob) UnmarshalText(text []byte) error {
 	pattern := string(text)
 	if !strings.HasPrefix(pattern, "/") || !doublestar.ValidatePattern(pattern) {
@@ -53,8 +53,7 @@ func (g *Glob) UnmarshalText(text []byte) error {
 // Match tells whether the pattern matches a path itself.
 func (g Glob) Match(path string) bool { return doublestar.MatchUnvalidated(string(g), path) }
 
-// Pattern is a regular expression, as package regexp has them, that matches a whole text or part of one.
-// Without one, nothing was written.
+// Pattern is a regular expression of package regexp, not anchored. Its zero value is an absent key.
 type Pattern struct{ *regexp.Regexp }
 
 // MarshalText writes what UnmarshalText reads.
@@ -65,7 +64,7 @@ func (p Pattern) MarshalText() ([]byte, error) {
 	return []byte(p.String()), nil
 }
 
-// UnmarshalText refuses what is no regular expression.
+// UnmarshalText refuses invalid regular expressions.
 func (p *Pattern) UnmarshalText(text []byte) (err error) {
 	if p.Regexp, err = regexp.Compile(string(text)); err != nil {
 		return fmt.Errorf("%q is not a regular expression: %w", text, err)

@@ -1,6 +1,6 @@
-// Package scaffold writes the beginnings of recipes and platforms, for their maintainers to fill in.
+// Package scaffold creates recipes and platforms from templates, for their maintainers to fill in.
 //
-// What has to be filled in is left empty, so recipe:check names each such line. Nothing that is there is overwritten.
+// Required values are empty, so that recipe:check names each line to fill in. Existing files are never overwritten.
 package scaffold
 
 import (
@@ -23,7 +23,7 @@ var recipeText string
 //go:embed platform.yaml
 var platformText string
 
-// Recipe begins a recipe in a checkout and returns its file, relative to the checkout.
+// Recipe creates a recipe in a checkout and returns its file, relative to the checkout.
 func Recipe(checkout, name string) (string, error) {
 	if err := recipe.CheckName(name); err != nil {
 		return "", err
@@ -31,7 +31,7 @@ func Recipe(checkout, name string) (string, error) {
 	return write(checkout, path.Join("recipes", name, recipe.FileName), recipeText, name)
 }
 
-// Platform begins a platform in a checkout and returns its file, relative to the checkout.
+// Platform creates a platform in a checkout and returns its file, relative to the checkout.
 func Platform(checkout, id string) (string, error) {
 	if err := platform.CheckID(id); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func write(checkout, file, text, name string) (string, error) {
 	}
 	f, err := os.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("%s is there already; edit it, or choose another name", file)
+		return "", fmt.Errorf("%s exists already; edit it, or choose another name", file)
 	}
 	if err != nil {
 		return "", err

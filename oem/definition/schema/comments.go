@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// docs are comments by the name of a type ("Recipe") or of a field ("Recipe.Name"), each as one line.
+// docs are comments by type ("Recipe") or field ("Recipe.Name"), joined to one line.
 type docs map[string]string
 
 // comments reads the comments of this module's packages, each package once.
@@ -23,7 +23,7 @@ type comments struct {
 // module is the import path of the checkout, which this package lies in at oem/definition/schema.
 var module = strings.TrimSuffix(reflect.TypeFor[docs]().PkgPath(), "/oem/definition/schema")
 
-// of returns the comments of the package that a type is from; of another module's there are none.
+// of returns the comments of a type's package; none for other modules.
 func (c comments) of(t reflect.Type) (docs, error) {
 	dir, own := strings.CutPrefix(t.PkgPath(), module+"/")
 	if !own {
@@ -82,7 +82,7 @@ func (d docs) addTypes(declaration *ast.GenDecl) {
 	}
 }
 
-// oneLine returns the first comment that is there.
+// oneLine returns the first non-empty comment, joined to one line.
 func oneLine(groups ...*ast.CommentGroup) string {
 	for _, group := range groups {
 		if text := strings.Join(strings.Fields(group.Text()), " "); text != "" {

@@ -1,7 +1,7 @@
 // Package schema writes JSON Schemas for what strictyaml reads, so that editors know keys, values and what they mean.
 //
-// In goes a Go type; out comes a schema with the same keys, the same required ones and no others. What is said about a field is
-// its comment in the Go source. Types say what texts they accept with a method JSONSchema, which returns further keywords.
+// The schema of a Go type has exactly the type's keys and required keys. Descriptions are the comments in the Go source.
+// A type with a method JSONSchema adds further keywords, such as a pattern for the texts that it accepts.
 package schema
 
 import (
@@ -18,12 +18,12 @@ import (
 // Draft is the version of JSON Schema that is written.
 const Draft = "https://json-schema.org/draft/2020-12/schema"
 
-// keywords is what a type adds to its schema.
+// keywords are what a type adds to its schema.
 type keywords interface{ JSONSchema() map[string]any }
 
 type object = map[string]any
 
-// For returns the schema of a type. The source is a checkout, where the comments are.
+// For returns the schema of a type. Comments are read from source, a checkout.
 func For(t reflect.Type, source fs.FS, title string) ([]byte, error) {
 	w := writer{comments: comments{source: source, packages: map[string]docs{}}, definitions: object{}}
 	schema, err := w.structure(t)
@@ -43,7 +43,7 @@ type writer struct {
 	definitions object
 }
 
-// value returns the schema of a type's values, in the cases of strictyaml's decoder.
+// value returns the schema of a type's values; the cases are those of strictyaml's decoder.
 func (w *writer) value(t reflect.Type) (object, error) {
 	if t == reflect.TypeFor[strictyaml.Text]() || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		return w.named(t, text())
@@ -66,10 +66,10 @@ func (w *writer) value(t reflect.Type) (object, error) {
 	return nil, fmt.Errorf("no schema for %v", t)
 }
 
-// text is any scalar: what looks like a number to YAML is text where text is wanted.
+// text is any scalar: where text is wanted, strictyaml also takes what YAML reads as a number.
 func text() object { return object{"type": []string{"string", "number"}} }
 
-// named adds what a type says of itself.
+// named adds a type's own keywords.
 func (w *writer) named(t reflect.Type, schema object) (object, error) {
 	if k, ok := reflect.Zero(t).Interface().(keywords); ok {
 		for keyword, value := range k.JSONSchema() {
@@ -98,17 +98,17 @@ func (w *writer) mapping(t reflect.Type) (object, error) {
 	}
 	names, err := w.value(t.Key())
 	schema := object{"type": "object", "additionalProperties": elements}
-	if delete(names, "type"); len(names) > 0 { // a name is a string anyway
+	if delete(names, "type"); len(names) > 0 { // names are strings anyway
 		schema["propertyNames"] = names
 	}
 	return schema, err
 }
 
-// reference puts a struct's schema into the definitions.
+// reference adds a struct's schema to the definitions and refers to it.
 func (w *writer) reference(t reflect.Type) (object, error) {
 	name := t.String()
 	if _, there := w.definitions[name]; !there {
-		w.definitions[name] = nil // for a type inside itself
+		w.definitions[name] = nil // ends recursion of a type that contains itself
 		definition, err := w.structure(t)
 		if err != nil {
 			return nil, err

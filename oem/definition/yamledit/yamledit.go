@@ -11,8 +11,8 @@ import (
 
 // Set replaces the scalar at a path of keys (string) and positions in lists (int).
 //
-// The value keeps the quotes that the old one has. Refused are paths that lead nowhere or to something else than a scalar
-// in one line, and values that would not be read back as they are.
+// The new value keeps the quotes of the old one. Refused are paths to anything but a scalar on one line, and values
+// that would not be read back unchanged.
 func Set(content []byte, value string, path ...any) ([]byte, error) {
 	node, err := find(content, path)
 	if err != nil {
@@ -29,7 +29,7 @@ func Set(content []byte, value string, path ...any) ([]byte, error) {
 	}
 	changed := bytes.Join([][]byte{content[:start], []byte(quote + value + quote), content[start+len(old):]}, nil)
 	if read, err := find(changed, path); err != nil || read.Value != value || read.Kind != yaml.ScalarNode {
-		return nil, fmt.Errorf("line %d: %q cannot take the place of %s; change it by hand", node.Line, value, old)
+		return nil, fmt.Errorf("line %d: %q cannot replace %s; change it by hand", node.Line, value, old)
 	}
 	return changed, nil
 }
@@ -41,16 +41,16 @@ func find(content []byte, path []any) (*yaml.Node, error) {
 		return nil, err
 	}
 	if len(document.Content) != 1 {
-		return nil, fmt.Errorf("there is no %v", path)
+		return nil, fmt.Errorf("no value at %v", path)
 	}
 	node := document.Content[0]
 	for _, step := range path {
 		if node = child(node, step); node == nil {
-			return nil, fmt.Errorf("there is no %v", path)
+			return nil, fmt.Errorf("no value at %v", path)
 		}
 	}
 	if node.Kind != yaml.ScalarNode || strings.Contains(node.Value, "\n") {
-		return nil, fmt.Errorf("line %d: %v is not a value in one line", node.Line, path)
+		return nil, fmt.Errorf("line %d: %v is not a value on one line", node.Line, path)
 	}
 	return node, nil
 }
@@ -71,13 +71,13 @@ func child(node *yaml.Node, step any) *yaml.Node {
 	return nil
 }
 
-// offset is where a node begins. YAML counts columns in characters.
+// offset returns the byte offset of a node. YAML counts columns in characters.
 func offset(content []byte, node *yaml.Node) (int, error) {
 	start := 0
 	for range node.Line - 1 {
 		next := bytes.IndexByte(content[start:], '\n')
 		if next < 0 {
-			return 0, fmt.Errorf("line %d is not there", node.Line)
+			return 0, fmt.Errorf("no line %d", node.Line)
 		}
 		start += next + 1
 	}

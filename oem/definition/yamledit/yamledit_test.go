@@ -45,10 +45,10 @@ func TestSet(t *testing.T) {
 
 func TestSetRefuses(t *testing.T) {
 	for says, path := range map[string][]any{
-		"there is no [gone]":      {"gone"},
-		"there is no [sources 7]": {"sources", 7},
-		"there is no [name 0]":    {"name", 0},
-		"not a value in one line": {"sources"},
+		"no value at [gone]":      {"gone"},
+		"no value at [sources 7]": {"sources", 7},
+		"no value at [name 0]":    {"name", 0},
+		"not a value on one line": {"sources"},
 		"line 9: [text] is not a": {"text"},
 		"has escapes":             {"escaped"},
 	} {

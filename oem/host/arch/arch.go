@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Arch is an architecture by the name that Debian, Go and Flatcar's boards share.
+// Arch is an architecture under the name that Debian, Go and Flatcar's boards share.
 type Arch string
 
 // The architectures that Flatcar has.
@@ -33,7 +33,7 @@ func (a *Arch) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// JSONSchema says in a schema what UnmarshalText accepts.
+// JSONSchema describes what UnmarshalText accepts.
 func (Arch) JSONSchema() map[string]any { return map[string]any{"enum": All} }
 
 // names are what others call an architecture, and what its programs look like.

@@ -1,7 +1,7 @@
-// Package archive unpacks tar and zip archives that nobody has looked into yet.
+// Package archive unpacks untrusted tar and zip archives.
 //
-// Everything is written through an [os.Root], and the rules leave nothing to how a tool reads a strange archive.
-// Refused, each with the archive's and the entry's name in the error:
+// Everything is written through an [os.Root]. Archives that tools read differently are refused rather than interpreted.
+// Refused are, with archive and entry named in the error:
 //
 //   - names that are absolute in any way but a leading "/" or "./", that have "..", are not UTF-8,
 //     hold control characters, have more than [MaxName] bytes, or a part with more than [MaxPart];
@@ -12,10 +12,10 @@
 //   - devices, fifos, sockets and unknown types;
 //   - more than [MaxEntries] entries or [MaxBytes] bytes, and, beyond the first [MaxFree] bytes,
 //     more than [MaxRatio] bytes out of each byte of the archive;
-//   - entries that hold more or less than they announce, archives that are cut, and bytes after the end of a tar stream;
+//   - entries that are longer or shorter than announced, truncated archives, and bytes after the end of a tar stream;
 //   - zip archives that are encrypted or that use the same bytes for two entries.
 //
-// Symbolic links with an absolute target are stored as they are: what they mean is decided where the tree is used.
+// Symbolic links with an absolute target are stored unchanged; the user of the tree decides what they mean.
 package archive
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Limits for one archive. The largest one in sight, a kernel package, has 7 000 entries and 150 MB.
+// Limits for one archive. The largest real one, a kernel package, has 7 000 entries and 150 MB.
 const (
 	MaxEntries = 50_000
 	MaxBytes   = 4 * size.GiB // of the unpacked stream, and of the files
@@ -45,14 +45,14 @@ const (
 	MaxPart    = 255  // bytes between two slashes, as Linux has it (NAME_MAX)
 )
 
-// maxWindow is the window that zstd itself accepts without being told otherwise (zstd(1), --memory).
+// maxWindow is the largest window that zstd accepts by default (zstd(1), --memory).
 const maxWindow = 128 << 20
 
-// Options says what to unpack and what to call the archive.
+// Options selects what is unpacked and names the archive.
 type Options struct {
 	Name string                        // for errors
-	Path func(name string) string      // where an entry goes; given and returned like "usr/bin/x". Also used for targets of hard links. Nil: as is
-	Keep func(header *tar.Header) bool // which entries to unpack; header.Name is where it would go. Nil: all
+	Path func(name string) string      // maps an entry's path, such as "usr/bin/x", to where it goes; also applied to hard link targets. Nil: unchanged
+	Keep func(header *tar.Header) bool // selects entries; header.Name is the mapped path. Nil: all
 }
 
 // EntryError says which entry of which archive was refused.
@@ -70,9 +70,9 @@ func (e *EntryError) Unwrap() error { return e.Err }
 // Tar unpacks a tar stream, plain or compressed with gzip, xz, zstd or bzip2, into root.
 //
 // Modes (with set-user-ID, set-group-ID and sticky bits), modification times, the xattr security.capability
-// and user xattrs are those of the archive; owners too when running as root. Directories that no entry names
-// get mode 0755. What is there already is never replaced, except that directories may be entered.
-// When it fails, root holds a part of the archive and should be thrown away.
+// and user xattrs are those of the archive; owners too when running as root. Directories without an entry
+// get mode 0755. Existing files are never replaced; existing directories are used.
+// On failure root holds a part of the archive and should be discarded.
 func Tar(stream io.Reader, root *os.Root, o Options) error {
 	packed := &countingReader{stream: stream}
 	plain, err := Decompress(packed)
@@ -83,8 +83,8 @@ func Tar(stream io.Reader, root *os.Root, o Options) error {
 	return newExtractor(root, o, packed.bytes).run(plain)
 }
 
-// Single writes a stream that is one file and no archive, plain or compressed like Tar's, to the name in root,
-// with mode 0755. Bombs and cut streams are refused.
+// Single writes a stream that is a single file, plain or compressed as Tar's may be, to name in root with mode 0755.
+// Decompression bombs and truncated streams are refused.
 func Single(stream io.Reader, root *os.Root, name string, o Options) (err error) {
 	packed := &countingReader{stream: stream}
 	plain, err := Decompress(packed)
@@ -103,7 +103,7 @@ func Single(stream io.Reader, root *os.Root, name string, o Options) (err error)
 	return file.Chmod(0o755) // whatever the umask
 }
 
-// Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Anything else is handed through.
+// Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Other input is passed through.
 func Decompress(stream io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(stream, 1<<16)
 	magic, err := buffered.Peek(6)
@@ -129,14 +129,14 @@ func Decompress(stream io.Reader) (io.ReadCloser, error) {
 }
 
 var (
-	errEntries  = fmt.Errorf("more than %d entries; if that is meant, raise archive.MaxEntries", MaxEntries)
-	errTooLarge = fmt.Errorf("more than %v when unpacked; if that is meant, raise archive.MaxBytes", MaxBytes)
-	errBomb     = fmt.Errorf("unpacks to more than %d times its size: a decompression bomb; if that is meant, raise archive.MaxRatio", MaxRatio)
-	errCut      = errors.New("the archive is cut: its end is missing; fetch it again")
-	errTrailing = errors.New("there are bytes after the end of the archive")
+	errEntries  = fmt.Errorf("more than %d entries; if that is intended, raise archive.MaxEntries", MaxEntries)
+	errTooLarge = fmt.Errorf("more than %v when unpacked; if that is intended, raise archive.MaxBytes", MaxBytes)
+	errBomb     = fmt.Errorf("unpacks to more than %d times its size: a decompression bomb; if that is intended, raise archive.MaxRatio", MaxRatio)
+	errCut      = errors.New("the archive is truncated; fetch it again")
+	errTrailing = errors.New("bytes after the end of the archive")
 )
 
-// countingReader knows how many bytes were read through it.
+// countingReader counts the bytes read through it.
 type countingReader struct {
 	stream io.Reader
 	n      int64
@@ -150,9 +150,9 @@ func (r *countingReader) Read(p []byte) (int, error) {
 
 func (r *countingReader) bytes() int64 { return r.n }
 
-// meter counts what an archive unpacks to and says when it is too much.
+// meter counts unpacked bytes and enforces the limits.
 type meter struct {
-	packed func() int64 // how much of the archive was read for it
+	packed func() int64 // bytes of the archive read so far
 	n      int64
 }
 
@@ -167,7 +167,7 @@ func (m *meter) add(n int64) error {
 	return nil
 }
 
-// meteredReader counts what is read through it and ends when it is too much.
+// meteredReader counts bytes on a meter and fails above its limits.
 type meteredReader struct {
 	stream io.Reader
 	meter  *meter
@@ -181,7 +181,7 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tailReader knows how many zero bytes it saw last.
+// tailReader counts the zero bytes at the end of what was read.
 type tailReader struct {
 	stream io.Reader
 	zeros  int64
@@ -197,7 +197,7 @@ func (r *tailReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish reads what follows the last entry, so that the decompressor checks its checksum.
+// finish reads past the last entry, so that the decompressor verifies its checksum.
 // A tar archive ends in two blocks of 512 zero bytes (POSIX.1-2017, pax, "ustar Interchange Format") and padding.
 func (r *tailReader) finish() error {
 	if r.zeros < 512 {

@@ -17,13 +17,13 @@ type extractor struct {
 	opts    Options
 	asRoot  bool
 	entries int
-	stream  meter           // what the archive unpacks to
-	files   meter           // what the files hold, which is more where files have holes
-	kinds   map[string]byte // the type of what this archive unpacked, by path
-	dirs    []*tar.Header   // their metadata comes last: files are still written into them
+	stream  meter           // the unpacked stream
+	files   meter           // file contents, which exceed the stream where files have holes
+	kinds   map[string]byte // types of the entries unpacked so far, by path
+	dirs    []*tar.Header   // set last, because writing files into them changes their metadata
 }
 
-// newExtractor returns an extractor for an archive; packed tells how much of the archive was read so far.
+// newExtractor returns an extractor for an archive; packed returns how many of its bytes were read so far.
 func newExtractor(root *os.Root, o Options, packed func() int64) *extractor {
 	if o.Path == nil {
 		o.Path = func(name string) string { return name }
@@ -60,7 +60,7 @@ func (x *extractor) run(stream io.Reader) error {
 	return x.finishDirs()
 }
 
-// asCut explains the error that readers of compressed and of tar streams return for a cut one.
+// asCut wraps the errors that decompressors and tar readers return for truncated input in errCut.
 func asCut(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: %w", errCut, err)
@@ -68,7 +68,7 @@ func asCut(err error) error {
 	return err
 }
 
-// entry checks one entry and unpacks it if it is to be kept.
+// entry checks one entry and unpacks it if it is selected.
 func (x *extractor) entry(header *tar.Header, content io.Reader) error {
 	if x.entries++; x.entries > MaxEntries {
 		return errEntries
@@ -88,7 +88,7 @@ func (x *extractor) entry(header *tar.Header, content io.Reader) error {
 		return nil
 	}
 	if kind, known := x.kinds[header.Name]; known && (kind != tar.TypeDir || header.Typeflag != tar.TypeDir) {
-		return errors.New("this name came before in the same archive")
+		return errors.New("the archive has two entries of this name")
 	}
 	if err := x.enter(path.Dir(header.Name)); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (x *extractor) entry(header *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// unpack makes what the header describes.
+// unpack creates the entry that the header describes.
 func (x *extractor) unpack(header *tar.Header, content io.Reader) error {
 	switch header.Typeflag {
 	case tar.TypeDir:
@@ -114,9 +114,9 @@ func (x *extractor) unpack(header *tar.Header, content io.Reader) error {
 	case tar.TypeLink:
 		return x.hardLink(header)
 	case tar.TypeChar, tar.TypeBlock:
-		return errors.New("is a device; archives of tools have none")
+		return errors.New("is a device; wanted files, directories and links")
 	case tar.TypeFifo:
-		return errors.New("is a fifo; archives of tools have none")
+		return errors.New("is a fifo; wanted files, directories and links")
 	}
 	return fmt.Errorf("has the type %q; wanted a file, a directory or a link", header.Typeflag)
 }
@@ -157,13 +157,13 @@ func (x *extractor) hardLink(header *tar.Header) error {
 	}
 	target = x.opts.Path(target)
 	if x.kinds[target] != tar.TypeReg {
-		return fmt.Errorf("is a hard link to %q, which is no regular file that was unpacked before it", target)
+		return fmt.Errorf("is a hard link to %q, which is not a regular file unpacked before it", target)
 	}
 	header.Typeflag = tar.TypeReg // one more name of a file, so that others may link to it
 	return x.root.Link(target, header.Name)
 }
 
-// enter makes sure that dir and all above it are directories, and not links to some.
+// enter makes sure that dir and its parents are directories, not links to directories.
 func (x *extractor) enter(dir string) error {
 	if dir == "." || x.kinds[dir] == tar.TypeDir {
 		return nil
@@ -190,8 +190,8 @@ func (x *extractor) mkdir(name string) error {
 	return x.root.Chmod(name, 0o755) // whatever the umask
 }
 
-// finishDirs gives the directories their metadata, the deepest first: writing into one changes its time,
-// and a mode may forbid to.
+// finishDirs sets the metadata of directories, the deepest first: writing into one changes its time,
+// and its mode may forbid writing.
 func (x *extractor) finishDirs() error {
 	slices.SortStableFunc(x.dirs, func(a, b *tar.Header) int { return len(b.Name) - len(a.Name) })
 	for _, header := range x.dirs {

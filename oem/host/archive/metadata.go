@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setMetadata gives an open file or directory what its header says.
+// setMetadata applies a header to an open file or directory.
 // The owner comes first: changing it clears set-user-ID bits and capabilities.
 func (x *extractor) setMetadata(file *os.File, header *tar.Header) error {
 	if x.asRoot {
@@ -34,7 +34,7 @@ func (x *extractor) setMetadata(file *os.File, header *tar.Header) error {
 	return x.root.Chtimes(header.Name, header.ModTime, header.ModTime)
 }
 
-// setLinkMetadata gives a symbolic link, which cannot be opened, its owner and time.
+// setLinkMetadata sets owner and time of a symbolic link, which cannot be opened.
 func (x *extractor) setLinkMetadata(header *tar.Header) (err error) {
 	if x.asRoot {
 		if err := checkOwner(header); err != nil {
@@ -53,7 +53,7 @@ func (x *extractor) setLinkMetadata(header *tar.Header) (err error) {
 	return unix.UtimesNanoAt(int(parent.Fd()), path.Base(header.Name), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// checkOwner refuses ids that Linux has not: -1 means "leave as is" to chown(2).
+// checkOwner refuses ids that Linux does not have: to chown(2), -1 means "unchanged".
 func checkOwner(header *tar.Header) error {
 	for _, id := range []int{header.Uid, header.Gid} {
 		if id < 0 || id >= math.MaxUint32 {
@@ -66,8 +66,8 @@ func checkOwner(header *tar.Header) error {
 // xattrPrefix is how PAX records name xattrs (star(5), "SCHILY.xattr").
 const xattrPrefix = "SCHILY.xattr."
 
-// setXattrs sets the xattrs that mean something on any machine.
-// Labels of the machine that made the archive are left out. Others, such as trusted.overlay.*, would change
+// setXattrs sets the xattrs that are valid on any machine.
+// Security labels of the machine that made the archive are dropped. Others, such as trusted.overlay.*, would change
 // how a merged tree behaves and are refused.
 func setXattrs(file *os.File, header *tar.Header) error {
 	for record, value := range header.PAXRecords {

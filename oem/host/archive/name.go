@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// cleanName returns an entry's name like "usr/bin/x", without a leading "/" or "./", which archives of packages have.
+// cleanName returns an entry's name without the leading "/" or "./" that packages use, such as "usr/bin/x".
 // The root itself is ".".
 func cleanName(name string) (string, error) {
 	if err := checkText(name); err != nil {
@@ -26,7 +26,7 @@ func cleanName(name string) (string, error) {
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
-// checkText refuses what breaks listings, scripts or terminals, and what is too long for a file system.
+// checkText refuses text that breaks listings, scripts or terminals, or is too long for a file system.
 func checkText(text string) error {
 	switch {
 	case text == "":
@@ -42,7 +42,7 @@ func checkText(text string) error {
 }
 
 // checkSymlink refuses relative targets that climb above the root. On a running system they would stop at "/",
-// so no package needs them. Absolute ones are the business of the system that the tree ends up in.
+// so no package needs them. Absolute targets are checked where the tree is used.
 func checkSymlink(name, target string) error {
 	if err := checkText(target); err != nil {
 		return err

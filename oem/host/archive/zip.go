@@ -13,10 +13,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Zip unpacks a zip archive of some length into root. What Tar says holds.
-// Entries made on systems without Unix modes get 0644 or 0755, and all of them belong to the superuser.
+// Zip unpacks a zip archive into root, by the same rules as Tar.
+// Entries from systems without Unix modes get 0644 or 0755. All entries belong to root.
 //
-// Only the archive's directory counts, as for every reader of zip files: what no entry there names is not looked at.
+// As in every zip reader, only the central directory counts; bytes that it does not refer to are ignored.
 func Zip(file io.ReaderAt, length int64, root *os.Root, o Options) error {
 	x := newExtractor(root, o, func() int64 { return length })
 	entries, err := zipEntries(file, length)
@@ -31,10 +31,10 @@ func Zip(file io.ReaderAt, length int64, root *os.Root, o Options) error {
 	return x.finishDirs()
 }
 
-// maxDirectory bounds a zip archive's directory, which is held in memory. 50 000 entries with long names have 8 MB.
+// maxDirectory limits the central directory, which is held in memory. 50 000 entries with long names have 8 MB.
 const maxDirectory = 32 * size.MiB
 
-// zipEntries reads the directory and refuses entries whose bytes overlap, of which bombs are made.
+// zipEntries reads the central directory and refuses overlapping entries, as zip bombs have them.
 func zipEntries(file io.ReaderAt, length int64) ([]*zip.File, error) {
 	budget := &readBudget{file: file, left: int64(maxDirectory)}
 	reader, err := zip.NewReader(budget, length)
@@ -64,7 +64,7 @@ func zipEntries(file io.ReaderAt, length int64) ([]*zip.File, error) {
 	return entries, nil
 }
 
-// readBudget fails reads beyond a number of bytes.
+// readBudget fails reads above a number of bytes.
 type readBudget struct {
 	file      io.ReaderAt
 	left      int64
@@ -73,7 +73,7 @@ type readBudget struct {
 
 func (r *readBudget) ReadAt(p []byte, offset int64) (int, error) {
 	if r.left -= int64(len(p)); r.left < 0 && !r.unlimited {
-		return 0, fmt.Errorf("its directory has more than %v", maxDirectory)
+		return 0, fmt.Errorf("its central directory has more than %v", maxDirectory)
 	}
 	return r.file.ReadAt(p, offset)
 }
@@ -99,7 +99,7 @@ func (x *extractor) zipEntry(entry *zip.File) error {
 	return x.entry(header, content)
 }
 
-// zipHeader says in tar's words what the entry is.
+// zipHeader translates an entry into a tar header.
 func zipHeader(entry *zip.File, content io.Reader) (*tar.Header, error) {
 	header := &tar.Header{Name: entry.Name, Typeflag: tar.TypeReg, ModTime: entry.Modified, Mode: zipMode(entry)}
 	switch entry.Mode().Type() {
@@ -115,7 +115,7 @@ func zipHeader(entry *zip.File, content io.Reader) (*tar.Header, error) {
 	case fs.ModeNamedPipe:
 		header.Typeflag = tar.TypeFifo
 	default:
-		header.Typeflag = tar.TypeChar // some device, or a socket; both are refused
+		header.Typeflag = tar.TypeChar // a device or socket; both are refused
 	}
 	return header, nil
 }

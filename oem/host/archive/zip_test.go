@@ -116,7 +116,7 @@ func TestZipRefuses(t *testing.T) {
 		{"link that climbs out", zipOf(t, zipped{"l", "../../etc", fs.ModeSymlink}), "leads out of the root"},
 		{"link with a long target", zipOf(t, zipped{"l", strings.Repeat("x", 1<<20), fs.ModeSymlink}), "wanted at most 1024"},
 		{"not UTF-8", zipOf(t, zipped{"a\xff", "", 0o644}), "not UTF-8"},
-		{"twice", zipOf(t, zipped{"f", "", 0o644}, zipped{"./f", "", 0o644}), "came before"},
+		{"twice", zipOf(t, zipped{"f", "", 0o644}, zipped{"./f", "", 0o644}), "two entries of this name"},
 		{"device", zipOf(t, zipped{"d", "", fs.ModeDevice | 0o644}), "is a device"},
 		{"fifo", zipOf(t, zipped{"p", "", fs.ModeNamedPipe | 0o644}), "is a fifo"},
 		{"altered", altered, `test.zip: entry "f"`},

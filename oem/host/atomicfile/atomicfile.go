@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 )
 
-// Write makes the file at path from what fill writes: under a temporary name in the same directory,
-// flushed to the disk, then renamed. When anything fails, path keeps what it had.
+// Write creates or replaces the file at path with what fill writes: under a temporary name in the same directory,
+// synced, then renamed. On failure path is unchanged.
 // The mode is set exactly, whatever the umask.
 func Write(path string, mode os.FileMode, fill func(io.Writer) error) error {
 	return Create(path, mode, func(f *os.File) error { return fill(f) })
 }
 
-// WriteBytes is Write for content that is at hand.
+// WriteBytes is Write for content in memory.
 func WriteBytes(path string, mode os.FileMode, content []byte) error {
 	return Write(path, mode, func(w io.Writer) error {
 		_, err := io.Copy(w, bytes.NewReader(content))
@@ -24,7 +24,7 @@ func WriteBytes(path string, mode os.FileMode, content []byte) error {
 	})
 }
 
-// Create is Write for content that needs more of the file than io.Writer, such as holes.
+// Create is Write for callers that need the *os.File, such as to write holes.
 func Create(path string, mode os.FileMode, fill func(*os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

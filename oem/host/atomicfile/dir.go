@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockSuffix is what the name of a directory's lock has behind the directory's. The lock's time is that of the last use.
+// lockSuffix is appended to a directory's name for its lock file, whose modification time is that of the last use.
 const lockSuffix = ".lock"
 
-// IsLock tells whether a file is the lock of a directory.
+// IsLock tells whether a file is a directory's lock.
 func IsLock(path string) bool { return filepath.Ext(path) == lockSuffix }
 
-// LastUse returns when Dir made a directory, or found it made.
+// LastUse returns when Dir last made or found a directory.
 func LastUse(path string) (time.Time, error) {
 	info, err := os.Stat(path + lockSuffix)
 	if err != nil {
@@ -25,9 +25,8 @@ func LastUse(path string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// Dir makes a directory from what fill puts into the one it is given, unless it is there already.
-// Of several processes that want the same directory one makes it and the others wait.
-// What a killed process left half made is removed.
+// Dir makes the directory with fill, unless it exists. Of several processes that want the same directory,
+// one makes it and the others wait. What a killed process left unfinished is removed.
 func Dir(path string, fill func(temp string) error) error {
 	lock, err := os.OpenFile(path+lockSuffix, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

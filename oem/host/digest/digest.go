@@ -38,7 +38,7 @@ func OfFile(path string) (SHA256, int64, error) {
 	return OfReader(f)
 }
 
-// OfReader returns the digest of all that r has left, and how many bytes that were.
+// OfReader reads r to its end and returns digest and length.
 func OfReader(r io.Reader) (SHA256, int64, error) {
 	hash := sha256.New()
 	n, err := io.Copy(hash, r)

@@ -1,16 +1,14 @@
-// Package fetch downloads files into a store on disk in which a file's name is its SHA-256 digest.
+// Package fetch downloads files into a content-addressed store on disk: a file's name is its SHA-256 digest.
 //
-// Nothing is trusted for where it came from: a file is in the store only after its content had the digest
-// that was asked for, and it is hashed again each time it is handed out. A download that a cut connection
-// or a killed process left half done lies in partial/, locked by the process that works on it, and the next
-// request for that digest goes on from there.
+// No server is trusted: a file enters the store only with the requested digest, and is hashed again on every use.
+// Interrupted downloads stay in partial/, locked by the process that works on them, and the next request for
+// the digest resumes them.
 //
 //	sha256/DIGEST    finished files, read-only
-//	partial/DIGEST   half files; unused for a week, they are removed
-//	latest/DIGEST    kept copies of documents that change, such as a signed index; named by their address
+//	partial/DIGEST   unfinished downloads; removed after a week without use
+//	latest/DIGEST    copies of documents that change, such as a signed index; named by the digest of their address
 //
-// Addresses are http, https or file. What an address carries as user, password or query never
-// shows in an error or a log line, since tokens travel there.
+// Addresses are http, https or file. Errors and logs never show user, password or query of an address, which may be secret.
 package fetch
 
 import (
@@ -30,16 +28,16 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// MaxUnknown is how much is downloaded at most when the length is not known beforehand.
+// MaxUnknown is the limit for downloads of unknown length.
 const MaxUnknown = 4 * size.GiB
 
-// ErrNotFound is wrapped by errors that say that an address has no file (HTTP status 404 or 410).
+// ErrNotFound is wrapped by errors about addresses without a file (HTTP status 404 or 410).
 var ErrNotFound = errors.New("no such file there")
 
 // Progress shows downloads to a person. Several may run at once.
 type Progress interface {
 	// Start announces a transfer; total is 0 when it is not known.
-	// Each byte received, now or in the cut transfer that this one continues, is written once; Close ends it, complete or not.
+	// Every byte is written once, including those of an earlier transfer that this one resumes. Close ends it, complete or not.
 	Start(name string, total size.Bytes) io.WriteCloser
 }
 
@@ -49,11 +47,11 @@ type Store struct {
 	log      *slog.Logger
 	progress Progress
 	patient  *retryablehttp.Client
-	hasty    *retryablehttp.Client // for when there is a kept copy to fall back to
+	hasty    *retryablehttp.Client // fewer retries, for documents with a kept copy to fall back to
 	sweep    sync.Once
 }
 
-// New returns the store in dir, which is made when the first file is fetched. The progress may be nil.
+// New returns the store in dir, which is created with the first download. The progress may be nil.
 func New(dir string, log *slog.Logger, progress Progress) *Store {
 	transport := newTransport()
 	return &Store{
@@ -72,7 +70,7 @@ type Want struct {
 	Size   size.Bytes // 0 when not known; then MaxUnknown is the limit
 }
 
-// limit is how many bytes the file may have.
+// limit is the largest length that the file may have.
 func (w Want) limit() size.Bytes {
 	if w.Size > 0 {
 		return w.Size
@@ -80,9 +78,9 @@ func (w Want) limit() size.Bytes {
 	return MaxUnknown
 }
 
-// File returns the path of a stored file with the content wanted, downloading it unless it is there.
-// The file belongs to the store and must not be changed. Of several requests for one digest at a time,
-// in this process or others, one downloads and the others wait for it.
+// File returns the path of the stored file with the wanted digest, and downloads it first if necessary.
+// The file belongs to the store and must not be changed. Of concurrent requests for one digest,
+// in this process or others, one downloads and the others wait.
 func (s *Store) File(ctx context.Context, want Want) (string, error) {
 	if want.SHA256.IsZero() {
 		return "", fmt.Errorf("fetch %s: no sha256 digest is given", redactAll(want.URLs))
@@ -96,7 +94,7 @@ func (s *Store) File(ctx context.Context, want Want) (string, error) {
 		return "", fmt.Errorf("fetch %s: %w", redactAll(want.URLs), err)
 	}
 	defer part.release()
-	// Whoever had the lock before us may have finished the file. Only with the lock may a damaged one be replaced.
+	// The previous lock holder may have finished the file. A damaged one may only be replaced under the lock.
 	if ok, err := s.intact(path, want); ok || err != nil {
 		return path, err
 	}
@@ -106,7 +104,7 @@ func (s *Store) File(ctx context.Context, want Want) (string, error) {
 	return path, part.finish(path)
 }
 
-// intact tells whether the file at path has the content wanted.
+// intact tells whether the file at path has the wanted content.
 func (s *Store) intact(path string, want Want) (bool, error) {
 	got, length, err := digest.OfFile(path)
 	switch {
@@ -115,7 +113,7 @@ func (s *Store) intact(path string, want Want) (bool, error) {
 	case err != nil:
 		return false, err
 	case got != want.SHA256:
-		s.log.Warn("a stored file is damaged and is fetched again", "path", path, "sha256", got)
+		s.log.Warn("a stored file is damaged; fetching it again", "path", path, "sha256", got)
 		return false, nil
 	case want.Size > 0 && want.Size != size.Bytes(length):
 		return false, fmt.Errorf("sha256 %v belongs to a file of %d bytes, not of %d: correct the length or the digest", want.SHA256, length, want.Size)
@@ -123,7 +121,7 @@ func (s *Store) intact(path string, want Want) (bool, error) {
 	return true, nil
 }
 
-// download fills the half file from the first address that has the right content.
+// download fills the partial file from the first address with the right content.
 func (s *Store) download(ctx context.Context, part *partial, want Want) error {
 	if len(want.URLs) == 0 {
 		return errors.New("not in the store, and no address is given")
@@ -142,7 +140,7 @@ func (s *Store) download(ctx context.Context, part *partial, want Want) error {
 	return errors.Join(failures...)
 }
 
-// makeDir makes one of the store's directories.
+// makeDir creates one of the store's directories.
 func (s *Store) makeDir(name string) (string, error) {
 	dir := filepath.Join(s.dir, name)
 	return dir, os.MkdirAll(dir, 0o755)

@@ -196,7 +196,7 @@ func TestFileRefuses(t *testing.T) {
 		{"shorter than wanted", serve(content[:10]), wanted(), []string{"has 10 bytes, wanted 100000"}},
 		{"longer than wanted", announce(100_001), wanted(), []string{"has 100001 bytes, wanted 100000"}},
 		{"longer, not announced", unannounced([]byte(string(content) + "!")), wanted(), []string{"more than the 100000 bytes wanted"}},
-		{"cut each time", cutAt(content, 10), wanted(), []string{"after 10 bytes: the transfer was cut"}},
+		{"cut each time", cutAt(content, 10), wanted(), []string{"after 10 bytes: the transfer was interrupted"}},
 		{"over the limit", announce(int64(MaxUnknown) + 1), Want{SHA256: digest.Of(content)}, []string{"more than 4.0 GiB"}},
 		{"no digest", serve(content), Want{}, []string{"no sha256 digest is given", "/file"}},
 	} {

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// stallTimeout is how long a server may send nothing, before and within an answer.
+	// stallTimeout is how long a server may send nothing, before or during a response.
 	stallTimeout = time.Minute
-	// longestWait is the longest pause between two attempts, whatever Retry-After says.
+	// longestWait limits the pause between two attempts, whatever Retry-After says.
 	longestWait = time.Minute
 )
 
-// errStalled is why a transfer that stopped moving ended.
+// errStalled is the cause of cancelling a stalled transfer.
 var errStalled = fmt.Errorf("the server sent nothing for %v", stallTimeout)
 
-// newTransport returns a transport that hands out bodies as they are on the server and knows file addresses.
+// newTransport returns a transport that does not decompress bodies and supports file addresses.
 func newTransport() *http.Transport {
 	transport := cleanhttp.DefaultPooledTransport()
 	transport.DisableCompression = true // lengths, ranges and digests are those of the stored bytes
@@ -34,8 +34,8 @@ func newTransport() *http.Transport {
 	return transport
 }
 
-// newClient returns a client that asks again after connection errors, status 429 and 5xx, with growing pauses
-// or those that the server asks for. It writes the log lines itself: the library's show whole addresses.
+// newClient returns a client that retries after connection errors, status 429 and 5xx, with growing pauses
+// or as Retry-After says. It logs retries itself, because the library would log addresses with their secrets.
 func newClient(transport *http.Transport, log *slog.Logger, retries int) *retryablehttp.Client {
 	client := retryablehttp.NewClient()
 	client.HTTPClient = &http.Client{Transport: transport, CheckRedirect: checkRedirect}
@@ -43,7 +43,7 @@ func newClient(transport *http.Transport, log *slog.Logger, retries int) *retrya
 	client.Logger = nil
 	client.CheckRetry = func(ctx context.Context, response *http.Response, err error) (bool, error) {
 		if errors.Is(err, errRedirect) {
-			return false, err // it would be sent there again
+			return false, err // a retry would be redirected again
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, response, err)
 	}
@@ -53,19 +53,19 @@ func newClient(transport *http.Transport, log *slog.Logger, retries int) *retrya
 	}
 	client.RequestLogHook = func(_ retryablehttp.Logger, request *http.Request, retry int) {
 		if retry > 0 {
-			log.Warn("no answer or a server error, asking again", "address", Redact(request.URL.String()), "retry", retry)
+			log.Warn("no response or a server error; retrying", "address", Redact(request.URL.String()), "retry", retry)
 		}
 	}
 	return client
 }
 
-// NewClient returns a client for talking to a service over http or https, with the habits of the store's own downloads.
+// NewClient returns an HTTP client with the timeouts and retries of the store's own downloads.
 func NewClient(log *slog.Logger) *retryablehttp.Client { return newClient(newTransport(), log, 4) }
 
-// errRedirect is wrapped by errors about where a server sends us.
+// errRedirect is wrapped by errors about redirects.
 var errRedirect = errors.New("the server redirects")
 
-// checkRedirect refuses to be sent to a local file.
+// checkRedirect refuses redirects to local files.
 func checkRedirect(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "http" && request.URL.Scheme != "https" {
 		return fmt.Errorf("%w to a %s address", errRedirect, request.URL.Scheme)
@@ -76,7 +76,7 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// get asks for an address. An error's text does not name it.
+// get requests an address. Errors do not contain it.
 func (s *Store) get(ctx context.Context, client *retryablehttp.Client, address string, header http.Header) (*http.Response, error) {
 	if err := checkAddress(address); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (s *Store) get(ctx context.Context, client *retryablehttp.Client, address s
 func checkAddress(address string) error {
 	parsed, err := url.Parse(address)
 	if err != nil {
-		return errors.New("not an address")
+		return errors.New("malformed address")
 	}
 	switch parsed.Scheme {
 	case "http", "https", "file":
@@ -106,7 +106,7 @@ func checkAddress(address string) error {
 	return fmt.Errorf("wanted an address that begins with http:, https: or file:, not %q", parsed.Scheme+":")
 }
 
-// Redact leaves out of an address what may be secret: user, password, query.
+// Redact removes what may be secret from an address: user, password, query.
 func Redact(address string) string {
 	parsed, err := url.Parse(address)
 	if err != nil {
@@ -127,7 +127,7 @@ func redactAll(addresses []string) string {
 	return strings.Join(shown, ", ")
 }
 
-// WithoutAddress unwraps the errors of net/http, which name the whole address, also one that a redirect gave.
+// WithoutAddress unwraps errors of net/http, which contain the whole address, or that of a redirect.
 func WithoutAddress(err error) error {
 	var withAddress *url.Error
 	for errors.As(err, &withAddress) {
@@ -136,9 +136,9 @@ func WithoutAddress(err error) error {
 	return err
 }
 
-// stallReader reads an answer's body and gives up when nothing arrives for stallTimeout. Its errors wrap errCut.
+// stallReader reads a response body and fails when nothing arrives for stallTimeout. Its errors wrap errCut.
 type stallReader struct {
-	ctx   context.Context //nolint:containedctx // a reader has no other way to the reason why it was cancelled
+	ctx   context.Context //nolint:containedctx // Read needs the cause of a cancellation
 	body  io.Reader
 	timer *time.Timer
 }

@@ -17,13 +17,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// MaxDocument is how long a document may be. The largest in use, an index of Debian unstable, has 200 KB.
+// MaxDocument limits the length of a document. The largest in use, an index of Debian unstable, has 200 KB.
 const MaxDocument = 16 * size.MiB
 
-// Document is what an address held when it was last looked at. Its content is checked by nobody but the caller.
+// Document is the current content of an address. Only the caller verifies it.
 type Document struct {
 	Content []byte
-	Kept    []byte // the copy kept before; nil when there is none
+	Kept    []byte // the copy kept by an earlier run; nil when there is none
 	Offline bool   // the server could not be reached, so Content is the kept copy
 
 	path   string
@@ -35,12 +35,12 @@ type keptHeader struct {
 	Address      string // redacted, for people
 	ETag         string
 	LastModified string
-	SHA256       digest.SHA256 // of the content: a damaged copy counts as none
+	SHA256       digest.SHA256 // of the content; a damaged copy is ignored
 }
 
-// Latest returns the document at an address whose content changes, and costs only a few bytes of traffic
-// when the server says that it did not change since the copy was kept.
-// When the server cannot be reached or is broken, a kept copy is returned in its place, with a warning in the log.
+// Latest returns the document at an address whose content changes. If it is the same as the kept copy,
+// nothing but a conditional request is transferred.
+// When the server is unreachable or broken, the kept copy is returned, with a warning in the log.
 //
 // The caller verifies the content (a signature, a date) and then calls Keep.
 func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
@@ -56,7 +56,7 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 	case err == nil:
 		return doc, nil
 	case doc.Kept != nil && ctx.Err() == nil && errors.Is(err, errUnreachable):
-		s.log.Warn("using the copy kept before", "address", Redact(address), "error", err)
+		s.log.Warn("server unreachable; using the kept copy", "address", Redact(address), "error", err)
 		doc.Content, doc.Offline = doc.Kept, true
 		return doc, nil
 	default:
@@ -64,10 +64,10 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 	}
 }
 
-// errUnreachable is wrapped by errors that say nothing about the document.
-var errUnreachable = errors.New("the server does not answer as it should")
+// errUnreachable is wrapped by errors of the server or the network, after which a kept copy may be used.
+var errUnreachable = errors.New("the server is unreachable or broken")
 
-// refresh gets the document from the server, again when the answer is cut.
+// refresh requests the document, and retries interrupted transfers.
 func (s *Store) refresh(ctx context.Context, address string, doc *Document) error {
 	for attempt := 1; ; attempt++ {
 		err := s.ask(ctx, address, doc)
@@ -80,7 +80,7 @@ func (s *Store) refresh(ctx context.Context, address string, doc *Document) erro
 	}
 }
 
-// ask asks the server for the document, naming the version of the kept copy.
+// ask requests the document once, conditionally if there is a kept copy.
 func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	client := s.patient
 	if doc.Kept != nil {
@@ -121,7 +121,7 @@ func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	return nil
 }
 
-// conditions asks the server to send the document only if it differs from the kept one (RFC 9110, 13.1).
+// conditions returns headers that request the document only if it differs from the kept copy (RFC 9110, 13.1).
 func (d *Document) conditions() http.Header {
 	header := http.Header{}
 	if d.Kept == nil {
@@ -136,7 +136,7 @@ func (d *Document) conditions() http.Header {
 	return header
 }
 
-// Keep stores the document for the next Latest. Call it once the content proved to be genuine.
+// Keep stores the document for the next Latest. Call it after verifying the content.
 func (d *Document) Keep() error {
 	if bytes.Equal(d.Content, d.Kept) {
 		return nil
@@ -148,7 +148,7 @@ func (d *Document) Keep() error {
 	return atomicfile.WriteBytes(d.path, 0o644, append(append(header, '\n'), d.Content...))
 }
 
-// load reads the copy that an earlier Keep stored, if there is one and it is whole.
+// load reads the copy that an earlier Keep stored, if there is an undamaged one.
 func (d *Document) load() error {
 	stored, err := os.ReadFile(d.path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -93,7 +93,7 @@ func TestLatestOffline(t *testing.T) {
 			address, _ := server(t, serve([]byte("kept")), broken)
 			keep(t, latest(t, s, address))
 			doc := latest(t, s, address)
-			if string(doc.Content) != "kept" || !doc.Offline || !strings.Contains(log.String(), "using the copy kept before") {
+			if string(doc.Content) != "kept" || !doc.Offline || !strings.Contains(log.String(), "using the kept copy") {
 				t.Errorf("got %+v, log %s", doc, log)
 			}
 		})

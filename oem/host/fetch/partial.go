@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// partialKept is how long a half file that nobody asks for is kept.
+	// partialKept is how long an unused partial file is kept.
 	partialKept = 7 * 24 * time.Hour
-	// lockPoll is how often a waiting process looks whether a half file is free. There is no flock with a deadline.
+	// lockPoll is how often a waiting process retries the lock; flock has no deadline.
 	lockPoll = 50 * time.Millisecond
 )
 
-// partial is a half file that this process alone works on.
-// The lock is the kernel's (flock), so it ends with the process, however it dies.
+// partial is an unfinished download, locked by this process.
+// The lock is a flock(2), so it ends with the process, even a killed one.
 type partial struct {
 	file *os.File
 }
 
-// lockPartial opens the half file of a digest, waiting while another process or goroutine has it.
+// lockPartial opens and locks the partial file of a digest, and waits while another process or goroutine holds it.
 func (s *Store) lockPartial(ctx context.Context, d digest.SHA256) (*partial, error) {
 	dir, err := s.makeDir("partial")
 	if err != nil {
@@ -46,8 +46,8 @@ func (s *Store) lockPartial(ctx context.Context, d digest.SHA256) (*partial, err
 	}
 }
 
-// tryPartial opens and locks a half file. It returns nil when another one has it,
-// or had it and renamed or removed it between our opening and our locking.
+// tryPartial opens and locks a partial file. It returns nil when another process holds it,
+// or renamed or removed it between open and lock.
 func tryPartial(path string, flag int) (*partial, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|flag, 0o600)
 	if err != nil {
@@ -64,7 +64,7 @@ func tryPartial(path string, flag int) (*partial, error) {
 	return nil, errors.Join(err, closeErr)
 }
 
-// isAt tells whether path still names this open file.
+// isAt tells whether path still is this open file.
 func isAt(file *os.File, path string) bool {
 	opened, err := file.Stat()
 	if err != nil {
@@ -74,8 +74,8 @@ func isAt(file *os.File, path string) bool {
 	return err == nil && os.SameFile(opened, named)
 }
 
-// removeOld removes half files that were not written to for a week and that nobody has open.
-// It is best effort: what stays costs only space.
+// removeOld removes unlocked partial files that were not written to for a week.
+// It is best effort: what remains only takes space.
 func (s *Store) removeOld(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
@@ -86,17 +86,17 @@ func (s *Store) removeOld(dir string) {
 		if part, _ := tryPartial(filepath.Join(dir, entry.Name()), 0); part != nil {
 			part.drop()
 			part.release()
-			s.log.Info("removed a half download that nobody continued", "path", part.file.Name())
+			s.log.Info("removed an abandoned partial download", "path", part.file.Name())
 		}
 	}
 }
 
-// length is how much of the file is there.
+// length is the number of bytes received so far.
 func (p *partial) length() (int64, error) {
 	return p.file.Seek(0, io.SeekEnd)
 }
 
-// restart forgets what is there.
+// restart discards the content.
 func (p *partial) restart() error {
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (p *partial) restart() error {
 	return p.file.Truncate(0)
 }
 
-// finish makes the half file the stored one at path.
+// finish moves the partial file into the store at path.
 func (p *partial) finish(path string) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return err
@@ -118,17 +118,17 @@ func (p *partial) finish(path string) error {
 	return os.Rename(p.file.Name(), path)
 }
 
-// drop removes the half file; the lock on it stays.
+// drop removes the partial file; the lock stays.
 func (p *partial) drop() {
 	if isAt(p.file, p.file.Name()) {
 		os.Remove(p.file.Name())
 	}
 }
 
-// release ends the lock. A half file that holds nothing yet is not worth keeping.
+// release ends the lock, and removes the file if it is empty.
 func (p *partial) release() {
 	if length, err := p.length(); err == nil && length == 0 {
 		p.drop()
 	}
-	p.file.Close() // nothing is lost: finish has synced, and a half file is checked before it is used
+	p.file.Close() // errors are harmless: finish has synced, and a partial file is verified before use
 }

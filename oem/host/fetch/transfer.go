@@ -16,15 +16,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// cutAttempts is how often one address is asked when its answers end too early.
+// cutAttempts is how often a transfer from one address is attempted when it is interrupted.
 const cutAttempts = 5
 
 var (
-	errCut      = errors.New("the transfer was cut")
+	errCut      = errors.New("the transfer was interrupted")
 	errMismatch = errors.New("wrong content")
 )
 
-// transfer fills the half file from one address, going on where a cut answer ended.
+// transfer fills the partial file from one address, and resumes interrupted transfers.
 func (s *Store) transfer(ctx context.Context, part *partial, address string, want Want) error {
 	for attempt := 1; ; attempt++ {
 		resumed, err := s.attempt(ctx, part, address, want)
@@ -32,11 +32,11 @@ func (s *Store) transfer(ctx context.Context, part *partial, address string, wan
 		case err == nil || ctx.Err() != nil || attempt == cutAttempts:
 			return err
 		case errors.Is(err, errMismatch) && resumed:
-			// The two halves may come from different files: once more, from the start.
+			// The two parts may come from different files: retry from the start.
 		case !errors.Is(err, errCut):
 			return err
 		default:
-			s.log.Warn("download was cut and goes on", "address", Redact(address), "attempt", attempt, "error", err)
+			s.log.Warn("download interrupted; resuming", "address", Redact(address), "attempt", attempt, "error", err)
 		}
 		if err := s.pause(ctx, attempt); err != nil {
 			return err
@@ -44,15 +44,15 @@ func (s *Store) transfer(ctx context.Context, part *partial, address string, wan
 	}
 }
 
-// attempt asks an address once for what the half file lacks. It tells whether it built on an earlier half.
-// Content that turns out wrong is forgotten.
+// attempt requests the rest of the partial file once. It returns whether it resumed an earlier transfer.
+// Wrong content is discarded.
 func (s *Store) attempt(ctx context.Context, part *partial, address string, want Want) (resumed bool, err error) {
 	offset, err := part.length()
 	if err != nil {
 		return false, err
 	}
 	if size.Bytes(offset) >= want.limit() {
-		offset = 0 // a whole file that was never finished, or a wrong one
+		offset = 0 // complete but never moved to the store, or wrong
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -66,7 +66,7 @@ func (s *Store) attempt(ctx context.Context, part *partial, address string, want
 	return offset > 0, s.receive(part, incoming{name(address), offset, response.ContentLength, body}, want)
 }
 
-// goOn asks an address for what follows the first offset bytes of the half file, and returns from where on it answers.
+// goOn requests the file from offset on, and returns the offset at which the response begins.
 func (s *Store) goOn(ctx context.Context, part *partial, address string, offset int64) (*http.Response, int64, error) {
 	response, err := s.get(ctx, s.patient, address, rangeFrom(offset))
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Store) goOn(ctx context.Context, part *partial, address string, offset 
 	}
 	switch {
 	case response.StatusCode == http.StatusOK:
-		return response, 0, nil // the server knows no ranges and sends all of it
+		return response, 0, nil // the server does not support ranges and sends everything
 	case response.StatusCode == http.StatusPartialContent && startsAt(response, offset):
 		return response, offset, nil
 	case response.StatusCode == http.StatusPartialContent, response.StatusCode == http.StatusRequestedRangeNotSatisfiable:
@@ -94,7 +94,7 @@ type incoming struct {
 	body      io.Reader
 }
 
-// receive appends to the half file and checks length and digest of the whole.
+// receive appends to the partial file and verifies length and digest of the whole.
 func (s *Store) receive(part *partial, in incoming, want Want) error {
 	total, err := wholeLength(in, want)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Store) receive(part *partial, in incoming, want Want) error {
 	return nil
 }
 
-// appendTo writes the body behind the first offset bytes of the half file and returns digest and length of the whole.
+// appendTo writes the body behind the first offset bytes of the partial file and returns digest and length of the whole.
 // It stops one byte above the limit, which tells a file that is too long from one of exactly that length.
 // The total is for the progress; 0 when not known.
 func (s *Store) appendTo(part *partial, in incoming, total, limit size.Bytes) (digest.SHA256, size.Bytes, error) {
@@ -178,12 +178,12 @@ func rangeFrom(offset int64) http.Header {
 	return header
 }
 
-// startsAt tells whether a partial answer begins where we asked it to (RFC 9110, 14.4).
+// startsAt tells whether a partial response begins at the requested offset (RFC 9110, 14.4).
 func startsAt(response *http.Response, offset int64) bool {
 	return strings.HasPrefix(response.Header.Get("Content-Range"), "bytes "+strconv.FormatInt(offset, 10)+"-")
 }
 
-// statusError says what the server answered instead of the file.
+// statusError is the error for a response other than the file.
 func statusError(response *http.Response) error {
 	switch response.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
@@ -192,10 +192,10 @@ func statusError(response *http.Response) error {
 	return fmt.Errorf("HTTP status %s", response.Status)
 }
 
-// name is what a person calls the file at an address.
+// name is the file's name for people: the last part of its address.
 func name(address string) string { return path.Base(Redact(address)) }
 
-// pause waits after a failed attempt, longer after each.
+// pause waits after a failed attempt, longer each time.
 func (s *Store) pause(ctx context.Context, attempt int) error {
 	client := s.patient
 	select {

@@ -84,7 +84,7 @@ func TestLearnRefuses(t *testing.T) {
 	}{
 		"missing":   {status(404), Unpinned{}, "no such file there"},
 		"broken":    {status(500), Unpinned{}, "HTTP status 500"},
-		"cut":       {cutAt(content, 70_000), Unpinned{}, "the transfer was cut"},
+		"cut":       {cutAt(content, 70_000), Unpinned{}, "the transfer was interrupted"},
 		"too long":  {serve(content), Unpinned{Max: 99_999}, "more than 97.7 KiB"},
 		"longer":    {serve(content), Unpinned{Size: 99_999}, "wanted 99999"},
 		"shorter":   {serve(content), Unpinned{Size: 100_001}, "wanted 100001"},

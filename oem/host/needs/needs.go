@@ -1,7 +1,6 @@
-// Package needs says what a test needs from the machine it runs on.
+// Package needs declares what a test needs from the machine it runs on.
 //
-// On a laptop a test without its needs is skipped. Where CI is set it fails instead,
-// so that nothing goes unproven there unnoticed.
+// Without it the test is skipped, or fails if CI is set, so that CI never skips a test unnoticed.
 package needs
 
 import (
@@ -10,7 +9,7 @@ import (
 	"testing"
 )
 
-// Root is for tests that mount, or run programs from the tool root.
+// Root is needed by tests that mount or run programs from the tool root.
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -18,7 +17,7 @@ func Root(t testing.TB) {
 	}
 }
 
-// Programs is for tests that run programs of the host.
+// Programs is needed by tests that run programs of the host.
 func Programs(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -28,7 +27,7 @@ func Programs(t testing.TB, names ...string) {
 	}
 }
 
-// missing is the one place where a test may be skipped.
+// missing is the only place where a test may be skipped.
 func missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

@@ -7,18 +7,17 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Downloads shows all downloads of a run as one step, which grows with each of them.
+// Downloads shows all downloads of a run as one step.
 type Downloads struct {
 	display *Display
 	mu      sync.Mutex
 	step    *Step // nil until the first download
 }
 
-// NewDownloads returns downloads that are shown on d.
+// NewDownloads shows downloads on d.
 func NewDownloads(d *Display) *Downloads { return &Downloads{display: d} }
 
-// Start adds a download of total bytes, or of an unknown amount when total is 0.
-// What is written to the result counts as received.
+// Start adds a download of total bytes; 0 when not known. Bytes written to the result count as received.
 func (d *Downloads) Start(_ string, total size.Bytes) io.WriteCloser {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -29,7 +28,7 @@ func (d *Downloads) Start(_ string, total size.Bytes) io.WriteCloser {
 	return nopCloser{d.step}
 }
 
-// End closes the step, if there was a download.
+// End closes the step, if there was any download.
 func (d *Downloads) End() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Logger returns a logger whose records, from level on, become lines of the display.
+// Logger returns a logger that writes records of at least level as lines of the display.
 func (d *Display) Logger(level slog.Level) *slog.Logger {
 	return slog.New(&handler{display: d, level: level})
 }
@@ -42,5 +42,5 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &with
 }
 
-// WithGroup leaves groups out: a line for people has few attributes.
+// WithGroup ignores groups: lines for people have few attributes.
 func (h *handler) WithGroup(string) slog.Handler { return h }

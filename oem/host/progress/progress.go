@@ -1,5 +1,5 @@
-// Package progress shows how far long work is: bars with rate and remaining time on a terminal,
-// timed lines elsewhere.
+// Package progress shows the progress of long work: bars with rate and remaining time on a terminal,
+// lines with a time elsewhere.
 package progress
 
 import (
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Display is where progress is shown. All its methods may be called concurrently.
+// Display shows progress. Its methods may be called concurrently.
 type Display struct {
 	out      io.Writer
 	terminal bool
@@ -22,13 +22,13 @@ type Display struct {
 	mu sync.Mutex
 }
 
-// New returns a display that draws bars when it is on a terminal, and writes plain lines elsewhere.
+// New returns a display that draws bars if out is a terminal, and plain lines otherwise.
 func New(out io.Writer) *Display {
 	file, isFile := out.(*os.File)
 	return &Display{out: out, terminal: isFile && term.IsTerminal(int(file.Fd())), start: time.Now()}
 }
 
-// Say writes one line with the time since the display was made.
+// Say writes one line with the time since the start.
 func (d *Display) Say(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,24 +39,24 @@ func (d *Display) Say(format string, args ...any) {
 	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", erase, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// Step is a part of the work with a known amount.
+// Step is a part of the work, of a known amount.
 type Step struct {
 	display *Display
 	name    string
 	start   time.Time
-	bar     *progressbar.ProgressBar // nil when lines are written
+	bar     *progressbar.ProgressBar // nil when the display writes lines
 
 	mu    sync.Mutex
 	total int64
 	done  int64
 }
 
-// Bytes begins a step that is counted in bytes.
+// Bytes starts a step counted in bytes.
 func (d *Display) Bytes(name string, total int64) *Step {
 	return d.begin(name, total, progressbar.OptionShowBytes(true))
 }
 
-// Items begins a step that is counted in items.
+// Items starts a step counted in items.
 func (d *Display) Items(name string, total int) *Step {
 	return d.begin(name, int64(total), progressbar.OptionShowIts())
 }
@@ -76,7 +76,7 @@ func (d *Display) begin(name string, total int64, count progressbar.Option) *Ste
 	return s
 }
 
-// Grow adds to the amount of work.
+// Grow increases the total.
 func (s *Step) Grow(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,24 +86,24 @@ func (s *Step) Grow(n int64) {
 	}
 }
 
-// Add counts work that is done.
+// Add counts finished work.
 func (s *Step) Add(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done += n
 	if s.bar != nil {
-		// A bar that cannot be drawn must not stop the work.
+		// A failure to draw must not stop the work.
 		_ = s.bar.Add64(n)
 	}
 }
 
-// Write counts bytes that pass by, so that a step can be one end of an io.TeeReader.
+// Write counts the bytes, so that a step can be the writer of an io.TeeReader.
 func (s *Step) Write(p []byte) (int, error) {
 	s.Add(int64(len(p)))
 	return len(p), nil
 }
 
-// End closes the step and says how long it took. A step that did nothing says nothing.
+// End closes the step and prints how long it took, unless it did nothing.
 func (s *Step) End() {
 	s.mu.Lock()
 	done := s.done

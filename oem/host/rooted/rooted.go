@@ -1,4 +1,4 @@
-// Package rooted makes files and directories below an os.Root, with the modes that are asked for whatever the umask.
+// Package rooted creates files and directories below an os.Root, with exact modes whatever the umask.
 package rooted
 
 import (
@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Rel turns an absolute path into what os.Root takes.
+// Rel turns an absolute path into a relative one, as os.Root takes.
 func Rel(name string) string { return strings.TrimPrefix(path.Clean(name), "/") }
 
-// MakeDir makes a directory and those above it, as far as they are not there, with mode 0755.
+// MakeDir creates a directory and its missing parents with mode 0755.
 func MakeDir(root *os.Root, dir string) error {
 	if info, err := root.Stat(dir); err == nil && info.IsDir() {
 		return nil
@@ -24,7 +24,7 @@ func MakeDir(root *os.Root, dir string) error {
 	return Mkdir(root, dir, 0o755)
 }
 
-// Mkdir makes a directory that must not be there yet.
+// Mkdir creates a directory that must not exist.
 func Mkdir(root *os.Root, dir string, mode fs.FileMode) error {
 	if err := root.Mkdir(dir, mode); err != nil {
 		return err
@@ -32,7 +32,7 @@ func Mkdir(root *os.Root, dir string, mode fs.FileMode) error {
 	return root.Chmod(dir, mode)
 }
 
-// Write makes a file that must not be there yet. The directory must be there.
+// Write creates a file that must not exist, in a directory that must.
 func Write(root *os.Root, name string, mode fs.FileMode, content func(io.Writer) error) error {
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {

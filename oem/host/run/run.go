@@ -18,7 +18,7 @@ import (
 
 // Cmd is one run of a program.
 type Cmd struct {
-	Program string   // a path, or a name to be found in PATH
+	Program string   // a path, or a name that is looked up in PATH
 	Args    []string // without the program's own name
 	Dir     string   // working directory; the caller's when empty
 	Env     []string // the whole environment as NAME=value; nothing is inherited
@@ -29,10 +29,10 @@ type Cmd struct {
 // stderrKept is how much of the end of standard error an error message carries.
 const stderrKept = 4 << 10
 
-// credentials are the user and password in an address, which mirrors and module proxies may need.
+// credentials matches user and password in an address, as mirrors and module proxies may need them.
 var credentials = regexp.MustCompile(`://[^/\s@]+@`)
 
-// Error says which program failed and how. Its text shows no credentials of addresses.
+// Error says which program failed and how. Its text has no credentials from addresses.
 type Error struct {
 	Program string
 	Args    []string
@@ -52,7 +52,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Run starts the program in a process group of its own and waits for it.
 // When ctx ends, the whole group gets SIGTERM, and SIGKILL five seconds later.
-// When this process is killed, so is the program.
+// The program is killed with this process.
 // A failure is an *Error with the end of standard error in its text.
 func Run(ctx context.Context, c Cmd) error {
 	stderr := &tail{limit: stderrKept}
@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Cmd) error {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would inherit
 	}
-	// The signal comes when the thread ends that started the program, so that one must stay.
+	// The kernel sends the parent-death signal when the starting thread ends, so the thread must live on.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Cmd) error {
 	return &Error{Program: c.Program, Args: c.Args, Stderr: strings.TrimSpace(stderr.String()), Err: err}
 }
 
-// Output is Run that returns standard output.
+// Output runs the program and returns its standard output.
 func Output(ctx context.Context, c Cmd) ([]byte, error) {
 	var out bytes.Buffer
 	c.Stdout = &out
@@ -89,7 +89,7 @@ func Output(ctx context.Context, c Cmd) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// HostEnv returns those variables of names that the caller's environment has, as NAME=value.
+// HostEnv returns the named variables that are set in the caller's environment, as NAME=value.
 func HostEnv(names ...string) []string {
 	var env []string
 	for _, name := range names {

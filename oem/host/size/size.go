@@ -1,4 +1,4 @@
-// Package size holds byte counts that know how to read and print themselves.
+// Package size parses and prints byte counts.
 package size
 
 import (
@@ -11,7 +11,7 @@ import (
 // Bytes is a number of bytes.
 type Bytes int64
 
-// Binary multiples, the only units that are accepted and printed.
+// Binary multiples are the only units accepted and printed.
 const (
 	KiB Bytes = 1 << 10
 	MiB Bytes = 1 << 20
@@ -36,7 +36,7 @@ func Parse(text string) (Bytes, error) {
 	return Bytes(number) * unit, nil
 }
 
-// String prints one decimal in the largest unit that gives at least 1, and plain bytes below 1 KiB.
+// String prints one decimal in the largest unit that fits, and plain bytes below 1 KiB.
 func (b Bytes) String() string {
 	abs := max(b, -b)
 	switch {

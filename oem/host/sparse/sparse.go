@@ -1,4 +1,4 @@
-// Package sparse writes files that have holes where their content is zero.
+// Package sparse writes files with holes in place of zeros.
 package sparse
 
 import (
@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// block is what becomes a hole at least. File systems have blocks of this size.
+// block is the smallest hole: the block size of file systems.
 const block = 4096
 
 var zero [block]byte
@@ -21,15 +21,15 @@ type Writer struct {
 	length int64
 }
 
-// NewWriter returns a writer to a file that is empty. Close it to give the file its length.
+// NewWriter returns a writer to an empty file. Close sets the file's length.
 func NewWriter(f *os.File) *Writer { return &Writer{f: f} }
 
-// Write writes all of p but whole blocks of zeros.
+// Write writes p except for whole blocks of zeros.
 func (w *Writer) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
 		from := done
-		for done < len(p) { // what lies before the next hole
+		for done < len(p) { // up to the next hole
 			n := min(block-int((w.length+int64(done-from))%block), len(p)-done)
 			if bytes.Equal(p[done:done+n], zero[:n]) {
 				break
@@ -55,10 +55,10 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// Close gives the file its length. It does not close the file.
+// Close sets the file's length. It does not close the file.
 func (w *Writer) Close() error { return w.f.Truncate(w.length) }
 
-// Copy writes what r has to a new, empty file, and returns how many bytes that were.
+// Copy writes r to an empty file and returns the length.
 func Copy(f *os.File, r io.Reader) (int64, error) {
 	w := NewWriter(f)
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 1<<20))
@@ -68,7 +68,7 @@ func Copy(f *os.File, r io.Reader) (int64, error) {
 	return n, w.Close()
 }
 
-// CopyPart writes length bytes of a file to a new, empty one. What is a hole is not even read.
+// CopyPart writes length bytes of a file to an empty one, without reading holes.
 func CopyPart(out, in *os.File, from, length int64) error {
 	if err := Overwrite(out, 0, in, from, length); err != nil {
 		return err
@@ -76,11 +76,11 @@ func CopyPart(out, in *os.File, from, length int64) error {
 	return out.Truncate(length)
 }
 
-// Overwrite writes length bytes of a file to a place in another one that is a hole. What is a hole is not even read.
+// Overwrite writes length bytes of a file into a hole of another, without reading holes.
 func Overwrite(out *os.File, to int64, in *os.File, from, length int64) error {
 	for at, end := from, from+length; at < end; {
 		data, err := unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
+		if errors.Is(err, unix.ENXIO) { // only a hole follows
 			break
 		}
 		if err != nil {

@@ -1,8 +1,8 @@
-// Package stamp remembers digests of files that have not changed since they were read.
+// Package stamp caches digests of files until the files change.
 //
-// A file counts as unchanged as long as its device, inode, length, time of modification and time of change are the same: the kernel
-// sets the last one at every change, and no program can set it back. A file that changed less than a second before it was
-// read is read again next time, since clocks of file systems are coarse.
+// A file is unchanged if device, inode, length, mtime and ctime are the same; no program can set ctime back.
+// A file that changed less than a second before it was read is read again next time, because file system
+// timestamps are coarse.
 package stamp
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Stamps are digests by path. They may be used by several at a time.
+// Stamps are digests by path. They may be used concurrently.
 type Stamps struct {
 	file  string
 	mu    sync.Mutex
@@ -35,10 +35,10 @@ type stamp struct {
 	SHA256   digest.SHA256 `json:"sha256"`
 }
 
-// settled is how old a change must be for a stamp to say something.
+// settled is how old a change must be before the digest is cached.
 const settled = time.Second
 
-// Open reads the stamps that a file holds. A file that is missing or damaged has none.
+// Open reads stamps from a file. A missing or damaged file has none.
 func Open(file string) *Stamps {
 	s := &Stamps{file: file}
 	content, err := os.ReadFile(file)
@@ -48,7 +48,7 @@ func Open(file string) *Stamps {
 	return s
 }
 
-// Digest returns the digest of a file, which is read unless it is known.
+// Digest returns the digest of a file, from the cache or by reading it.
 func (s *Stamps) Digest(path string) (digest.SHA256, error) {
 	now, err := statOf(path)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Stamps) Digest(path string) (digest.SHA256, error) {
 	return d, s.Set(path, d)
 }
 
-// Set remembers the digest of a file that was read or written just now, if the file is old enough.
+// Set caches the digest of a file, if its last change is old enough.
 func (s *Stamps) Set(path string, d digest.SHA256) error {
 	now, err := statOf(path)
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Stamps) Set(path string, d digest.SHA256) error {
 	return nil
 }
 
-// Save writes the stamps of files that are still there.
+// Save writes the stamps of files that still exist.
 func (s *Stamps) Save() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

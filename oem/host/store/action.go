@@ -10,9 +10,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Results travel as the ActionResult messages of build.bazel.remote.execution.v2: servers of that kind refuse anything else, and
-// keep the files that one names as long as the result. The result itself is what the action wrote to its standard output:
-// the digest of the key and the JSON behind it, a newline, and that JSON.
+// Results are sent as ActionResult messages of build.bazel.remote.execution.v2: build cache servers refuse anything else, and
+// keep the files that a message names as long as the message. Our result is in the field for standard output:
+// the digest of key and JSON, a newline, and the JSON.
 const (
 	outputFiles protowire.Number = 2 // of ActionResult: message OutputFile
 	stdoutRaw   protowire.Number = 5 // of ActionResult: bytes
@@ -40,18 +40,18 @@ func appendBytes(message []byte, field protowire.Number, value []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(message, field, protowire.BytesType), value)
 }
 
-// seal ties a result to its key, so that none is taken for another's.
+// seal is a digest over key and result, so that no result is accepted for another key.
 func seal(key digest.SHA256, result []byte) string {
 	return digest.Of(append(key[:], result...)).String()
 }
 
-// decodeAction returns the result of a key. Fields that others may add are skipped.
+// decodeAction returns the result of a key. Unknown fields are skipped.
 func decodeAction(key digest.SHA256, message []byte) ([]byte, error) {
 	var output []byte
 	for len(message) > 0 {
 		field, kind, n := protowire.ConsumeTag(message)
 		if n < 0 {
-			return nil, fmt.Errorf("a result is no ActionResult: %w", protowire.ParseError(n))
+			return nil, fmt.Errorf("not an ActionResult: %w", protowire.ParseError(n))
 		}
 		message = message[n:]
 		if field == stdoutRaw && kind == protowire.BytesType {
@@ -60,13 +60,13 @@ func decodeAction(key digest.SHA256, message []byte) ([]byte, error) {
 			n = protowire.ConsumeFieldValue(field, kind, message)
 		}
 		if n < 0 {
-			return nil, fmt.Errorf("a result is no ActionResult: %w", protowire.ParseError(n))
+			return nil, fmt.Errorf("not an ActionResult: %w", protowire.ParseError(n))
 		}
 		message = message[n:]
 	}
 	sum, result, found := bytes.Cut(output, []byte("\n"))
 	if !found || seal(key, result) != string(sum) {
-		return nil, errors.New("a result is damaged, or another step's")
+		return nil, errors.New("the result is damaged or belongs to another key")
 	}
 	return result, nil
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// Dir makes a directory as atomicfile.Dir does, from what another machine made for the same key or else from what fill puts into
-// the one it is given. The key must name everything that the directory depends on. Without results nothing is shared.
+// Dir makes a directory like atomicfile.Dir: from the remote cache if another machine made it for the same key, else with fill.
+// The key must contain everything that the directory depends on. Nothing is shared if r is nil.
 func Dir(ctx context.Context, r *Results, path string, key digest.SHA256, fill func(temp string) error) error {
 	if r == nil || r.shared == nil {
 		return atomicfile.Dir(path, fill)
@@ -29,7 +29,7 @@ func Dir(ctx context.Context, r *Results, path string, key digest.SHA256, fill f
 		if r.unpack(ctx, key, temp) {
 			return nil
 		}
-		if err := emptyDir(temp); err != nil { // what came may have been damaged
+		if err := emptyDir(temp); err != nil { // the cached archive may have been damaged
 			return err
 		}
 		return fill(temp)
@@ -47,7 +47,7 @@ func emptyDir(dir string) error {
 	return os.Mkdir(dir, 0o755)
 }
 
-// unpack fills a directory with what another machine made. It tells whether it did.
+// unpack fills a directory from the remote cache, and returns whether it did.
 func (r *Results) unpack(ctx context.Context, key digest.SHA256, dir string) bool {
 	encoded, found := r.shared.result(ctx, key)
 	var packed Blob
@@ -65,12 +65,12 @@ func (r *Results) unpack(ctx context.Context, key digest.SHA256, dir string) boo
 		root.Close()
 	}
 	if err != nil {
-		r.shared.log.Warn("a directory of the remote cache cannot be used and is made here", "directory", filepath.Base(dir), "error", err)
+		r.shared.log.Warn("a directory in the remote cache is unusable; making it locally", "directory", filepath.Base(dir), "error", err)
 	}
 	return err == nil
 }
 
-// packed shares a directory. The device nodes of a root in it are left out: programs never see those.
+// packed writes a directory to the remote cache, without device nodes: programs in a root never see those.
 func (r *Results) packed(ctx context.Context, key digest.SHA256, dir string) error {
 	stream, in := io.Pipe()
 	group, packing := errgroup.WithContext(ctx)

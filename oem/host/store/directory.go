@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// directory is a remote cache on a disk, laid out as a web server would serve it to others: ac/DIGEST and cas/DIGEST.
+// directory is a remote cache in a directory, with the paths that a server would have: ac/DIGEST and cas/DIGEST.
 type directory string
 
 func (d directory) path(kind Kind, key digest.SHA256) string {

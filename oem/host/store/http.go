@@ -19,14 +19,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 )
 
-// server is a remote cache behind an address, asked with GET, HEAD and PUT below ADDRESS/ac/ and ADDRESS/cas/.
-// bazel-remote, nginx with WebDAV and gateways to object stores answer that.
+// server is a remote cache behind an HTTP address: GET, HEAD and PUT of ADDRESS/ac/DIGEST and ADDRESS/cas/DIGEST.
+// bazel-remote, nginx with WebDAV and gateways to object stores support that.
 type server struct {
 	address string // without a slash at the end
 	client  *retryablehttp.Client
 }
 
-// stall is how long a server may do nothing. A slower cache costs more than it saves.
+// stall is how long a transfer may make no progress. A slower cache costs more than it saves.
 const stall = time.Minute
 
 func openHTTP(address string) (Remote, error) {
@@ -34,7 +34,7 @@ func openHTTP(address string) (Remote, error) {
 	if err != nil || parsed.Host == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
 		return nil, errors.New("wanted an address such as https://cache.example.org/oem, without a query")
 	}
-	client := fetch.NewClient(slog.New(slog.DiscardHandler)) // what goes wrong is said once, by the caller
+	client := fetch.NewClient(slog.New(slog.DiscardHandler)) // the caller logs the first failure
 	client.RetryMax = 1
 	return &server{strings.TrimSuffix(address, "/"), client}, nil
 }
@@ -42,7 +42,7 @@ func openHTTP(address string) (Remote, error) {
 // ask sends a request; content is the body, or nil. The caller closes the answer, whose status is 200, 201 or 204.
 func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.SHA256, content *io.SectionReader) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	moving := time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing moved for %v", stall)) })
+	moving := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
 	end := func() { moving.Stop(); cancel(nil) }
 	address := fmt.Sprintf("%s/%s/%v", s.address, kind, key)
 	request, err := retryablehttp.NewRequestWithContext(ctx, method, address, nil)
@@ -57,7 +57,7 @@ func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.S
 		end()
 		return nil, fetch.WithoutAddress(err)
 	}
-	response, err := s.client.Do(request) //nolint:bodyclose // the answer is closed by whoever reads it
+	response, err := s.client.Do(request) //nolint:bodyclose // the caller closes the answer
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", method, fetch.Redact(address), errors.Join(fetch.WithoutAddress(err), context.Cause(ctx)))
 		end()
@@ -76,7 +76,7 @@ func (s *server) ask(ctx context.Context, method string, kind Kind, key digest.S
 	return nil, err
 }
 
-// watched is a body that moves.
+// watched is a body that resets the stall timer.
 type watched struct {
 	io.Reader
 	moving *time.Timer
@@ -87,7 +87,7 @@ func (w watched) Read(p []byte) (int, error) {
 	return w.Reader.Read(p)
 }
 
-// answer is the body of an answer.
+// answer is a response body.
 type answer struct {
 	watched
 	end func() error

@@ -21,23 +21,23 @@ import (
 // Kind is one of the two parts of a remote cache, by its name in paths.
 type Kind string
 
-// The two parts, as remote build caches have them.
+// The two parts of a remote build cache.
 const (
-	ActionCache Kind = "ac"  // results, under the digest of what they were made from
+	ActionCache Kind = "ac"  // results, under the digest of their inputs
 	Content     Kind = "cas" // blobs, under their own digest
 )
 
-// Remote is a cache that other machines share. What it hands out is not trusted but verified.
+// Remote is a cache shared between machines. Its entries are not trusted; the caller verifies them.
 type Remote interface {
 	// Get opens an entry. The error wraps fs.ErrNotExist where there is none.
 	Get(ctx context.Context, kind Kind, key digest.SHA256) (io.ReadCloser, error)
-	// Has tells whether there is an entry.
+	// Has tells whether an entry exists.
 	Has(ctx context.Context, kind Kind, key digest.SHA256) (bool, error)
-	// Put keeps what a file has as an entry.
+	// Put stores the content of a file as an entry.
 	Put(ctx context.Context, kind Kind, key digest.SHA256, content *os.File, length int64) error
 }
 
-// OpenRemote returns the cache at an address (http: or https:, with user and password where it wants some) or in a directory.
+// OpenRemote returns the cache at an address (http: or https:, with user and password if required) or in a directory.
 func OpenRemote(place string) (Remote, error) {
 	if strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://") {
 		return openHTTP(place)
@@ -48,17 +48,16 @@ func OpenRemote(place string) (Remote, error) {
 	return directory(filepath.Clean(place)), nil
 }
 
-// What a remote cache is used for. Larger blobs are partitions and disks with mostly nothing in them: they are made again
-// faster than they are sent.
+// Limits of what is shared. Larger blobs are mostly empty partitions and disks, which are faster to rebuild than to transfer.
 const (
 	maxShared     = 512 << 20 // bytes of a blob
 	maxResult     = 64 << 20  // bytes of a result; one of a tree with 10 000 files has 3 MB
-	maxNamed      = 1 << 20   // blobs that a result names
-	transfersEach = 16        // at a time
+	maxNamed      = 1 << 20   // blobs named by a result
+	transfersEach = 16        // concurrent transfers
 )
 
-// Shared is the remote caches of a run. None of its methods fail: a cache that cannot be used is warned of once and then left alone,
-// and what should have come from it is made here.
+// Shared are the remote caches of a run. Its methods never fail: the first failure of a cache is logged, the cache is then
+// no longer used, and what it would have provided is made locally. All methods work on nil, which is no cache.
 type Shared struct {
 	read    []Remote // in this order
 	write   Remote   // nil: nothing is written
@@ -67,8 +66,8 @@ type Shared struct {
 	noWrite atomic.Bool
 }
 
-// OpenShared opens the caches in places to read from, and one to write to, if any; nil, which is of use as well, for none. What runs untrusted code must not have one to
-// write to: who writes results decides what others take for them.
+// OpenShared opens the caches to read from, in order, and the one to write to. Without any it returns nil, whose methods
+// do nothing. Runs of untrusted code must not write: a writer decides what other machines take for a step's result.
 func OpenShared(read []string, write string, log *slog.Logger) (*Shared, error) {
 	if len(read) == 0 && write == "" {
 		return nil, nil
@@ -89,7 +88,7 @@ func OpenShared(read []string, write string, log *slog.Logger) (*Shared, error) 
 	return s, err
 }
 
-// fetch hands an entry of one of the caches to use, which refuses what is not right. It tells whether one was taken.
+// fetch passes entries from the caches to use until it accepts one; use verifies them. It returns whether one was accepted.
 func (s *Shared) fetch(ctx context.Context, kind Kind, key digest.SHA256, use func(io.Reader) error) bool {
 	if s == nil || s.noRead.Load() {
 		return false
@@ -107,14 +106,14 @@ func (s *Shared) fetch(ctx context.Context, kind Kind, key digest.SHA256, use fu
 			return true
 		}
 		if ctx.Err() == nil && !s.noRead.Swap(true) {
-			s.log.Warn("the remote cache is not used any more", "entry", string(kind)+"/"+key.String(), "error", err)
+			s.log.Warn("a remote cache failed; no longer reading from it", "entry", string(kind)+"/"+key.String(), "error", err)
 		}
 		return false
 	}
 	return false
 }
 
-// lacks tells whether a result is in none of the caches and should be put into one.
+// lacks tells whether a result should be written to the remote cache, because no cache has it.
 func (s *Shared) lacks(ctx context.Context, key digest.SHA256) bool {
 	if s == nil || s.write == nil || s.noWrite.Load() {
 		return false
@@ -125,11 +124,11 @@ func (s *Shared) lacks(ctx context.Context, key digest.SHA256) bool {
 	}
 	return !slices.ContainsFunc(caches, func(r Remote) bool {
 		there, err := r.Has(ctx, ActionCache, key)
-		return there && err == nil // an error shows again, and is warned of, when the result is written
+		return there && err == nil // an error will recur, and be logged, when the result is written
 	})
 }
 
-// share puts a result and what it names into the cache that is written to. The result comes last: who finds it finds the rest.
+// share writes a result and its blobs to the remote cache. The result comes last, so that a reader who finds it finds all blobs.
 func (s *Shared) share(ctx context.Context, blobs *Blobs, key digest.SHA256, result []byte, named []Blob) {
 	if !shareable(named) {
 		return
@@ -144,7 +143,7 @@ func (s *Shared) share(ctx context.Context, blobs *Blobs, key digest.SHA256, res
 		err = s.putBytes(ctx, blobs.scratch, key, encodeAction(key, result, named))
 	}
 	if err != nil && ctx.Err() == nil && !s.noWrite.Swap(true) {
-		s.log.Warn("nothing is written to the remote cache any more", "entry", string(ActionCache)+"/"+key.String(), "error", err)
+		s.log.Warn("the remote cache failed; no longer writing to it", "entry", string(ActionCache)+"/"+key.String(), "error", err)
 	}
 }
 
@@ -166,7 +165,7 @@ func (s *Shared) putBlob(ctx context.Context, blobs *Blobs, b Blob) error {
 		return err
 	}
 	defer f.Close()
-	// What is damaged here must not be damaged elsewhere.
+	// Do not spread local damage.
 	if got, _, err := digest.OfReader(f); err != nil || got != b.SHA256 {
 		return errors.Join(err, fmt.Errorf("%s is damaged", f.Name()))
 	}
@@ -186,12 +185,12 @@ func (s *Shared) putBytes(ctx context.Context, scratch string, key digest.SHA256
 	return s.write.Put(ctx, ActionCache, key, f, int64(len(content)))
 }
 
-// result asks for a result of a key.
+// result returns the result of a key from the caches.
 func (s *Shared) result(ctx context.Context, key digest.SHA256) (encoded []byte, ok bool) {
 	ok = s.fetch(ctx, ActionCache, key, func(r io.Reader) error {
 		content, err := io.ReadAll(io.LimitReader(r, maxResult+1))
 		if err == nil && len(content) > maxResult {
-			err = fmt.Errorf("a result has more than %d bytes", maxResult)
+			err = fmt.Errorf("the result has more than %d bytes", maxResult)
 		}
 		if err == nil {
 			encoded, err = decodeAction(key, content)
@@ -201,7 +200,7 @@ func (s *Shared) result(ctx context.Context, key digest.SHA256) (encoded []byte,
 	return encoded, ok
 }
 
-// complete tells whether all blobs are there, after it has asked the caches for those that are not.
+// complete fetches missing blobs from the caches, and returns whether all are available then.
 func (s *Shared) complete(ctx context.Context, blobs *Blobs, named []Blob) bool {
 	var missing []Blob
 	for _, b := range named {

@@ -12,15 +12,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Results keeps what steps returned under the digest of the step's name and inputs.
+// Results caches the results of steps under the digest of the step's name and inputs.
 type Results struct {
 	dir    string
 	blobs  *Blobs
 	shared *Shared
 }
 
-// OpenResults opens the results in a directory, which is made when it is not there. They name blobs, and may come from, and go to,
-// caches that other machines share, where there are some.
+// OpenResults opens the results in a directory, and creates it if necessary. Results name blobs; both may be exchanged
+// with other machines through shared, which may be nil.
 func OpenResults(dir string, blobs *Blobs, shared *Shared) (*Results, error) {
 	return &Results{dir, blobs, shared}, os.MkdirAll(dir, 0o755)
 }
@@ -31,21 +31,21 @@ type Blob struct {
 	Size   int64
 }
 
-// Step is a step with its inputs, whose results are kept.
+// Step is a step with its inputs, whose result is cached.
 type Step struct {
 	results *Results
 	name    string
 	inputs  any
 }
 
-// Step names a step and everything that its result depends on.
+// Step returns the step of a name, with everything that its result depends on.
 func (r *Results) Step(name string, inputs any) Step { return Step{r, name, inputs} }
 
 func (s Step) key() (digest.SHA256, error) { return digest.OfInputs([]any{s.name, s.inputs}) }
 
-// Memo returns what the step returned before for the same inputs, here or on a machine that shares its results, if the blobs that
-// it names can be had; otherwise it runs the step and keeps the result.
-// Inputs must name everything that the result depends on, and neither they nor the result anything of this machine.
+// Memo returns the cached result of the step for the same inputs, local or shared, if all blobs that it names are available;
+// otherwise it runs the step and caches the result.
+// Inputs must contain everything that the result depends on. Neither inputs nor result may refer to this machine.
 func Memo[T any](ctx context.Context, s Step, names func(T) []Blob, run func() (T, error)) (T, error) {
 	r := s.results
 	usable := func(result T) bool { return r.shared.complete(ctx, r.blobs, names(result)) }
@@ -73,10 +73,10 @@ func Memo[T any](ctx context.Context, s Step, names func(T) []Blob, run func() (
 	return result, err
 }
 
-// Nothing says that a result names no blobs.
+// Nothing is for results that name no blobs.
 func Nothing[T any](T) []Blob { return nil }
 
-// Local is Memo for results that are of use on this machine only, such as paths: as long as usable agrees.
+// Local is Memo for results that are valid on this machine only, such as paths, as long as usable accepts them.
 func Local[T any](s Step, usable func(T) bool, run func() (T, error)) (T, error) {
 	key, err := s.key()
 	if err != nil {
@@ -101,7 +101,7 @@ func local[T any](s Step, key digest.SHA256, usable func(T) bool, run func() (T,
 	return result, write(path, result)
 }
 
-// A result's file is the digest of the JSON behind it, a newline, and that JSON.
+// A result's file is the digest of its JSON, a newline, and the JSON.
 
 func read[T any](path string) (result T, ok bool) {
 	content, err := os.ReadFile(path)

@@ -14,7 +14,7 @@ type Scratch struct {
 	lock *os.File
 }
 
-// OpenScratch makes a directory for this run below dir, and removes those of runs that were killed.
+// OpenScratch creates a directory for this run below dir, and removes those of killed runs.
 func OpenScratch(dir string) (*Scratch, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func OpenScratch(dir string) (*Scratch, error) {
 // Close removes the directory.
 func (s *Scratch) Close() error { return errors.Join(os.RemoveAll(s.Dir), s.lock.Close()) }
 
-// lockDir locks a directory as long as its file is open, which the kernel closes when the process dies.
+// lockDir locks a directory until the returned file is closed, at the latest when the process dies.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -51,7 +51,7 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// removeDead removes a run's directory unless the run still holds its lock.
+// removeDead removes the directory of a run that no longer holds its lock.
 func removeDead(run string) error {
 	lock, err := lockDir(run)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {

@@ -16,13 +16,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Cache is the directory that blobs, results and made directories of all runs lie in.
+// Cache is the directory with the blobs, results and directories of all runs.
 type Cache struct {
 	dir  string
 	lock *os.File
 }
 
-// OpenCache opens a directory, which is made when it is not there. As long as it is open, no other run trims it.
+// OpenCache opens a cache directory, and creates it if necessary. While it is open, no other run trims it.
 func OpenCache(dir string) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -40,13 +40,13 @@ func OpenCache(dir string) (*Cache, error) {
 // Close lets others trim the cache.
 func (c *Cache) Close() error { return c.lock.Close() }
 
-// trimmed is a file whose time is that of the last trimming, which is followed by a pause.
+// trimmed is a file whose modification time is that of the last trimming.
 const (
 	trimmed = "trimmed"
 	pause   = time.Hour
 )
 
-// entry is what can be removed by itself.
+// entry is the unit of removal: a file, or a directory that atomicfile.Dir made.
 type entry struct {
 	path  string
 	isDir bool
@@ -54,10 +54,10 @@ type entry struct {
 	size  size.Bytes
 }
 
-// Trim removes entries that match patterns, those first that were not used for longest, until they take no more of the disk than the
-// limit. It returns what they took. Nothing is removed while another run has the cache open: that one may be about to read it.
-// Directories, which must not be found half removed, are moved to the scratch directory. It is the last that a run does with its cache.
-// Since it looks at some hundred thousand files, it does so once an hour.
+// Trim removes the least recently used entries that match patterns until the rest takes no more disk space than the limit,
+// and returns the space freed. Nothing is removed while another run has the cache open, since it may be about to read.
+// Directories are first moved to the scratch directory, so that none is found half removed. Trim is the last use of the cache
+// in a run. It examines some hundred thousand files, so it runs once an hour at most.
 func (c *Cache) Trim(limit size.Bytes, scratch *Scratch, patterns ...string) (size.Bytes, error) {
 	err := unix.Flock(int(c.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -119,7 +119,7 @@ func (c *Cache) entries(patterns []string) ([]entry, error) {
 	return entries, nil
 }
 
-// measure returns what is to be known of a file, or of a directory that atomicfile.Dir made.
+// measure returns size and last use of a file, or of a directory that atomicfile.Dir made.
 func measure(path string) (entry, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -148,15 +148,15 @@ func measure(path string) (entry, error) {
 	return e, err
 }
 
-// onDisk returns what a file takes of the disk: holes take nothing.
+// onDisk returns the disk space that a file takes, without holes.
 func onDisk(info fs.FileInfo) size.Bytes {
 	return size.Bytes(info.Sys().(*syscall.Stat_t).Blocks * 512)
 }
 
-// rest is for how long what was used is not marked anew: a step uses thousands of files.
+// rest is the resolution of last-use times: marking each use of thousands of files would be slow.
 const rest = 10 * time.Minute
 
-// markUsed notes in a file's time that it is used. That it fails costs no more than a file that is made again.
+// markUsed sets a file's modification time to now. A failure costs no more than rebuilding the file.
 func markUsed(path string, info fs.FileInfo) {
 	if now := time.Now(); now.Sub(info.ModTime()) > rest {
 		_ = os.Chtimes(path, now, now)

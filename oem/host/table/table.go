@@ -17,7 +17,7 @@ type Table struct {
 // New returns a table with a header, unless there are no columns.
 func New(out io.Writer, columns ...string) *Table { return start(out, 0, "\n", columns) }
 
-// Right is New with all cells aligned to the right, for numbers. What no tab ends is in no column, so the last one has one, too.
+// Right is New with cells aligned to the right, for numbers. A trailing tab makes the last cell part of a column.
 func Right(out io.Writer, columns ...string) *Table {
 	return start(out, tabwriter.AlignRight, "\t\n", columns)
 }
@@ -30,7 +30,7 @@ func start(out io.Writer, flags uint, end string, columns []string) *Table {
 	return t
 }
 
-// Row adds a row. A cell is printed as %v does.
+// Row adds a row; cells are printed with %v.
 func (t *Table) Row(cells ...any) {
 	for i, cell := range cells {
 		if i > 0 {
@@ -41,5 +41,5 @@ func (t *Table) Row(cells ...any) {
 	fmt.Fprint(t.out, t.end)
 }
 
-// Flush writes the rows. Errors of writing come from here.
+// Flush writes the rows, and returns write errors.
 func (t *Table) Flush() error { return t.out.Flush() }

@@ -1,15 +1,15 @@
-// Package budget says where images can go, and how much room is there.
+// Package budget describes where images can go, and the space available there.
 package budget
 
 import "github.com/flatcar/oem-sysext/oem/host/size"
 
-// Placement says where a platform's tools go.
+// Placement is where a platform's tools go.
 type Placement string
 
 // The placements.
 const (
-	InUsr        Placement = "usr"           // embedded in /usr, in as many images as its layers are
-	OnOEM        Placement = "oem-partition" // one image for the OEM partition, for the classic way of updating
+	InUsr        Placement = "usr"           // embedded in /usr, one image per layer
+	OnOEM        Placement = "oem-partition" // one image for the OEM partition, updated as Flatcar does today
 	InBothPlaces Placement = "both"          // one image, embedded and for the OEM partition
 )
 
@@ -19,13 +19,13 @@ func (p Placement) Embedded() bool { return p == InUsr || p == InBothPlaces }
 // Whole tells whether one image holds all of the platform's tools, for the OEM partition.
 func (p Placement) Whole() bool { return p == OnOEM || p == InBothPlaces }
 
-// Budget is room that images share.
+// Budget is space shared by images.
 type Budget struct {
 	Name  string     `json:"name"`
 	Limit size.Bytes `json:"limit"`
 	Used  size.Bytes `json:"used"`
-	Fixed size.Bytes `json:"fixed,omitempty"` // the part of Used that no image decides
+	Fixed size.Bytes `json:"fixed,omitempty"` // part of Used that does not depend on images
 }
 
-// Left is what may still be used; negative when too much is.
+// Left is the space left; negative if exceeded.
 func (b Budget) Left() size.Bytes { return b.Limit - b.Used }

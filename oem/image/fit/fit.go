@@ -1,6 +1,6 @@
-// Package fit decides how each image is packed and where it goes, so that all of them fit and what boots is read fastest.
+// Package fit decides how each image is packed and where it goes, so that all images fit and reads at boot are fastest.
 //
-// It only does arithmetic: what an image takes when it is packed one way it asks whoever packs, and asks as little as it can.
+// It only does arithmetic: packed sizes come from a callback, which it calls as rarely as possible.
 package fit
 
 import (
@@ -12,52 +12,52 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/rung"
 )
 
-// Item is one image to be decided about. Its options differ in how it is packed, and may differ in where it goes.
+// Item is one image to decide about. Its options differ in packing and possibly in placement.
 type Item struct {
 	Name        string
-	Activations int // platforms that activate it; reading it counts as often
+	Activations int // platforms that activate it; the weight of its read time
 	Options     []Option
 }
 
-// Option is one way to deal with an item.
+// Option is one way to pack and place an item.
 type Option struct {
 	Rung      rung.Rung
 	Placement budget.Placement
-	Unpacked  size.Bytes // the sum of the sizes of the files in it
-	Demoted   bool       // the platform gets a placement that was not its first choice
+	Unpacked  size.Bytes // total size of its files
+	Demoted   bool       // the placement is not the platform's first choice
 }
 
-// Taken is what a packed image takes.
+// Taken is the space that a packed image takes.
 type Taken struct {
-	Size size.Bytes // of its file
-	Cost size.Bytes // of the file system's room, once it is embedded
+	Size size.Bytes // of the image file
+	Cost size.Bytes // space in the file system once embedded
 }
 
-// Decision is what was chosen for an item.
+// Decision is the choice for an item.
 type Decision struct {
 	Option int // index in the item's options
 	Taken
 	Read int64 // microseconds of a cold read of all its files, for one platform
 }
 
-// Plan is a decision for every item, and what becomes of the budgets.
+// Plan has a decision for every item, and the resulting budgets.
 type Plan struct {
 	Decisions []Decision
-	Budgets   []budget.Budget // what is embedded counts in all of them
+	Budgets   []budget.Budget // embedded images count in all of them
 }
 
-// OverBudgetError says that even the smallest choice for every image is too much.
+// OverBudgetError says that the images exceed the budget even at their smallest.
 type OverBudgetError struct {
-	Budgets  []budget.Budget // as they were with the smallest choices
-	Smallest []Smallest      // of the items, in their order
+	Budgets  []budget.Budget // with the smallest choices
+	Smallest []Smallest      // in the order of items
 }
 
-// Smallest is the smallest that an item can get.
+// Smallest is an item's smallest image.
 type Smallest struct {
 	Name string
 	Rung rung.Rung
 	Taken
-	Unpacked size.Bytes // the sum of the sizes of the files in it
+	Unpacked size.Bytes // total size of its files
 }
 
 func (e *OverBudgetError) Error() string {
@@ -70,7 +70,7 @@ func (e *OverBudgetError) Error() string {
 	return "the images do not fit, however they are packed: " + strings.Join(over, "; ")
 }
 
-// TooLargeError says that one image is too large for the room that it has for itself.
+// TooLargeError says that one image exceeds the OEM partition.
 type TooLargeError struct {
 	Name string
 	Rung rung.Rung // the smallest one

@@ -15,23 +15,22 @@ import (
 // Planner makes plans.
 type Planner struct {
 	Calibration *Calibration
-	Budgets     []budget.Budget // those that what is embedded counts in; Used is what was used before
-	OEM         size.Bytes      // what an OEM partition has for one image
-	Jobs        int             // how many images are packed at a time
-	// Measure packs an item as one of its options says, or recalls what it took.
+	Budgets     []budget.Budget // the budgets of embedded images; Used is without them
+	OEM         size.Bytes      // space for one image in an OEM partition
+	Jobs        int             // images packed concurrently
+	// Measure returns the space that an item takes with an option, by packing it or from the cache.
 	Measure func(ctx context.Context, item, option int) (Taken, error)
 }
 
-// demotion is what it counts for when a platform does not get its first placement, in microseconds of reading:
-// more than any read takes, since it loses the rollback, too.
+// demotion is the penalty, in microseconds of reading, if a platform does not get its first placement:
+// more than any read takes, since the platform also loses the rollback.
 const demotion = 1e9
 
-// Plan chooses an option for each item. The sum of what the platforms read is the least possible within the budgets.
+// Plan chooses an option for each item, with the least total read time over all platforms within the budgets.
 //
-// Only options that can still matter are packed. First each item is packed at the reference rung; what the others take
-// is at least that times the least ratio that was ever seen, which the calibration has. The best plan with these
-// bounds is found, the options in it that were only bounded are packed, and so on, until the best plan has none of these:
-// then no other one can be better, for its options take no less than their bounds.
+// Only options that may be in the best plan are packed. First each item is packed at the reference rung; the calibration has
+// the smallest size ratio ever seen for each other rung, which gives a lower bound. The best plan with these bounds is found
+// and its bounded options are packed, until the best plan has none left. It is optimal: no option takes less than its bound.
 //
 // Errors are *OverBudgetError, *TooLargeError, and those of Measure.
 func (p *Planner) Plan(ctx context.Context, items []Item) (Plan, error) {
@@ -61,7 +60,7 @@ func (p *Planner) Plan(ctx context.Context, items []Item) (Plan, error) {
 	}
 }
 
-// survey is what is known about the options while a plan is made.
+// survey has the measured sizes while a plan is made.
 type survey struct {
 	*Planner
 	items []Item
@@ -70,7 +69,7 @@ type survey struct {
 
 type key struct{ item, option int }
 
-// references are the options that all bounds start from: one for each item and placement.
+// references are the options that bounds are computed from: one for each item and placement.
 func (s *survey) references() []key {
 	var keys []key
 	for i, item := range s.items {
@@ -100,7 +99,7 @@ func (s *survey) measure(ctx context.Context, keys []key) error {
 	return err
 }
 
-// least returns what an option takes, or what it takes at least as long as it was not packed.
+// least returns the space that an option takes, or a lower bound if it was not packed yet.
 func (s *survey) least(k key) Taken {
 	if taken, measured := s.taken[k]; measured {
 		return taken
@@ -114,7 +113,7 @@ func (s *survey) least(k key) Taken {
 	return Taken{rate.LeastSize.of(known.Size), rate.LeastCost.of(known.Cost)}
 }
 
-// choices returns, for each item, the options that fit into the room it has for itself, and their indexes.
+// choices returns, for each item, the options that fit the OEM partition if they go there, and their indexes.
 func (s *survey) choices() ([][]Choice, [][]int) {
 	choices, indexes := make([][]Choice, len(s.items)), make([][]int, len(s.items))
 	for i, item := range s.items {
@@ -137,7 +136,7 @@ func (s *survey) choices() ([][]Choice, [][]int) {
 	return choices, indexes
 }
 
-// left is what the tightest budget has left. What is embedded counts alike in all of them, so the others are kept to as well.
+// left is the space left in the tightest budget. Embedded images count equally in all budgets, so it decides.
 func (s *survey) left() size.Bytes {
 	left := size.Bytes(math.MaxInt64)
 	for _, b := range s.Budgets {
@@ -170,7 +169,7 @@ func (s *survey) plan(chosen []int) Plan {
 	return plan
 }
 
-// smallest packs an item at every rung that could be the smallest one, and returns that one's option.
+// smallest packs an item at every rung that may be the smallest, and returns the smallest option.
 func (s *survey) smallest(ctx context.Context, item int, where func(budget.Placement) bool, amount func(Taken) size.Bytes) (int, error) {
 	best := -1
 	for {
@@ -188,7 +187,7 @@ func (s *survey) smallest(ctx context.Context, item int, where func(budget.Place
 	}
 }
 
-// allSmallest returns, for each item, what it takes of /usr at the rung at which that is least.
+// allSmallest returns, for each item, the least space it can take in /usr.
 func (s *survey) allSmallest(ctx context.Context) ([]Smallest, error) {
 	all := make([]Smallest, len(s.items))
 	for i, item := range s.items {

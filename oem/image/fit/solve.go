@@ -8,29 +8,28 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Choice is one way to deal with an image.
+// Choice is one way to pack and place an image.
 type Choice struct {
-	Read  int64      // what it costs at boot, in microseconds, over all platforms that activate the image
-	Size  size.Bytes // of the packed image; decides between plans that read equally fast
-	Takes size.Bytes // what it takes of the budget
+	Read  int64      // read time at boot in microseconds, summed over the platforms that activate the image
+	Size  size.Bytes // of the packed image; the tie-breaker between equally fast plans
+	Takes size.Bytes // space in the budget
 }
 
-// Solve picks one choice for each image: together they take no more than the limit, the sum of Read is the least possible,
-// and of the plans that are equal in that, the sum of Size is the least possible. It returns the indexes of the choices,
-// or false when nothing fits. The same problem always has the same answer.
+// Solve picks one choice for each image so that together they take no more than the limit, with the least sum of Read,
+// and among those the least sum of Size. It returns the indexes of the choices, or false if nothing fits.
+// It is deterministic.
 //
-// This is a multiple-choice knapsack problem. One image after the other is decided, with a list of the partial plans that
-// may still become the best one: those that no other one beats, and whose bound is no worse than the best plan known so far.
-// The bound lets the images that are left take parts of choices, at whatever price of a byte (a Lagrange multiplier) then
-// just uses up the limit. All values must be from 0 to 2^50, for at most 4096 images.
+// This is a multiple-choice knapsack problem. Images are decided one by one, keeping the partial plans that may still become
+// the best: those not dominated by another, with a bound no worse than the best known plan. The bound is the linear
+// relaxation for the remaining images: the price of a byte (a Lagrange multiplier) that just uses up the limit.
+// All values must be from 0 to 2^50, for at most 4096 images.
 func Solve(limit size.Bytes, images [][]Choice) ([]int, bool) {
 	s := newSearch(limit, images)
 	bound, known, fits := s.bounds(Choice{}, s.rests[0])
 	if !fits {
 		return nil, false
 	}
-	// The better the plan that is known, the fewer are worth a look. So pretend to know one that is hardly above the bound,
-	// then one that is twice as much above it, until there is one.
+	// A better known plan prunes more. So assume one just above the bound, and double the gap until a plan is found.
 	for above := int64(1); ; above *= 2 {
 		if plan := s.upTo(min(known, int64(bound)+above)); plan != nil {
 			return s.choices(plan), true
@@ -38,14 +37,14 @@ func Solve(limit size.Bytes, images [][]Choice) ([]int, bool) {
 	}
 }
 
-// search is what is known while images are decided.
+// search is the state while images are decided.
 type search struct {
 	limit   size.Bytes
 	images  [][]Choice
 	order   []int   // in which the images are decided
 	rests   []curve // of all images from each one in the order on
-	margin  float64 // more than what rounding adds up to in a bound
-	ceiling int64   // what the best plan known so far reads
+	margin  float64 // more than the accumulated rounding error of a bound
+	ceiling int64   // Read of the best plan known so far
 }
 
 // partial is a choice for each image that is decided.
@@ -63,7 +62,7 @@ func newSearch(limit size.Bytes, images [][]Choice) *search {
 		s.order = append(s.order, i)
 		s.margin += float64(curves[i][0].read) * 0x1p-40
 	}
-	// Images with most at stake come first: for the others together, whole choices do nearly as well as parts of them.
+	// Images with the largest differences come first: for the rest, whole choices come close to the relaxation.
 	slices.SortStableFunc(s.order, func(a, b int) int { return cmp.Compare(curves[b].stake(), curves[a].stake()) })
 	s.rests[len(images)] = curve{{}}
 	for n := len(images) - 1; n >= 0; n-- {
@@ -72,7 +71,7 @@ func newSearch(limit size.Bytes, images [][]Choice) *search {
 	return s
 }
 
-// upTo returns the best plan of those that read no slower than the ceiling, or nil.
+// upTo returns the best plan with Read up to the ceiling, or nil.
 func (s *search) upTo(ceiling int64) *partial {
 	s.ceiling = ceiling
 	plans := []partial{{}}
@@ -82,9 +81,9 @@ func (s *search) upTo(ceiling int64) *partial {
 	if len(plans) == 0 {
 		return nil
 	}
-	best := &plans[len(plans)-1] // it takes most, and would not be there if another one were as good
+	best := &plans[len(plans)-1] // it takes the most space, and is undominated, so it reads fastest
 	if best.Read > s.ceiling {
-		return nil // a margin let it pass, which may have stopped a better one
+		return nil // above the ceiling, within the margin: a better plan may have been pruned
 	}
 	return best
 }
@@ -104,7 +103,7 @@ func (s *search) extend(plans []partial, n int) []partial {
 	return undominated(next)
 }
 
-// promises tells whether a partial plan may become the best one.
+// promises tells whether a partial plan may become the best.
 func (s *search) promises(sum Choice, rest curve) bool {
 	bound, whole, fits := s.bounds(sum, rest)
 	if fits {
@@ -113,7 +112,7 @@ func (s *search) promises(sum Choice, rest curve) bool {
 	return fits && bound <= float64(s.ceiling)
 }
 
-// bounds returns what a partial plan reads at least once it is complete, and what it reads with whole choices for the rest.
+// bounds returns a lower bound of Read for completions of a partial plan, and Read of one completion with whole choices.
 func (s *search) bounds(sum Choice, rest curve) (bound float64, whole int64, fits bool) {
 	left := s.limit - sum.Takes
 	n := sort.Search(len(rest), func(i int) bool { return rest[i].takes > left })
@@ -125,7 +124,7 @@ func (s *search) bounds(sum Choice, rest curve) (bound float64, whole int64, fit
 	return float64(whole) - last.gain*float64(left-last.takes) - s.margin, whole, true
 }
 
-// choices returns the choices that a plan is made of, in the order of the images.
+// choices returns the choices of a plan, in the order of images.
 func (s *search) choices(plan *partial) []int {
 	chosen := make([]int, len(s.images))
 	for n := len(s.order) - 1; n >= 0; n-- {
@@ -134,7 +133,7 @@ func (s *search) choices(plan *partial) []int {
 	return chosen
 }
 
-// undominated sorts partial plans by what they take, and drops those that are no better than one before them.
+// undominated sorts partial plans by the space they take, and drops those no better than an earlier one.
 func undominated(plans []partial) []partial {
 	slices.SortStableFunc(plans, func(a, b partial) int { return cmp.Or(cmp.Compare(a.Takes, b.Takes), compare(a, b)) })
 	var kept []partial
@@ -151,14 +150,14 @@ func compare(a, b partial) int {
 	return cmp.Or(cmp.Compare(a.Read, b.Read), cmp.Compare(a.Size, b.Size))
 }
 
-// curve is how fast images can be read for what they take, from the least that they can take on. Each step to the next point
-// gains less for a byte than the one before, so that taking steps in their order is the best that can be had.
+// curve is the best read time of images by the space that they take, starting at the least space. Each step gains less
+// per byte than the one before, so taking steps in order is optimal.
 type curve []point
 
 type point struct {
 	takes size.Bytes
 	read  int64
-	gain  float64 // microseconds for each byte of the step to the next point
+	gain  float64 // microseconds per byte of the step to the next point
 }
 
 // newCurve is the lower convex hull of one image's choices.
@@ -184,7 +183,7 @@ func (p point) gainTo(c Choice) float64 { return float64(p.read-c.Read) / float6
 
 func (c curve) stake() int64 { return c[0].read - c[len(c)-1].read }
 
-// add returns the curve of two groups of images together: the steps of both, those that gain most first.
+// add returns the curve of two groups of images: the steps of both, by gain.
 func (c curve) add(d curve) curve {
 	var sum curve
 	for {

@@ -1,7 +1,7 @@
-// Package layer splits the trees of platforms into layers: one of each platform's own, and shared ones for what
-// several platforms have alike. What a platform activates, its own layer and shared ones, is exactly its tree.
+// Package layer splits the trees of platforms into layers: one for each platform, and shared ones for files that several
+// platforms have in common. A platform's own layer and its shared ones together are exactly its tree.
 //
-// It only does arithmetic on trees: it reads no file's content.
+// It only computes with trees, and reads no file content.
 package layer
 
 import (
@@ -22,30 +22,29 @@ type Platform struct {
 	Tree tree.Tree
 }
 
-// Layer is what becomes one image.
+// Layer is the content of one image.
 type Layer struct {
-	Name      string    // of a shared layer, after its content: oem-shared-…; empty for a platform's own
-	Platforms []string  // ids of those that activate it, in their order
-	Tree      tree.Tree // a shared one has no extension-release yet, which would bind its name to an OS version
+	Name      string    // of a shared layer, with a content hash: oem-shared-…; empty for a platform's own
+	Platforms []string  // ids of the platforms that activate it, in order
+	Tree      tree.Tree // a shared layer has no extension-release yet, which would make its name depend on the OS version
 }
 
-// Shared tells whether the layer is one of several platforms.
+// Shared tells whether several platforms share the layer.
 func (l Layer) Shared() bool { return l.Name != "" }
 
-// packedShare is about how much of the size of files is left when they are packed.
-// What a shared layer saves for each platform but the first is estimated with it.
+// packedShare is the typical ratio of packed to unpacked size, to estimate what a shared layer saves.
 const packedShare = 0.25
 
-// worthwhile is what a shared layer must save for each platform that activates it. Each machine of those opens one more image:
-// a mount and a loop device, where images are signed also dm-verity and a signature. And /usr has one more superblock and tables.
+// worthwhile is what a shared layer must save per platform that activates it. It costs each machine one more image to open:
+// a mount and a loop device, with signed images also dm-verity and a signature; and /usr another superblock and tables.
 const worthwhile = 32 * size.KiB
 
 // Split returns each platform's own layer, in the order of platforms, then the shared ones by name.
-// No platform activates more than maxImages of them. A platform alone has no shared layers.
+// No platform activates more than maxImages of them. A single platform has no shared layers.
 //
-// Files, links and empty directories are grouped by which platforms have them alike, in directories that are alike, too.
-// The group that saves most becomes a layer, for those of its platforms that have room for one more image, and so on.
-// What is left joins a layer whose platforms all have it and lack it still, or the platforms' own layers.
+// Files, links and empty directories are grouped by the platforms that have them identically, in identical directories.
+// Repeatedly, the group that saves most becomes a layer, for those of its platforms that may activate one more image.
+// The rest joins an existing layer whose platforms all lack it, or the platforms' own layers.
 func Split(platforms []Platform, maxImages int) []Layer {
 	groups := grouped(platforms)
 	room := make([]int, len(platforms))
@@ -78,7 +77,7 @@ func Split(platforms []Platform, maxImages int) []Layer {
 	return layers(platforms, groups, sets)
 }
 
-// A set of platforms is written as one character for each: '1' for those in it.
+// A set of platforms is a string with one character for each, '1' for members.
 
 func members(set string) []int {
 	var in []int
@@ -90,20 +89,20 @@ func members(set string) []int {
 	return in
 }
 
-// group is what the same platforms have alike.
+// group is the entries that the same platforms have in common.
 type group struct {
 	entries []tree.Entry
 	bytes   size.Bytes
-	open    []byte   // the set of platforms that have it in no shared layer
-	layers  []string // sets whose shared layer has it
+	open    []byte   // platforms that have it in no shared layer yet
+	layers  []string // sets of platforms whose shared layer has it
 }
 
-// lacking tells whether all of a set have the group's entries in no layer yet.
+// lacking tells whether no platform of a set has the entries in a layer yet.
 func (g *group) lacking(set string) bool {
 	return !slices.ContainsFunc(members(set), func(i int) bool { return g.open[i] != '1' })
 }
 
-// give puts the entries into the layer of a set.
+// give adds the entries to the layer of a set.
 func (g *group) give(set string) {
 	for _, i := range members(set) {
 		g.open[i] = '0'
@@ -111,7 +110,7 @@ func (g *group) give(set string) {
 	g.layers = append(g.layers, set)
 }
 
-// identity is all by which two entries are alike.
+// identity is everything that identical entries have in common.
 type identity struct {
 	path    string
 	kind    tree.Type
@@ -124,7 +123,7 @@ type identity struct {
 	above   string // the directories above
 }
 
-// grouped returns the groups by the order of their first entries.
+// grouped returns the groups, ordered by their first entries.
 func grouped(platforms []Platform) []*group {
 	type found struct {
 		entry tree.Entry
@@ -160,7 +159,7 @@ func grouped(platforms []Platform) []*group {
 	return groups
 }
 
-// eachLeaf calls f with every file, link and empty directory, and with what the directories above it are like.
+// eachLeaf calls f with every file, link and empty directory, and a description of the directories above it.
 func eachLeaf(t tree.Tree, f func(e tree.Entry, above string)) {
 	above := map[string]string{"/": ""}
 	for _, e := range t {
@@ -175,7 +174,7 @@ func eachLeaf(t tree.Tree, f func(e tree.Entry, above string)) {
 	}
 }
 
-// mostSaving returns the group whose own layer saves most, and for which platforms; nil when none is worthwhile.
+// mostSaving returns the group whose layer would save most, and its platforms; nil if none is worthwhile.
 func mostSaving(groups []*group, room []int) (best *group, set string) {
 	most := 0.0
 	for _, g := range groups {
@@ -194,7 +193,7 @@ func mostSaving(groups []*group, room []int) (best *group, set string) {
 	return best, set
 }
 
-// layers makes the trees: entries, and the directories above them.
+// layers builds the trees from entries and the directories above them.
 func layers(platforms []Platform, groups []*group, sets []string) []Layer {
 	var own, shared []Layer
 	for i, p := range platforms {

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
-// all are the rungs that are worth a try. Left out are those that another one beats in size and speed: gzip,
+// all are the useful rungs. Left out are those that another one beats in size and speed: gzip,
 // squashfs xz below 1M, squashfs zstd-22, erofs lz4hc with fragments or above 64K, erofs lzma below 1M,
 // and erofs zstd, which takes mkfs.erofs 1.8 twenty times as long as mksquashfs for larger images.
 var all = []rung.Rung{
@@ -38,20 +38,20 @@ func Ladder(a arch.Arch, kernel target.KernelConfig, writers Writers) []rung.Run
 	})
 }
 
-// readable tells whether a kernel reads what a rung makes.
+// readable tells whether a kernel can read images of a rung.
 func readable(r rung.Rung, kernel target.KernelConfig) bool {
 	return !slices.ContainsFunc(r.Options(), func(option string) bool { return !kernel.Has(option) })
 }
 
-// Writers is what the image writers of a tool root can do.
+// Writers are the features of a tool root's image writers.
 type Writers struct {
 	SquashFS []string // compressors of mksquashfs
 	Filters  []string // of its xz
 	EROFS    []string // compressors of mkfs.erofs
-	Tails    []string // what mkfs.erofs can do with ends of files
+	Tails    []string // features of mkfs.erofs for the tails of files
 }
 
-// Detect asks the tool root's image writers what they can do.
+// Detect reads the features of the image writers from their usage texts.
 func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
 	var w Writers
 	squash, err := usage(ctx, tools, "mksquashfs", "-help")
@@ -75,7 +75,7 @@ func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
 	var major, minor int
 	_, version, _ := strings.Cut(erofs, "(erofs-utils) ")
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
-		return w, fmt.Errorf("mkfs.erofs --version says no version: %w", err)
+		return w, fmt.Errorf("mkfs.erofs --version prints no version: %w", err)
 	}
 	if major > 1 || minor >= 5 {
 		w.Tails = append(w.Tails, rung.Inline)
@@ -86,7 +86,7 @@ func Detect(ctx context.Context, tools *toolroot.Root) (Writers, error) {
 	return w, nil
 }
 
-// usage returns what a program prints about itself, with each of the arguments in turn.
+// usage returns the output of a program for each of the arguments.
 func usage(ctx context.Context, tools *toolroot.Root, program string, args ...string) (string, error) {
 	var out bytes.Buffer
 	for _, arg := range args {

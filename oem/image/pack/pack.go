@@ -25,7 +25,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Tools are the packages of the tool root that decide an image's bytes.
+// Tools are the packages of the tool root that an image's bytes depend on.
 var Tools = []string{"squashfs-tools", "erofs-utils", "libzstd1", "liblzma5", "liblz4-1"}
 
 // Image is a packed tree in the blob store.
@@ -35,7 +35,7 @@ type Image struct {
 	Rung   rung.Rung     `json:"rung"`
 }
 
-// Packer packs trees. The same tree gives the same bytes on every run.
+// Packer packs trees, reproducibly.
 type Packer struct {
 	Tools   *toolroot.Root
 	Blobs   *store.Blobs
@@ -44,7 +44,7 @@ type Packer struct {
 	Epoch   time.Time // the time of everything in an image
 }
 
-// Image packs a tree at a r, or returns what an earlier run packed.
+// Image packs a tree at a rung, or returns the image from the cache.
 func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
 	inputs := []any{t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
@@ -72,7 +72,7 @@ func (p *Packer) pack(ctx context.Context, t tree.Tree, r rung.Rung) (Image, err
 	return Image{SHA256: d, Size: size.Bytes(n), Rung: r}, err
 }
 
-// mksquashfsMemory bounds the caches of squashfs-tools, which take a quarter of the machine's memory otherwise.
+// mksquashfsMemory limits the caches of squashfs-tools, which default to a quarter of the machine's memory.
 const mksquashfsMemory = "192M"
 
 func (p *Packer) squashfs(r rung.Rung, file string) toolroot.Cmd {
@@ -89,7 +89,7 @@ func (p *Packer) squashfs(r rung.Rung, file string) toolroot.Cmd {
 	if r.Filter != "" {
 		args = append(args, "-Xbcj", r.Filter)
 	}
-	// sqfstar is mksquashfs that reads a tar archive, in its order.
+	// sqfstar is mksquashfs for a tar archive; it keeps the archive's order.
 	return toolroot.Cmd{Program: "sqfstar", Args: append(args, file)}
 }
 
@@ -117,7 +117,7 @@ func uuid(d digest.SHA256) string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// stream runs a tool that reads the tree as a tar archive from its standard input.
+// stream runs a tool with the tree as a tar archive on standard input.
 func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) error {
 	archive, input := io.Pipe()
 	tool.Stdin = archive
@@ -135,8 +135,8 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 	return group.Wait()
 }
 
-// likeWithLike returns the entries in the order in which their content compresses best, small files being
-// compressed together: directories, which must come before what is in them, then what has the same suffix.
+// likeWithLike orders entries so that they compress best, since small files are compressed together:
+// directories first, as archives need them, then files by suffix.
 func likeWithLike(t tree.Tree) tree.Tree {
 	kind := func(e tree.Entry) string {
 		base, _, shared := strings.Cut(path.Base(e.Path), ".so")

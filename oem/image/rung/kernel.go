@@ -2,7 +2,7 @@ package rung
 
 import "strings"
 
-// Options returns the options of a kernel that mounts images of the rung.
+// Options returns the kernel options needed to mount images of the rung.
 func (r Rung) Options() []string {
 	var compressors, filters []string
 	if r.Compressor != "" {
@@ -14,14 +14,14 @@ func (r Rung) Options() []string {
 	return Options(r.Filesystem, compressors, filters)
 }
 
-// Options returns the options of a kernel that reads a file system with compressors and filters of machine code, as the
-// file system's tools name them (fs/squashfs/Kconfig, fs/erofs/Kconfig, lib/xz/Kconfig).
+// Options returns the kernel options needed to read a file system with compressors and machine code filters,
+// named as by the file system's tools (fs/squashfs/Kconfig, fs/erofs/Kconfig, lib/xz/Kconfig).
 func Options(filesystem Filesystem, compressors, filters []string) []string {
 	options := []string{"SQUASHFS"}
 	if filesystem == EROFS {
 		options = []string{"EROFS_FS"}
 		if len(compressors) > 0 {
-			options = append(options, "EROFS_FS_ZIP") // which brings lz4, and the others need
+			options = append(options, "EROFS_FS_ZIP") // includes lz4, and is required by the others
 		}
 	}
 	for _, compressor := range compressors {
@@ -35,7 +35,7 @@ func Options(filesystem Filesystem, compressors, filters []string) []string {
 	return options
 }
 
-// compressorOption returns the option for one compressor, and nothing for erofs' lz4, which has none of its own.
+// compressorOption returns the option for one compressor; empty for lz4 in erofs, which has no option.
 func compressorOption(filesystem Filesystem, compressor string) string {
 	switch {
 	case filesystem == SquashFS && compressor == "gzip":

@@ -1,4 +1,4 @@
-// Package rung names the ways in which an image can be packed.
+// Package rung describes how an image is packed.
 package rung
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Filesystem is what an image is. Both are among those that systemd mounts as a bare image (systemd-sysext, image-policy.c).
+// Filesystem is the file system of an image. systemd mounts both as bare images (systemd-sysext, image-policy.c).
 type Filesystem string
 
 // The file systems.
@@ -17,24 +17,23 @@ const (
 	EROFS    Filesystem = "erofs"
 )
 
-// Where ends of files go in erofs (mkfs.erofs -E).
+// Where erofs puts the tails of files (mkfs.erofs -E).
 const (
 	Inline   = "ztailpacking" // beside their inodes, since erofs-utils 1.5
 	Together = "fragments"    // compressed together, since 1.6: smaller, and slow to read where files are small
 )
 
-// Default is the rung of images that are packed without a plan: of the levels and block sizes whose cold reads
-// stay above 250 MB/s on one core, the one with the smallest images.
+// Default is the rung of images packed without a plan: the smallest with cold reads above 250 MB/s on one core.
 var Default = Rung{Filesystem: SquashFS, Compressor: "zstd", Level: 15, Block: 128 * size.KiB}
 
 // Rung is one way to pack a tree.
 type Rung struct {
 	Filesystem Filesystem `json:"filesystem"`
-	Compressor string     `json:"compressor,omitempty"` // as the file system's tools name it; empty for none
-	Level      int        `json:"level,omitempty"`      // zero where the compressor has none
-	Block      size.Bytes `json:"block,omitempty"`      // of squashfs: what is compressed in one piece; of erofs: the most that such a piece becomes
-	Filter     string     `json:"filter,omitempty"`     // of machine code, before xz: as squashfs-tools name it
-	Tails      string     `json:"tails,omitempty"`      // of erofs: what becomes of ends of files, as mkfs.erofs names it
+	Compressor string     `json:"compressor,omitempty"` // named as by the file system's tools; empty for none
+	Level      int        `json:"level,omitempty"`      // 0 if the compressor has none
+	Block      size.Bytes `json:"block,omitempty"`      // squashfs: uncompressed block size; erofs: maximum compressed cluster size
+	Filter     string     `json:"filter,omitempty"`     // for machine code, before xz; named as by squashfs-tools
+	Tails      string     `json:"tails,omitempty"`      // erofs only: where tails of files go, named as by mkfs.erofs
 }
 
 // String prints the rung's name, which is unique: "squashfs-zstd-15-128K", "squashfs-xz-1M-x86", "erofs".

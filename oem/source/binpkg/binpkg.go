@@ -1,4 +1,4 @@
-// Package binpkg takes binary packages of a Flatcar release with what they depend on and the base does not have.
+// Package binpkg is the source of Flatcar's binary packages, with their dependencies that the base lacks.
 package binpkg
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/binpkg"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.Binpkg == nil {
 		return nil
@@ -29,7 +29,7 @@ func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
 
 type source struct{ *recipe.Binpkg }
 
-// NeedsLock says that only a lock file vouches for packages: indexes are not signed.
+// NeedsLock marks a source that needs a lock file: Flatcar's package indexes are not signed.
 func (source) NeedsLock() {}
 
 // EnvBinpkgs names the address of a mirror of Flatcar's binary packages; boards/ is below it.
@@ -37,12 +37,12 @@ const EnvBinpkgs = "FLATCAR_BINPKGS"
 
 func mirror(env *kind.Env) (string, error) {
 	if env.Binpkgs == "" {
-		return "", fmt.Errorf("nothing says where Flatcar's binary packages are; set %s to the address that boards/ is below", EnvBinpkgs)
+		return "", fmt.Errorf("no mirror of Flatcar's binary packages; set %s to an address with boards/ below it", EnvBinpkgs)
 	}
 	return strings.TrimSuffix(env.Binpkgs, "/"), nil
 }
 
-// Look reads the release's index, and fetches the packages named and what they need beyond the base to learn their digests.
+// Look reads the release's index, and downloads the packages and the dependencies that the base lacks for their digests.
 func (p source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
 	address, err := mirror(env)
 	if err != nil {
@@ -91,7 +91,7 @@ func (p source) closure(ctx context.Context, env *kind.Env, address string, a ar
 	return found, errors.Join(err, document.Keep())
 }
 
-// Unpack lays out packages.
+// Unpack unpacks the packages.
 func (p source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
 	address, err := mirror(env)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package deb takes packages of the Debian archive with what they depend on and the base does not have.
+// Package deb is the source of Debian packages, with their dependencies that the base lacks.
 package deb
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.Deb == nil {
 		return nil
@@ -32,26 +32,26 @@ type source struct {
 	recipe string // its name
 }
 
-// everywhere is packages that no base needs, under Debian's names.
+// everywhere are packages that are never installed on a base other than Debian, because it has its own or no use for them.
 var everywhere = []string{
-	// the loader and the C library belong together and to all processes; libpam to all that ask for passwords
+	// loader and C library belong together and are shared by all processes; libpam by all that ask for passwords
 	"libc6", "libc-bin", "libpam0g",
-	// programs and data that every base has, from elsewhere
+	// programs and data that every base has in a package of its own
 	"bash", "ca-certificates", "coreutils", "curl", "dash", "fdisk", "gdisk", "iproute2", "kmod", "mount", "netbase",
 	"openssl", "passwd", "procps", "systemd", "tzdata", "udev", "util-linux",
-	// installing
+	// for installation
 	"adduser", "debconf", "dpkg", "init-system-helpers", "perl-base", "sysvinit-utils", "ucf",
-	// plugins and settings of libraries, for what nothing here does
+	// plugins and settings of libraries for unused features
 	"libsasl2-modules-db", "openssl-provider-legacy", "readline-common",
 }
 
-// Look returns the packages named and what they need beyond the base.
+// Look returns the packages and the dependencies that the base lacks.
 func (d source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
 	debs, err := d.closure(ctx, env, a)
 	return Pins(debs), err
 }
 
-// Pins are packages as a lock file has them.
+// Pins converts packages to pins.
 func Pins(debs []debian.Package) (pins []lock.Pin) {
 	for _, p := range debs {
 		pins = append(pins, lock.Pin{
@@ -96,7 +96,7 @@ func solve(ctx context.Context, base *target.Base, release *repository.Release, 
 		return nil, err
 	}
 	unused := slices.DeleteFunc(closure.Unused, func(name string) bool { return slices.Contains(everywhere, name) })
-	if len(unused) > 0 && !base.IsDebian() { // a base of Debian has some of what is left out, so that nothing asks for it
+	if len(unused) > 0 && !base.IsDebian() { // on Debian the base has some of the packages in without:, so they count as unused
 		return nil, fmt.Errorf("without: lists %s, which nothing needs; remove it", strings.Join(unused, ", "))
 	}
 	return closure.Packages, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
-// Unpack lays out packages.
+// Unpack unpacks the packages.
 func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
 	for _, pin := range pins {
 		keep := to.Keep
@@ -32,12 +32,12 @@ func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to k
 	return nil
 }
 
-// names tells whether the recipe names a package, which otherwise came since another needs it.
+// names tells whether the recipe lists a package, which otherwise is a dependency.
 func (d source) names(name string) bool {
 	return slices.ContainsFunc(d.Packages, func(p strictyaml.Text) bool { return p.Value == name })
 }
 
-// fetch fetches a package.
+// fetch downloads a package.
 func (d source) fetch(ctx context.Context, env *kind.Env, a arch.Arch, pin lock.Pin) (string, error) {
 	file, err := env.Archive.Deb(ctx, debian.Package{
 		Name: pin.Name, Version: pin.Version, Pocket: pin.From, Filename: pin.File, Size: size.Bytes(pin.Size), SHA256: pin.SHA256(),
@@ -50,7 +50,7 @@ func (d source) fetch(ctx context.Context, env *kind.Env, a arch.Arch, pin lock.
 	return file, err
 }
 
-// offered is the version of a package that the archive has now, and empty when it has none or cannot be asked.
+// offered is the archive's current version of a package; empty if there is none or the archive is unreachable.
 func (d source) offered(ctx context.Context, env *kind.Env, a arch.Arch, name string) string {
 	release, err := env.Archive.Release(ctx, d.Suite, string(a))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package dir takes directories beside recipes.
+// Package dir is the source of directories beside recipes.
 package dir
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.Dir == nil {
 		return nil
@@ -29,19 +29,19 @@ type source struct {
 	recipe *recipe.Recipe
 }
 
-// Look returns nothing: the directory is all there.
+// Look returns no pins: there is nothing to look up.
 func (source) Look(context.Context, *kind.Env, arch.Arch) ([]lock.Pin, error) { return nil, nil }
 
-// Unpack lays out nothing: the directory comes late.
+// Unpack does nothing: LayOut copies the directory later.
 func (source) Unpack(context.Context, *kind.Env, []lock.Pin, kind.Place) error { return nil }
 
-// LayOut copies the directory to its place.
+// LayOut copies the directory into root.
 func (d source) LayOut(env *kind.Env, root *os.Root) error {
 	return Copy(root, env.Beside(d.recipe, d.Path.Value), string(d.To))
 }
 
-// Copy copies a directory of the recipe to a place in root. Of its metadata only the executable bit counts,
-// so that neither the checkout's umask nor its owner shows in an image.
+// Copy copies a directory of the recipe into root. Of the metadata only the executable bit is kept,
+// so that images do not depend on the checkout's umask and owner.
 func Copy(root *os.Root, from, to string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -1,4 +1,4 @@
-// Package download checks and lays out single files that other people publish.
+// Package download verifies and unpacks single files published upstream.
 package download
 
 import (
@@ -31,10 +31,10 @@ func Want(addresses []string, pin lock.Pin) fetch.Want {
 type File struct {
 	Pin       lock.Pin
 	Addresses []string
-	Unpack    recipe.Unpack // how it is laid out
+	Unpack    recipe.Unpack // how it is unpacked
 }
 
-// LayOut fetches and lays out a file.
+// LayOut downloads and unpacks a file.
 func (f File) LayOut(ctx context.Context, env *kind.Env, to kind.Place) error {
 	name, err := env.Store.File(ctx, Want(f.Addresses, f.Pin))
 	if err != nil {
@@ -60,7 +60,7 @@ func (f File) LayOut(ctx context.Context, env *kind.Env, to kind.Place) error {
 		return err
 	}
 	if kept == 0 {
-		return errors.New("nothing of it comes below /usr; say where it belongs, such as unpack: {strip: 1, to: /usr}")
+		return errors.New("nothing in the archive is below /usr; set a target, such as unpack: {strip: 1, to: /usr}")
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (f File) program(file *os.File, root *os.Root) error {
 	return archive.Single(file, root, to, archive.Options{Name: f.Pin.Name})
 }
 
-// archive lays out an archive, whose first bytes tell what it is.
+// archive unpacks an archive, whose type is detected by its first bytes.
 func (f File) archive(file *os.File, root *os.Root, keep func(string) bool) error {
 	magic := make([]byte, 8)
 	if _, err := file.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -87,13 +87,13 @@ func (f File) archive(file *os.File, root *os.Root, keep func(string) bool) erro
 		return archive.Zip(file, int64(f.Pin.Size), root, options)
 	default:
 		if err := archive.Tar(file, root, options); err != nil {
-			return fmt.Errorf("%w (if it is no archive but one program, say unpack: {program: …})", err)
+			return fmt.Errorf("%w (for a file that is one program, not an archive, use unpack: {program: …})", err)
 		}
 		return nil
 	}
 }
 
-// unpackOptions carry out a recipe's unpack.
+// unpackOptions implement a recipe's unpack:.
 func unpackOptions(name string, u recipe.Unpack, keep func(string) bool) archive.Options {
 	to := rooted.Rel(string(u.To))
 	return archive.Options{
@@ -103,7 +103,7 @@ func unpackOptions(name string, u recipe.Unpack, keep func(string) bool) archive
 				_, name, _ = strings.Cut(name, "/")
 			}
 			if name == "" {
-				return "" // one of the directories taken off
+				return "" // one of the removed directories
 			}
 			return path.Join(to, name)
 		},

@@ -11,17 +11,17 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
-// Found is a file that was fetched for the first time.
+// Found is a newly downloaded file.
 type Found struct {
 	Recipe    *recipe.Recipe
-	Signature *recipe.Signature // that the recipe names; nil for none
-	Path      string            // of the file in the store
+	Signature *recipe.Signature // configured in the recipe, or nil
+	Path      string            // of the file, in the store
 	Pin       lock.Pin
 	Addresses []string
 }
 
-// Pins fetches the signature beside a file, if the recipe names one, and checks it.
-// It returns the file's pin and the signature's.
+// Pins downloads and verifies the signature beside a file, if the recipe names one.
+// It returns the pins of file and signature.
 func (f Found) Pins(ctx context.Context, env *kind.Env) ([]lock.Pin, error) {
 	s, pin := f.Signature, f.Pin
 	if s == nil {

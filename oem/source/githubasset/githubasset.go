@@ -1,4 +1,4 @@
-// Package githubasset takes assets of releases on GitHub.
+// Package githubasset is the source of assets of GitHub releases.
 package githubasset
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/newer"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.GitHub == nil {
 		return nil
@@ -26,10 +26,10 @@ type source struct {
 	recipe *recipe.Recipe
 }
 
-// NeedsLock says that only a lock file vouches for an asset, which can be replaced.
+// NeedsLock marks a source that needs a lock file: assets can be replaced.
 func (source) NeedsLock() {}
 
-// Look finds the asset and fetches it to learn its digest.
+// Look finds the asset and downloads it for its digest.
 func (g source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
 	asset, err := env.GitHub.Asset(ctx, g.Repository.Value, g.Tag, g.AssetFor(a))
 	if err != nil {
@@ -44,13 +44,13 @@ func (g source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pi
 	return download.Found{Recipe: g.recipe, Signature: g.Signature, Path: seen.Path, Pin: pin, Addresses: addresses}.Pins(ctx, env)
 }
 
-// Unpack lays out the asset. What may follow is its signature, which was checked when it was looked up.
+// Unpack unpacks the asset. A second pin is its signature, which Look verified.
 func (g source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
 	file := download.File{Pin: pins[0], Addresses: []string{env.GitHub.Address(pins[0].File)}, Unpack: g.GitHub.Unpack}
 	return kind.About(file.Pin, file.LayOut(ctx, env, to))
 }
 
-// Newer looks through the tags of releases.
+// Newer looks for a higher version among the release tags.
 func (g source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error) {
 	tags, err := env.GitHub.Tags(ctx, g.Repository.Value)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package gomodule takes modules from the module proxy.
+// Package gomodule is the source of Go modules from the module proxy.
 package gomodule
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/golang"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.Go == nil {
 		return nil
@@ -27,17 +27,17 @@ func Of(_ *recipe.Recipe, s recipe.Source) kind.Source {
 
 type source struct{ *recipe.Go }
 
-// Module is what a recipe says about a module, for the toolchain.
+// Module returns a recipe's module for the toolchain.
 func Module(m *recipe.Go) golang.Module {
 	return golang.Module{Path: m.Module, Version: m.Version, Sum: m.Sum}
 }
 
-// Agrees compares the sum that the recipe has.
+// Agrees compares the pin with the sum in the recipe.
 func (m source) Agrees(_ arch.Arch, pins []lock.Pin) bool {
 	return len(pins) == 1 && string(pins[0].Digest) == m.Sum
 }
 
-// Look says where the module proxy has the module.
+// Look returns the module's file below the module proxy.
 func (m source) Look(ctx context.Context, env *kind.Env, _ arch.Arch) ([]lock.Pin, error) {
 	found, err := env.Go.Download(ctx, Module(m.Go))
 	if err != nil {
@@ -52,10 +52,10 @@ func (m source) Look(ctx context.Context, env *kind.Env, _ arch.Arch) ([]lock.Pi
 	return []lock.Pin{{Name: m.Module, Version: m.Version, File: file, Size: lock.Size(info.Size()), Digest: lock.Digest(m.Sum)}}, nil
 }
 
-// Unpack lays out nothing: what is in an image is compiled from the module.
+// Unpack does nothing: programs are compiled from the module later.
 func (source) Unpack(context.Context, *kind.Env, []lock.Pin, kind.Place) error { return nil }
 
-// Newer asks the module proxy.
+// Newer looks for a higher version on the module proxy.
 func (m source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error) {
 	versions, err := env.Go.Versions(ctx, m.Module)
 	if err != nil {
@@ -63,7 +63,7 @@ func (m source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error
 	}
 	newest := newer.Highest(versions, m.Version, m.Update, func(a, b string) int {
 		if semver.Prerelease(a) != "" && semver.Prerelease(b) == "" {
-			return -1 // also of a lower version: a preview is taken only by who has one
+			return -1 // even if lower: prereleases are only for recipes that have one
 		}
 		return semver.Compare(a, b)
 	})

@@ -1,7 +1,7 @@
-// Package input names what trees and images are made from.
+// Package input describes the inputs of trees and images.
 package input
 
-// Input is one thing that went into a tree, by digest.
+// Input is one input of a tree, by digest.
 type Input struct {
 	Kind    string `json:"kind"` // deb, go, url, github, binpkg or file
 	Name    string `json:"name"`

@@ -6,10 +6,10 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 )
 
-// GoneError says that a file is no longer where it was.
+// GoneError says that the archive no longer has a locked package.
 type GoneError struct {
 	Recipe, Package string
-	Pinned, Offered string // versions; nothing is offered when the archive has no such package any more
+	Pinned, Offered string // versions; Offered is empty if the archive has none
 	Err             error
 }
 

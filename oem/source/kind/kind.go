@@ -1,6 +1,6 @@
-// Package kind says what a kind of source does, and what it works with.
+// Package kind has the interfaces of kinds of sources, and what they work with.
 //
-// Each kind is a package beside this one that implements Source, and perhaps some of the interfaces after it.
+// Each kind is a package beside this one that implements Source, and optionally the other interfaces.
 package kind
 
 import (
@@ -21,36 +21,36 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
-// Source is one source of a recipe, of whichever kind. By itself it says its kind's name, and what it leaves open.
+// Source is one source of a recipe, of any kind.
 type Source interface {
 	recipe.Kind
-	// Look looks up which files the source stands for, without regard to a lock file.
+	// Look resolves the source to files, ignoring the lock file.
 	Look(ctx context.Context, env *Env, a arch.Arch) ([]lock.Pin, error)
-	// Unpack lays out the files that the source stands for.
+	// Unpack downloads and unpacks the pinned files.
 	Unpack(ctx context.Context, env *Env, pins []lock.Pin, to Place) error
 }
 
-// Pinned is a source whose recipe says something itself about the content of files.
+// Pinned is a source with a digest in the recipe.
 type Pinned interface {
-	// Agrees tells whether a lock file says the same.
+	// Agrees tells whether the pins of a lock file match the recipe.
 	Agrees(a arch.Arch, pins []lock.Pin) bool
 }
 
-// Unvouched is a source that only a lock file vouches for: nothing that is signed or in the recipe does.
+// Unvouched is a source whose content only the lock file verifies: no signature and no digest in the recipe does.
 type Unvouched interface{ NeedsLock() }
 
-// Late is a source that is laid out when all others are, what is moved is moved, and what is compiled is there.
+// Late is a source that is copied after all others are unpacked, moved and compiled.
 type Late interface {
 	LayOut(env *Env, root *os.Root) error
 }
 
-// Updater is a source that names a version, of which upstream may have a newer one.
+// Updater is a source with a version that can be updated.
 type Updater interface {
-	// Newer looks for a newer version. It returns nil when there is none.
+	// Newer looks for a newer version, and returns nil if there is none.
 	Newer(ctx context.Context, env *Env) (*newer.Version, error)
 }
 
-// Env is what sources work with.
+// Env is the environment of sources: clients, caches, base.
 type Env struct {
 	Checkout string // the directory that recipes/ lies in
 	Archive  *repository.Archive
@@ -62,20 +62,20 @@ type Env struct {
 	Results  *store.Results
 }
 
-// Beside returns where a file beside a recipe lies.
+// Beside returns the path of a file beside a recipe.
 func (e *Env) Beside(r *recipe.Recipe, name string) string {
 	return filepath.Join(e.Checkout, filepath.Dir(r.File), name)
 }
 
-// Place is where a source lays out what it brings, and what is kept of that, by path.
+// Place is where a source unpacks, and which paths it keeps.
 type Place struct {
 	Root       *os.Root
 	Arch       arch.Arch
 	Keep       func(name string) bool
-	KeepNeeded func(name string) bool // instead, of a package that came only since another needs it
+	KeepNeeded func(name string) bool // used instead for packages that are only dependencies
 }
 
-// About says which file an error is about.
+// About adds the pin to an error.
 func About(pin lock.Pin, err error) error {
 	if err == nil {
 		return nil

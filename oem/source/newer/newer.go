@@ -1,4 +1,4 @@
-// Package newer compares what recipes name with what upstream has, and writes newer versions into recipes.
+// Package newer finds newer versions and writes them into recipes.
 package newer
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
-// Version is a newer version, and what has to change in a recipe for it.
+// Version is a newer version, and the changes to the recipe.
 type Version struct {
 	Name     string // module, repository or file
 	From, To string // versions
@@ -17,13 +17,13 @@ type Version struct {
 	Edits []Edit
 }
 
-// Edit is one value of a source's kind.
+// Edit is a new value for one key of a source.
 type Edit struct {
 	Path  []any // of keys
 	Value string
 }
 
-// Apply writes a newer version into the definition of a recipe, whose source at this position it is for.
+// Apply writes a newer version of the source at this position into a recipe.
 func (n *Version) Apply(definition []byte, position int, kind string) ([]byte, error) {
 	var err error
 	for _, e := range n.Edits {
@@ -34,7 +34,7 @@ func (n *Version) Apply(definition []byte, position int, kind string) ([]byte, e
 	return definition, nil
 }
 
-// Highest returns the highest version that is above the current one and matches the pattern, or nothing.
+// Highest returns the highest matching version above the current one, or empty.
 func Highest(versions []string, current string, pattern recipe.Pattern, compare func(a, b string) int) string {
 	best := ""
 	for _, version := range versions {
@@ -48,7 +48,7 @@ func Highest(versions []string, current string, pattern recipe.Pattern, compare 
 	return best
 }
 
-// plain refuses what no version has, since versions become parts of files and addresses.
+// plain refuses unusual characters, since versions become parts of paths and addresses.
 func plain(version string) bool {
 	return version != "" && !strings.Contains(version, "..") && !strings.ContainsFunc(version, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
@@ -56,7 +56,7 @@ func plain(version string) bool {
 	})
 }
 
-// CompareTags orders versions as Debian does, with v or without.
+// CompareTags orders versions as Debian does, ignoring a leading v.
 func CompareTags(a, b string) int {
 	return debian.CompareVersions(strings.TrimPrefix(a, "v"), strings.TrimPrefix(b, "v"))
 }

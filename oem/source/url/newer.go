@@ -13,7 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/newer"
 )
 
-// Newer finds versions in a page, and fetches the newest version's files for their digests.
+// Newer finds the newest version on the update page, and downloads its files for their digests.
 func (u source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error) {
 	if u.Update == nil {
 		return nil, nil
@@ -27,7 +27,7 @@ func (u source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error
 		versions = append(versions, string(match[1]))
 	}
 	if len(versions) == 0 {
-		return nil, fmt.Errorf("nothing in %s matches %q; wanted a pattern that finds versions", u.Update.Address, u.Update.Pattern)
+		return nil, fmt.Errorf("nothing on %s matches %q; correct the pattern in update:", u.Update.Address, u.Update.Pattern)
 	}
 	newest := newer.Highest(versions, u.Version, recipe.Pattern{}, newer.CompareTags)
 	if newest == "" {

@@ -1,4 +1,4 @@
-// Package url takes files at addresses.
+// Package url is the source of files at addresses.
 package url
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
 
-// Of returns a recipe's source if it is of this kind, or nil.
+// Of returns a recipe's source if it is of this kind, else nil.
 func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.URL == nil {
 		return nil
@@ -27,13 +27,13 @@ type source struct {
 	recipe *recipe.Recipe
 }
 
-// Agrees compares the digest that the recipe has.
+// Agrees compares the pin with the digest in the recipe.
 func (u source) Agrees(a arch.Arch, pins []lock.Pin) bool {
 	want, _ := u.Digest(a)
 	return len(pins) > 0 && pins[0].SHA256() == want
 }
 
-// Look fetches the file, whose digest the recipe has, and its signature.
+// Look downloads the file, by the digest in the recipe, and its signature.
 func (u source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
 	digest, _ := u.Digest(a)
 	addresses := u.Addresses(a)
@@ -51,7 +51,7 @@ func (u source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pi
 	return download.Found{Recipe: u.recipe, Signature: u.Signature, Path: file, Pin: pin, Addresses: addresses}.Pins(ctx, env)
 }
 
-// Unpack lays out the file. What may follow is its signature, which was checked when it was looked up.
+// Unpack unpacks the file. A second pin is its signature, which Look verified.
 func (u source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
 	file := download.File{Pin: pins[0], Addresses: u.Addresses(to.Arch), Unpack: u.URL.Unpack}
 	return kind.About(file.Pin, file.LayOut(ctx, env, to))

@@ -1,6 +1,6 @@
 // Package bootstrap assembles Debian root directories with mmdebstrap: the tool root and the reference bases.
 //
-// The same packages give the same tree, whichever host, mirror, date, locale or umask made it.
+// The same packages give the same tree, independent of host, mirror, date, locale and umask.
 package bootstrap
 
 import (
@@ -17,20 +17,20 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// Spec says what a root holds and where it comes from.
+// Spec describes a root and its sources.
 type Spec struct {
 	Suite    string    // such as trixie
-	Arch     string    // as Debian names it, such as amd64; its programs are run
-	Packages []string  // beyond those that Debian calls essential; recommended ones are not added
+	Arch     string    // Debian's name, such as amd64; the host must be able to run its programs
+	Packages []string  // in addition to essential ones; recommended packages are not added
 	Exclude  []string  // shell patterns of absolute paths that are not unpacked, such as /usr/share/man/*
-	Sources  []string  // sources.list lines: the suite, and its -updates and -security where wanted
-	Epoch    time.Time // no file is younger than this
+	Sources  []string  // sources.list lines: the suite, and optionally -updates and -security
+	Epoch    time.Time // newest modification time of any file
 }
 
 // Programs are the host programs that Make runs.
 func Programs() []string { return []string{"mmdebstrap", "unshare"} }
 
-// Make assembles a root in dir, which must not exist yet and is removed when that fails.
+// Make assembles a root in dir, which must not exist and is removed on failure.
 // It needs to be root, and takes about half a minute for a bootable system.
 func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
@@ -52,7 +52,7 @@ func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) error {
 	return nil
 }
 
-// mmdebstrap runs in mount and process namespaces of its own: however it ends, no mount and no process is left.
+// mmdebstrap runs in its own mount and PID namespaces, so that no mount or process is left, however it ends.
 func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
 	args := []string{
 		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -60,11 +60,11 @@ func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
 		"--architectures=" + spec.Arch,
 		"--include=" + strings.Join(spec.Packages, ","),
 		`--aptopt=APT::Install-Recommends "false"`,
-		// apt's own user could not enter a work directory below a private home.
+		// apt's user may not be able to enter the work directory, such as below a private home.
 		`--aptopt=APT::Sandbox::User "root"`,
 	}
 	if spec.Arch != runtime.GOARCH {
-		args = append(args, "--skip=check/qemu") // which wants a program of its own to ask, and may copy an emulator into the root
+		args = append(args, "--skip=check/qemu") // it needs another program, and may copy an emulator into the root
 	}
 	for _, pattern := range spec.Exclude {
 		args = append(args, "--dpkgopt=path-exclude="+pattern)

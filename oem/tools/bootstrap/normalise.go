@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftovers are patterns of what an installation leaves behind that says where and when it was made.
-// mmdebstrap itself already empties /run, /tmp and /etc/machine-id.
+// leftovers are patterns of files that depend on where and when the root was made.
+// mmdebstrap already empties /run, /tmp and /etc/machine-id.
 var leftovers = []string{
 	"etc/hostname", // the host's
 	"etc/.resolv.conf.systemd-resolved.bak",
@@ -21,7 +21,7 @@ var leftovers = []string{
 	"etc/dpkg/dpkg.cfg.d/99mmdebstrap", // our --dpkgopt
 	"etc/ssh/ssh_host_*",               // random; a machine makes its own
 	"etc/.pwd.lock",
-	"etc/*-", // passwd- and its like: what was there before the last change
+	"etc/*-", // backups such as passwd-
 	"var/lib/dpkg/*-old",
 	"var/lib/dpkg/lock*",
 	"var/lib/dpkg/triggers/Lock",
@@ -29,12 +29,12 @@ var leftovers = []string{
 	"var/lib/apt/*",
 	"var/cache/*/*",
 	"var/log/*",
-	"boot/initrd.img*", // made by a kernel hook with whatever was installed by then
+	"boot/initrd.img*", // made by a kernel hook before all packages were installed
 	"initrd.img*",
 	"vmlinuz*",
 }
 
-// normalise makes dir the same for the same packages.
+// normalise makes dir depend on the packages only.
 func normalise(dir string, epoch time.Time) error {
 	for _, pattern := range leftovers {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -53,7 +53,7 @@ func normalise(dir string, epoch time.Time) error {
 	return ClampTimes(dir, epoch)
 }
 
-// removeCopiedResolvConf removes the host's file. A link belongs to systemd-resolved and stays.
+// removeCopiedResolvConf removes a copy of the host's file. A link is systemd-resolved's and stays.
 func removeCopiedResolvConf(dir string) error {
 	path := filepath.Join(dir, "etc/resolv.conf")
 	info, err := os.Lstat(path)
@@ -66,7 +66,7 @@ func removeCopiedResolvConf(dir string) error {
 	return os.Remove(path)
 }
 
-// ClampTimes gives whatever was changed after epoch the time epoch. What packages ship keeps its own.
+// ClampTimes sets modification times after epoch to epoch. Older ones, from packages, stay.
 func ClampTimes(dir string, epoch time.Time) error {
 	stamp := unix.NsecToTimespec(epoch.UnixNano())
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -1,17 +1,17 @@
-// Package bwrap has the command line that every sandbox begins with (bwrap(1)).
+// Package bwrap has the common arguments of all sandboxes (bwrap(1)).
 package bwrap
 
-// Alone leaves nothing of the host: no network, processes, users or names.
+// Alone isolates from the host: network, processes, users, host name.
 var Alone = []string{"--unshare-all"}
 
-// AloneWithOwners is Alone as real root, which may give files to any owner, and nothing else that root may.
+// AloneWithOwners is Alone as real root with only the capabilities to give files any owner.
 var AloneWithOwners = []string{
 	"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL",
 	"--cap-add", "CAP_CHOWN", "--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_FOWNER", "--cap-add", "CAP_FSETID", "--cap-add", "CAP_SETFCAP",
 }
 
-// Root returns arguments for a root file system around a /usr, with devices and processes of its own and nothing in /run and /var.
-// Outside, the user may be root, who owns /proc/sys: who adds no mounts below /proc ends with ReadOnlyProc.
+// Root returns arguments for a root file system around a /usr, with its own /dev and /proc and empty /run and /var.
+// Outside the user may be root, who can write to /proc/sys, so append ReadOnlyProc after any mounts below /proc.
 func Root(alone []string, usr string) []string {
 	args := append([]string{}, alone...)
 	return append(args,

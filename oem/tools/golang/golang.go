@@ -14,16 +14,16 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-// Toolchain is the host's Go toolchain, with the host's module proxy and caches and nothing else of its environment.
+// Toolchain is the host's Go toolchain, with its module proxy and caches but no other environment.
 type Toolchain struct {
-	Version string // as "go version" prints it
+	Version string // output of "go version"
 	env     []string
 }
 
-// passed is what the toolchain takes over: where modules come from, how they are verified, where they are kept.
+// passed are the settings taken from the host: where modules come from, how they are verified, where they are cached.
 var passed = []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOMODCACHE", "GOCACHE", "GOPATH", "GOROOT"}
 
-// Find asks the host's go command for its version and configuration.
+// Find runs the host's go command for its version and configuration.
 func Find(ctx context.Context) (*Toolchain, error) {
 	host := run.HostEnv("PATH", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GOENV", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 		"http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC")
@@ -48,28 +48,27 @@ func Find(ctx context.Context) (*Toolchain, error) {
 	return &Toolchain{Version: strings.TrimSpace(string(version)), env: env}, nil
 }
 
-// Module is a version of a module, and its sum as go.sum has it.
+// Module is a version of a module, with its sum as in go.sum.
 type Module struct{ Path, Version, Sum string }
 
-// Program is a main package of a module, and where its file goes.
+// Program is a main package of a module, and the path of its executable.
 type Program struct{ Package, To string }
 
-// Source downloads a module, verifies its sum and returns the directory with its source.
-// The go command verifies it too, against the checksum database that the host configures,
-// and later the sums of what the module depends on against the module's own go.sum.
+// Source downloads a module, verifies its sum and returns its source directory.
+// The go command also verifies it with the host's checksum database, and its dependencies with the module's go.sum.
 func (g *Toolchain) Source(ctx context.Context, m Module) (string, error) {
 	found, err := g.Download(ctx, m)
 	return found.Dir, err
 }
 
-// Downloaded is what the go command says about a module (go help mod download).
+// Downloaded is the go command's description of a module (go help mod download).
 type Downloaded struct{ Dir, Zip, Sum, Error string }
 
 // Download fetches a module and verifies its sum.
 func (g *Toolchain) Download(ctx context.Context, m Module) (Downloaded, error) {
 	found, err := g.fetch(ctx, m.Path, m.Version)
 	if err == nil && found.Sum != m.Sum {
-		err = fmt.Errorf("module %s@%s has the sum %s; the recipe wants %s", m.Path, m.Version, found.Sum, m.Sum)
+		err = fmt.Errorf("module %s@%s has the sum %s; wanted %s as in the recipe", m.Path, m.Version, found.Sum, m.Sum)
 	}
 	return found, err
 }
@@ -90,7 +89,7 @@ func (g *Toolchain) fetch(ctx context.Context, module, version string) (Download
 	return found, err
 }
 
-// Versions returns the versions of a module that its proxy lists, and the one that it calls the latest.
+// Versions returns the versions of a module on the proxy, and the latest one.
 func (g *Toolchain) Versions(ctx context.Context, module string) ([]string, error) {
 	var found struct {
 		Version  string
@@ -107,14 +106,13 @@ func (g *Toolchain) Versions(ctx context.Context, module string) ([]string, erro
 	return append(found.Versions, found.Version), err
 }
 
-// Sum returns the sum of a module's version, which the go command verifies against the checksum database that the host configures.
+// Sum returns the sum of a module's version. The go command verifies it with the host's checksum database.
 func (g *Toolchain) Sum(ctx context.Context, module, version string) (string, error) {
 	found, err := g.fetch(ctx, module, version)
 	return found.Sum, err
 }
 
-// Build builds a main package of a module for an architecture: static, stripped, the same bytes on every machine
-// with the same toolchain.
+// Build builds a main package of a module for an architecture: static, stripped, reproducible with the same toolchain.
 func (g *Toolchain) Build(ctx context.Context, moduleDir string, a arch.Arch, program Program, root string) error {
 	to := filepath.Join(root, program.To)
 	err := run.Run(ctx, run.Cmd{

@@ -1,9 +1,9 @@
-// Package sandbox runs a recipe's build script where it can do no harm and find nothing that is not an input.
+// Package sandbox runs a recipe's build script isolated from the host, with declared inputs only.
 //
-// The script sees the programs of a tool root and the inputs, all read-only; an empty home, /tmp and output directory,
-// whose sizes are bounded; and a fixed environment. There is no network, no file, process or variable of the host,
-// and no way to gain rights: it runs as a user without capabilities. What it leaves in the output directory
-// comes out as a tar stream and is unpacked as distrustfully as any downloaded archive.
+// The script sees the programs of a tool root and the inputs, read-only; an empty home, /tmp and output directory
+// of limited size; and a fixed environment. There is no network, no file, process or variable of the host,
+// and it runs as a user without capabilities. Its output is a tar stream, which is unpacked with the same checks
+// as a downloaded archive.
 package sandbox
 
 import (
@@ -28,9 +28,9 @@ import (
 // Job is one run of a script.
 type Job struct {
 	Tools   *toolroot.Root
-	Script  string            // a path in the sandbox, such as /recipe/build.sh
-	Inputs  map[string]string // directories of the host by their place in the sandbox
-	Env     map[string]string // beyond PATH, HOME, TMPDIR, OUT, LANG and TZ
+	Script  string            // path in the sandbox, such as /recipe/build.sh
+	Inputs  map[string]string // directories of the host, by path in the sandbox
+	Env     map[string]string // in addition to PATH, HOME, TMPDIR, OUT, LANG and TZ
 	Timeout time.Duration     // of the whole run
 	Size    size.Bytes        // of each of home, /tmp and the output
 }
@@ -41,13 +41,13 @@ const (
 	user = "1000" // any number but 0
 )
 
-// wrapper runs the script, then sends what it left. Nothing that the script prints gets in between.
+// wrapper runs the script, then writes the output directory to standard output, separate from what the script prints.
 const wrapper = `umask 022 && cd /tmp && "$1" >&2 </dev/null && exec tar --create --sort=name --numeric-owner --owner=0 --group=0 --directory=/out .`
 
-// Run runs the script and unpacks what it left into root.
-// A failure is a *run.Error with the end of what the script printed; one that took too long says so.
+// Run runs the script and unpacks its output into root.
+// A failure is a *run.Error with the end of the script's messages, or says that the timeout expired.
 func (j *Job) Run(ctx context.Context, root *os.Root) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, fmt.Errorf("%s took longer than %v; make it quicker, or raise its timeout", j.Script, j.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, fmt.Errorf("%s took longer than %v; make it faster, or raise its timeout", j.Script, j.Timeout))
 	defer cancel()
 	stream, output := io.Pipe()
 	group, running := errgroup.WithContext(ctx)
@@ -67,7 +67,7 @@ func (j *Job) Run(ctx context.Context, root *os.Root) error {
 	return group.Wait()
 }
 
-// arguments are those of bwrap. The kernel takes mounts in their order, so what is read-only as a whole comes last.
+// arguments are those of bwrap. Mounts are made in order, so read-only remounts come last.
 func (j *Job) arguments() []string {
 	limit := strconv.FormatInt(int64(j.Size), 10)
 	args := append(bwrap.Root(bwrap.Alone, j.Tools.Path("usr")), "--ro-bind", j.Tools.Path("etc"), "/etc",
@@ -78,7 +78,7 @@ func (j *Job) arguments() []string {
 	for _, place := range slices.Sorted(maps.Keys(j.Inputs)) {
 		args = append(args, "--ro-bind", j.Inputs[place], place)
 	}
-	// Outside, the user is root, who owns /proc/sys: being without capabilities does not keep it from writing there.
+	// Outside the user is root, who owns /proc/sys and could write there even without capabilities.
 	args = append(args, "--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/")
 	env := map[string]string{
 		"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "TMPDIR": "/tmp", "OUT": out, "LANG": "C.UTF-8", "TZ": "UTC",

@@ -13,32 +13,32 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
-// Suite is the Debian suite that the pipeline's own tools come from.
+// Suite is the Debian suite of the pipeline's tools.
 const Suite = "trixie"
 
-// packages hold the programs that the pipeline itself runs from its tool root.
+// packages are those whose programs the pipeline runs from its tool root.
 var packages = []string{
 	"btrfs-progs",    // mkfs.btrfs, btrfs
-	"cryptsetup-bin", // veritysetup, as a judge
+	"cryptsetup-bin", // veritysetup, to verify
 	"dosfstools",     // fsck.fat
 	"erofs-utils",    // mkfs.erofs, fsck.erofs
 	"fdisk",          // sfdisk
-	"lbzip2",         // the data of payloads
+	"lbzip2",         // compresses payload data
 	"mtools",         // mcopy
 	"squashfs-tools", // sqfstar (mksquashfs), unsquashfs
 }
 
-// Options say where the tools come from and where the root is kept.
+// Options describe a tool root.
 type Options struct {
 	CacheDir string // must exist
 	Results  *store.Results
 	Release  *repository.Release // for the host's architecture
-	Packages []string            // what the root holds; the programs of the pipeline itself when empty
+	Packages []string            // content of the root; the pipeline's own packages if empty
 	Epoch    time.Time
 	Log      *slog.Logger
 }
 
-// Open returns a tool root from the cache, and assembles it first when the archive has other packages than last time.
+// Open returns a tool root from the cache, and assembles it first if the archive has other packages than last time.
 func Open(ctx context.Context, o Options) (*Root, error) {
 	if len(o.Packages) == 0 {
 		o.Packages = packages

@@ -1,5 +1,5 @@
-// Package toolroot runs the programs that decide bytes (image writers, file-system tools) from a root of their own,
-// so that the host's distribution does not decide what a release looks like.
+// Package toolroot runs image writers and file-system tools from a Debian root of their own,
+// so that releases do not depend on the host's distribution.
 package toolroot
 
 import (
@@ -24,21 +24,21 @@ type Root struct {
 	status    digest.SHA256
 }
 
-// At returns the tool root that lies in dir.
+// At returns the tool root in dir.
 func At(dir string) (*Root, error) {
 	status, err := os.ReadFile(filepath.Join(dir, "var/lib/dpkg/status"))
 	if err != nil {
-		return nil, fmt.Errorf("%s is no tool root: %w", dir, err)
+		return nil, fmt.Errorf("%s is not a tool root: %w", dir, err)
 	}
 	installed, err := debian.ParseStatus(bytes.NewReader(status))
 	return &Root{dir: dir, installed: installed, status: digest.Of(status)}, err
 }
 
-// Digest is the digest of which packages, in which versions, the tool root holds.
+// Digest is the digest of all packages and versions in the tool root.
 func (r *Root) Digest() digest.SHA256 { return r.status }
 
 // Versions returns the versions of packages of the tool root, by name.
-// They are what a step's key holds of its tools: a fix elsewhere in the tool root makes nothing anew.
+// Cache keys contain these, so that updates of other packages invalidate nothing.
 func (r *Root) Versions(names ...string) map[string]string {
 	versions := map[string]string{}
 	for _, name := range names {
@@ -48,17 +48,17 @@ func (r *Root) Versions(names ...string) map[string]string {
 }
 
 // Cmd is one run of a program of the tool root.
-// It sees the tool root read-only, an empty /tmp, the paths named here at the same place as outside, and no network.
+// It sees the tool root read-only, an empty /tmp, the paths below at the same place as outside, and no network.
 type Cmd struct {
-	Program string    // a name to be found in the tool root, such as mksquashfs
+	Program string    // a name in the tool root, such as mksquashfs
 	Args    []string  // without the program's own name
-	Read    []string  // absolute paths it may read
-	Write   []string  // absolute paths it may write
-	Devices []string  // of the host, such as /dev/kvm; one that it lacks is left out
-	Owners  bool      // it may give what it writes to any owner, as only real root can
-	Env     []string  // NAME=value, beyond PATH, LANG=C.UTF-8 and TZ=UTC
-	Stdin   io.Reader // nothing when nil
-	Stdout  io.Writer // dropped when nil
+	Read    []string  // absolute paths to read
+	Write   []string  // absolute paths to write
+	Devices []string  // of the host, such as /dev/kvm; missing ones are skipped
+	Owners  bool      // may give files any owner, as real root
+	Env     []string  // NAME=value, in addition to PATH, LANG=C.UTF-8 and TZ=UTC
+	Stdin   io.Reader // empty if nil
+	Stdout  io.Writer // dropped if nil
 }
 
 // Run runs a program of the tool root. A failure is a *run.Error with the end of standard error.
@@ -87,5 +87,5 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	})
 }
 
-// Path returns where a file of the tool root lies on the host.
+// Path returns the path of a tool root's file on the host.
 func (r *Root) Path(name string) string { return filepath.Join(r.dir, name) }

@@ -1,7 +1,7 @@
-// Package binpkg reads binary packages of Gentoo as Flatcar publishes them: the index Packages of a release,
-// which of its packages a tool needs beyond the base, and the packages themselves (xpak).
+// Package binpkg reads Flatcar's Gentoo binary packages: the index Packages of a release, the dependencies that the base
+// lacks, and the packages themselves (xpak).
 //
-// Neither index nor packages are signed, so their digests are pinned where a person reviews them.
+// Neither index nor packages are signed, so their digests are pinned in reviewed lock files.
 // Formats: portage(5), xpak(5), and the Package Manager Specification (PMS) for versions and dependencies.
 package binpkg
 
@@ -21,17 +21,17 @@ import (
 type Package struct {
 	Category, Name, Version string
 	Slot                    string // without sub-slot
-	File                    string // below the index's address
+	File                    string // path below the index's address
 	Size                    size.Bytes
-	SHA1                    string // hexadecimal; empty when the index has none
+	SHA1                    string // hexadecimal; empty if the index has none
 
 	needs []any // RDEPEND and PDEPEND
 }
 
-// CPN returns category and name, which is how recipes name a package.
+// CPN returns category and name, as recipes name a package.
 func (p *Package) CPN() string { return p.Category + "/" + p.Name }
 
-// Index is the packages of one release for one architecture.
+// Index are the packages of one release for one architecture.
 type Index struct {
 	Arch   string
 	byName map[string][]*Package // by category and name, highest version first
@@ -66,7 +66,7 @@ func ReadIndex(in io.Reader) (*Index, error) {
 		switch {
 		case line == "":
 			if err := end(); err != nil {
-				return nil, fmt.Errorf("stanza that ends in line %d: %w", number, err)
+				return nil, fmt.Errorf("stanza that ends on line %d: %w", number, err)
 			}
 		case !isField:
 			return nil, fmt.Errorf("line %d: %.80q; wanted KEY: value", number, line)
@@ -83,12 +83,12 @@ func ReadIndex(in io.Reader) (*Index, error) {
 	return index, index.sort()
 }
 
-// add takes a stanza in. The first one is about the index itself.
+// add adds a stanza. The first one describes the index itself.
 func (i *Index) add(fields map[string]string, isHeader bool) error {
 	if isHeader {
 		i.Arch = fields["ARCH"]
 		if fields["CPV"] != "" || i.Arch == "" {
-			return errors.New("wanted the index's own stanza with ARCH first")
+			return errors.New("the first stanza has no ARCH; wanted the header of an index")
 		}
 		return nil
 	}

@@ -47,19 +47,19 @@ func TestReadIndex(t *testing.T) {
 
 func TestReadIndexRefuses(t *testing.T) {
 	for text, says := range map[string]string{
-		"CPV: x/a-1\n\n":                                               "wanted the index's own stanza",
+		"CPV: x/a-1\n\n":                                               "the first stanza has no ARCH",
 		header + "what\n":                                              `line 5: "what"; wanted KEY: value`,
 		header + stanza("x/a"):                                         "wanted CATEGORY/NAME-VERSION",
 		header + stanza("../a-1"):                                      "wanted CATEGORY/NAME-VERSION",
 		header + "CPV: x/a-1\nSIZE: -1":                                "SIZE",
 		header + stanza("x/a-1", "PATH: ../../etc/passwd"):             "not below the index",
-		header + stanza("x/a-1", "RDEPEND: ssl? ( x/b )"):              "reduced for the package's USE",
-		header + stanza("x/a-1", "RDEPEND: ( x/b"):                     "that nothing closes",
-		header + stanza("x/a-1", "RDEPEND: x/b )"):                     "that nothing opened",
+		header + stanza("x/a-1", "RDEPEND: ssl? ( x/b )"):              "evaluated USE conditionals",
+		header + stanza("x/a-1", "RDEPEND: ( x/b"):                     "unmatched (",
+		header + stanza("x/a-1", "RDEPEND: x/b )"):                     "unmatched )",
 		header + stanza("x/a-1", "RDEPEND: || x/b"):                    "wanted a ( after ||",
 		header + stanza("x/a-1", "RDEPEND: >=x/b"):                     "wanted CATEGORY/NAME-VERSION",
 		header + stanza("x/a-1", "RDEPEND: "+strings.Repeat("( ", 99)): "deeper than",
-		header + stanza("x/a-1") + stanza("x/a-1"):                     "is there twice",
+		header + stanza("x/a-1") + stanza("x/a-1"):                     "listed twice",
 		header + strings.Repeat("x", 2<<20):                            "token too long",
 	} {
 		if _, err := ReadIndex(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
@@ -96,7 +96,7 @@ func TestClosure(t *testing.T) {
 		{"app/tool", "lib/base-2-r1::portage-stable\nlib/gone-9::coreos\n", "app/huge", "app/data-1 app/tool-1 lib/one-2.5-r3"},
 		{"app/tool", "lib/base-1::x\n", "app/data", "app/tool-1 lib/base-3 lib/one-2.5-r3 lib/three-1"},
 		{"lib/three", "lib/three-1::x", "", ""},
-		{"app/tool", "", "", "app/tool -> app/data -> app/huge -> lib/gone: the index has no such package (versions of it: )"},
+		{"app/tool", "", "", "app/tool -> app/data -> app/huge -> lib/gone: not in the index (available versions: )"},
 		{"lib/three", "", "lib/none", "without: lists lib/none, which nothing needs; remove it"},
 		{"lib/three", "nonsense", "", `packages of the base: "nonsense" is not a package; wanted CATEGORY/NAME-VERSION`},
 	} {
@@ -219,9 +219,9 @@ func TestUnpackRefuses(t *testing.T) {
 		content []byte
 		says    string
 	}{
-		"empty":             {nil, "not a package, or cut"},
-		"cut":               {good[:len(good)-9], "not a package, or cut"},
-		"no segment":        {good[:len(good)-segment], "not a package, or cut"},
+		"empty":             {nil, "not a package, or truncated"},
+		"cut":               {good[:len(good)-9], "not a package, or truncated"},
+		"no segment":        {good[:len(good)-segment], "not a package, or truncated"},
 		"other start":       {replaced(len(good)-segment, "YPAKPACK"), "is damaged"},
 		"other end":         {replaced(len(good)-16, "XPAKSTOQ"), "is damaged"},
 		"index too long":    {replaced(len(good)-segment+8, "\x00\x00\x01\x00"), "is damaged"},

@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// sort orders each name's versions and refuses one that is there twice.
+// sort orders each package's versions and refuses duplicates.
 func (i *Index) sort() error {
 	for name, all := range i.byName {
 		slices.SortFunc(all, func(a, b *Package) int { return CompareVersions(b.Version, a.Version) })
 		for k := range all[:len(all)-1] {
 			if all[k].Version == all[k+1].Version {
-				return fmt.Errorf("package %s-%s is there twice", name, all[k].Version)
+				return fmt.Errorf("package %s-%s is listed twice", name, all[k].Version)
 			}
 		}
 	}
 	return nil
 }
 
-// Installed is what a base has, by category and name.
+// Installed are the packages of a base, by category and name.
 type Installed map[string][]*Package
 
 // ReadInstalled reads a list of packages such as flatcar_production_image_packages.txt:
-// CATEGORY/NAME-VERSION a line, with or without ::REPOSITORY. Slots are not in it, so all of a package's count.
+// one CATEGORY/NAME-VERSION per line, with or without ::REPOSITORY. It has no slots, so packages match any slot.
 func ReadInstalled(list []byte) (Installed, error) {
 	have := Installed{}
 	for line := range strings.Lines(string(list)) {
@@ -49,16 +49,16 @@ func (h Installed) satisfies(a *atom) bool {
 	return slices.ContainsFunc(h[a.name], anySlot.allows)
 }
 
-// Ask says which packages are wanted, and what need not be fetched of what they depend on.
+// Ask are the wanted packages, and dependencies to leave out.
 type Ask struct {
 	Want    []string // categories and names
 	Have    Installed
-	Without []string // categories and names that are cut out, and with them all that only they need
+	Without []string // categories and names to leave out, with everything that only they need
 }
 
-// Closure returns the packages that the wanted ones need (RDEPEND and PDEPEND, transitively) and that the base lacks,
-// by category and name. Of each the highest version that fits counts; of alternatives the first that can be had.
-// Entries of Without that nothing needs are an error.
+// Closure returns the wanted packages and their dependencies (RDEPEND and PDEPEND, transitively) that the base lacks,
+// by category and name: the highest version that fits, and the first available alternative.
+// Unneeded entries of Without are an error.
 func (i *Index) Closure(ask Ask) ([]*Package, error) {
 	s := &solver{from: i, have: ask.Have, without: map[string]bool{}, chosen: map[*Package]bool{}, failed: map[*Package]error{}}
 	for _, name := range ask.Without {
@@ -87,9 +87,9 @@ func (i *Index) Closure(ask Ask) ([]*Package, error) {
 type solver struct {
 	from    *Index
 	have    Installed
-	without map[string]bool // the value tells whether it was needed
+	without map[string]bool // true once needed
 	chosen  map[*Package]bool
-	failed  map[*Package]error // what cannot be had, so that it is tried once
+	failed  map[*Package]error // unsatisfiable packages, so that each is tried once
 }
 
 func (s *solver) satisfy(need any) error {
@@ -113,7 +113,7 @@ func (s *solver) satisfyAll(needs []any) error {
 	return nil
 }
 
-// satisfyAny takes what is there already, or else the first alternative that can be had; one that cannot leaves nothing behind.
+// satisfyAny accepts an installed or chosen alternative, else chooses the first satisfiable one; failed attempts are undone.
 func (s *solver) satisfyAny(alternatives []any) error {
 	if len(alternatives) == 0 || slices.ContainsFunc(alternatives, s.isThere) {
 		return nil
@@ -154,13 +154,13 @@ func (s *solver) satisfyAtom(a *atom) error {
 		for _, p := range candidates {
 			versions = append(versions, p.Version)
 		}
-		return fmt.Errorf("%v: the index has no such package (versions of it: %s)", a, strings.Join(versions, ", "))
+		return fmt.Errorf("%v: not in the index (available versions: %s)", a, strings.Join(versions, ", "))
 	}
 	p := candidates[at]
 	if s.failed[p] != nil {
 		return s.failed[p]
 	}
-	s.chosen[p] = true // before what it needs, which may need it
+	s.chosen[p] = true // before its dependencies, which may be cyclic
 	if err := s.satisfyAll(p.needs); err != nil {
 		s.failed[p] = fmt.Errorf("%s -> %w", a.name, err)
 	}

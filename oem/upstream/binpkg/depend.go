@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// A dependency is an atom, or anyOf, of which one is enough, or allOf.
+// A dependency is an atom, anyOf (one is enough) or allOf.
 type (
 	anyOf []any
 	allOf []any
 )
 
-// atom is what a dependency asks for, such as >=dev-libs/openssl-3:0/3=[static-libs] (PMS 8.3).
-// USE flags are not looked at: the index's packages were built to fit each other.
+// atom is one required package, such as >=dev-libs/openssl-3:0/3=[static-libs] (PMS 8.3).
+// USE flags are ignored: the packages of an index were built together.
 type atom struct {
 	op      string // one of < <= = ~ >= >, =* for a prefix, or empty
 	name    string // category and name
@@ -26,13 +26,13 @@ func (a *atom) String() string { return a.text }
 
 const maxDepth = 16
 
-// parseDependencies reads a dependency string that is reduced for the package's USE flags.
-// Blockers are left out: packages of one release were installed together.
+// parseDependencies parses a dependency string whose USE conditionals are already evaluated.
+// Blockers are ignored: the packages of a release are installed together.
 func parseDependencies(text string) ([]any, error) {
 	words := strings.Fields(text)
 	needs, rest, err := parseList(words, 0)
 	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("a ) that nothing opened")
+		err = fmt.Errorf("unmatched )")
 	}
 	return needs, err
 }
@@ -55,7 +55,7 @@ func parseList(words []string, depth int) (list []any, rest []string, err error)
 			list = append(list, group)
 			continue
 		case strings.HasSuffix(word, "?"):
-			return nil, nil, fmt.Errorf("the condition %.80q; wanted dependencies that are reduced for the package's USE", word)
+			return nil, nil, fmt.Errorf("the condition %.80q; wanted dependencies with evaluated USE conditionals", word)
 		case strings.HasPrefix(word, "!"):
 		default:
 			one, err := parseAtom(word)
@@ -83,7 +83,7 @@ func parseGroup(words []string, depth int) (group any, rest []string, err error)
 		return nil, nil, err
 	}
 	if len(rest) == 0 {
-		return nil, nil, fmt.Errorf("a ( that nothing closes")
+		return nil, nil, fmt.Errorf("unmatched (")
 	}
 	if isChoice {
 		return anyOf(inner), rest[1:], nil

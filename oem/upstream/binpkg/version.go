@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// version is a version as PMS 3.2 has it, taken apart.
+// version is a parsed version (PMS 3.2).
 type version struct {
 	numbers  []string
 	letter   string
@@ -28,7 +28,7 @@ var (
 	suffixOrder = []string{"alpha", "beta", "pre", "rc", "", "p"}
 )
 
-// splitCPV takes "app-emulation/open-vm-tools-12.4.5-r1" apart.
+// splitCPV splits a name such as "app-emulation/open-vm-tools-12.4.5-r1".
 func splitCPV(cpv string) (category, name, version string, err error) {
 	match := cpvPattern.FindStringSubmatch(cpv)
 	if match == nil {
@@ -49,7 +49,7 @@ func parseVersion(text string) (version, bool) {
 	return v, true
 }
 
-// CompareVersions orders two versions (PMS 3.3). What is not a version comes before all that are.
+// CompareVersions orders two versions (PMS 3.3). Invalid versions come first.
 func CompareVersions(a, b string) int {
 	x, okX := parseVersion(a)
 	y, okY := parseVersion(b)
@@ -59,7 +59,7 @@ func CompareVersions(a, b string) int {
 	return cmp.Or(compareUpstream(x, y), compareNumbers(x.revision, y.revision))
 }
 
-// compareUpstream orders all but the revisions.
+// compareUpstream compares everything except revisions.
 func compareUpstream(x, y version) int {
 	order := compareNumbers(trimZeros(x.numbers[0]), trimZeros(y.numbers[0]))
 	for i := 1; order == 0 && i < min(len(x.numbers), len(y.numbers)); i++ {

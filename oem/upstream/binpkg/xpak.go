@@ -2,7 +2,7 @@ package binpkg
 
 import (
 	"archive/tar"
-	"crypto/sha1" //nolint:gosec // all that an index has; what counts is the SHA-256 that is pinned
+	"crypto/sha1" //nolint:gosec // indexes have no better digest; the pinned SHA-256 counts
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -22,8 +22,8 @@ const (
 	xpakStop   = 8        // "XPAKSTOP"
 )
 
-// Unpack writes the files of a package into root: those whose path, like "usr/bin/x", keep accepts.
-// What package archive says about hostile archives holds.
+// Unpack unpacks the files of a package into root whose path, such as "usr/bin/x", keep accepts,
+// with the checks of package archive.
 func Unpack(file string, root *os.Root, keep func(path string) bool) error {
 	in, err := os.Open(file)
 	if err != nil {
@@ -44,11 +44,11 @@ func Unpack(file string, root *os.Root, keep func(path string) bool) error {
 	})
 }
 
-// findXpak returns where the segment begins, which is where the archive ends, after a look at whether it is whole.
+// findXpak checks the segment and returns its offset, which is the end of the archive.
 func findXpak(in io.ReaderAt, length int64) (start int64, err error) {
 	end := make([]byte, trailer)
 	if _, err := in.ReadAt(end, max(0, length-trailer)); err != nil || string(end[4:]) != "STOP" {
-		return 0, errors.New("not a package, or cut: it does not end in an xpak segment")
+		return 0, errors.New("not a package, or truncated: no xpak segment at the end")
 	}
 	segment := int64(binary.BigEndian.Uint32(end))
 	start = length - trailer - segment
@@ -70,7 +70,7 @@ func findXpak(in io.ReaderAt, length int64) (start int64, err error) {
 	return start, nil
 }
 
-// CheckSHA1 tells a downloaded package from another one by what the index says.
+// CheckSHA1 compares a downloaded package with the digest in the index.
 func (p *Package) CheckSHA1(path string) error {
 	if p.SHA1 == "" {
 		return nil

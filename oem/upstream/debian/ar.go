@@ -9,11 +9,11 @@ import (
 )
 
 // arReader reads the members of an ar archive in order (ar(5), deb(5)).
-// A .deb has only short names, so neither the GNU nor the BSD form of long ones is known.
+// A .deb has only short names, so GNU and BSD long names are not supported.
 type arReader struct {
 	in     io.Reader
 	member *io.LimitedReader // the current one
-	pad    int64             // after it: members begin at even offsets
+	pad    int64             // padding after it: members begin at even offsets
 }
 
 const (
@@ -24,12 +24,12 @@ const (
 func newArReader(in io.Reader) (*arReader, error) {
 	magic := make([]byte, len(arMagic))
 	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != arMagic {
-		return nil, errors.New("not a .deb: it does not begin as an ar archive")
+		return nil, errors.New("not a .deb: no ar header")
 	}
 	return &arReader{in: in, member: &io.LimitedReader{R: in}}, nil
 }
 
-// next skips what is left of the current member and returns the name and content of the next one, and io.EOF after the last.
+// next skips the rest of the current member and returns name and content of the next; io.EOF after the last.
 func (a *arReader) next() (name string, content io.Reader, err error) {
 	if err := a.skip(); err != nil {
 		return "", nil, err
@@ -55,11 +55,11 @@ func (a *arReader) next() (name string, content io.Reader, err error) {
 func (a *arReader) skip() error {
 	left := a.member.N
 	if n, err := io.Copy(io.Discard, a.member); err != nil || n < left {
-		return errors.Join(err, errors.New("the last member is cut"))
+		return errors.Join(err, errors.New("the last member is truncated"))
 	}
 	n, err := io.CopyN(io.Discard, a.in, a.pad)
 	if errors.Is(err, io.EOF) && n < a.pad {
-		err = nil // writers may leave out the padding at the end
+		err = nil // writers may omit the final padding
 	}
 	a.pad = 0
 	return err

@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// Ask says which packages are wanted, and what of their dependencies need not be fetched.
+// Ask are the wanted packages, and dependencies to leave out.
 type Ask struct {
 	Want    []string
-	Have    *Installed // what the base has; nil: nothing
-	Without []string   // packages that are cut out, and with them all that only they need
+	Have    *Installed // packages of the base; nil for none
+	Without []string   // packages to leave out, with everything that only they need
 }
 
 // Closure is the answer to an Ask.
 type Closure struct {
-	Packages []Package // by name: what is wanted and all that it needs beyond the base
-	Present  []string  // wanted, but the base has it
+	Packages []Package // by name: the wanted packages and their dependencies that the base lacks
+	Present  []string  // wanted packages that the base has
 	Unused   []string  // entries of Without that nothing needed
 }
 
 // Closure finds the packages that the wanted ones need (Pre-Depends and Depends, transitively, no Recommends)
 // and that the base lacks.
 //
-// Only the highest version of each package counts, and what the base has is never replaced.
-// A dependency is satisfied by the base, else by a package chosen before, else by its first alternative
-// that can be satisfied itself; a virtual package by the more important provider (field Priority), then the first by name.
+// Only the highest version of each package is considered, and packages of the base are never replaced.
+// A dependency is satisfied by the base, else by a package already chosen, else by its first satisfiable alternative;
+// a virtual package by the most important provider (field Priority), then the first by name.
 // An alternative in Without ends the search: the dependency counts as satisfied.
-// Conflicts are not looked at, nor are essential packages added that nothing names: the base is expected to have those.
-// The result depends on nothing but the indexes and the Ask.
+// Conflicts are ignored, and essential packages are not added: the base is expected to have them.
+// The result depends on the indexes and the Ask only.
 func (p *Packages) Closure(ask Ask) (Closure, error) {
 	s := &solver{from: p, have: ask.Have, without: map[string]bool{}, chosen: map[string]*candidate{}, failed: map[string]error{}}
 	for _, name := range ask.Without {
@@ -56,14 +56,14 @@ func (p *Packages) Closure(ask Ask) (Closure, error) {
 type solver struct {
 	from    *Packages
 	have    *Installed
-	without map[string]bool // the value tells whether it was needed
+	without map[string]bool // true once needed
 	chosen  map[string]*candidate
-	order   []string         // of choice, so that a choice can be undone
+	order   []string         // of choices, to undo them
 	failed  map[string]error // packages that cannot be satisfied
 }
 
-// choose takes the wanted packages, and then what they need, so that a wanted package is preferred among alternatives.
-// It returns those that the base has, and reports all that cannot be had at once.
+// choose chooses the wanted packages first, then their dependencies, so that wanted packages win among alternatives.
+// It returns the wanted packages that the base has. The error names all unavailable ones.
 func (s *solver) choose(want []string) (present []string, err error) {
 	var failures []error
 	var taken []*candidate
@@ -72,7 +72,7 @@ func (s *solver) choose(want []string) (present []string, err error) {
 		_, cut := s.without[name]
 		switch {
 		case cut:
-			failures = append(failures, fmt.Errorf("package %s is both wanted and in without", name))
+			failures = append(failures, fmt.Errorf("package %s is both in packages and in without; remove one", name))
 		case s.have.satisfies(relation{name: name}, s.from.arch):
 			present = append(present, name)
 		case c == nil:
@@ -95,7 +95,7 @@ func (s *solver) take(c *candidate) {
 	s.order = append(s.order, c.name)
 }
 
-// add chooses a package and what it needs, or leaves everything as it was.
+// add chooses a package and its dependencies, or on failure nothing.
 func (s *solver) add(c *candidate) error {
 	if s.chosen[c.name] != nil {
 		return nil
@@ -116,7 +116,7 @@ func (s *solver) add(c *candidate) error {
 	return err
 }
 
-// satisfyAll chooses what a package needs. Its error begins with the package's name, so that errors become chains.
+// satisfyAll chooses a package's dependencies. Its error begins with the package's name, so that nested errors show the chain.
 func (s *solver) satisfyAll(c *candidate) error {
 	groups, err := c.dependencies()
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *solver) satisfy(g group) error {
 	if len(reasons) == 1 {
 		return reasons[0]
 	}
-	return fmt.Errorf("%v: no alternative can be had: %w", g, errors.Join(reasons...))
+	return fmt.Errorf("%v: no alternative is available: %w", g, errors.Join(reasons...))
 }
 
 // isSatisfied tells whether the base or a chosen package satisfies a relation.
@@ -155,7 +155,7 @@ func (s *solver) isSatisfied(r relation) bool {
 		slices.ContainsFunc(s.from.candidates(r), func(c *candidate) bool { return s.chosen[c.name] != nil })
 }
 
-// tryAlternative satisfies one alternative, or says why it cannot be.
+// tryAlternative satisfies one alternative, or returns why it cannot.
 func (s *solver) tryAlternative(r relation) (done bool, err error) {
 	if s.isCut(r.name) {
 		return true, nil
@@ -180,7 +180,7 @@ func (s *solver) tryAlternative(r relation) (done bool, err error) {
 	return false, s.lacking(r)
 }
 
-// isCut tells whether a package is in Without, and notes that it was needed.
+// isCut tells whether a package is in Without, and marks it as needed.
 func (s *solver) isCut(name string) bool {
 	if _, cut := s.without[name]; !cut {
 		return false
@@ -199,7 +199,7 @@ func (s *solver) unused() []string {
 	return names
 }
 
-// blocked says that a package cannot be chosen since the base has it, in a version that did not satisfy the relation.
+// blocked is the error for a package that the base has in a version that does not satisfy the relation.
 func (s *solver) blocked(r relation, name string) error {
 	version := s.have.Version(name)
 	if version == "" {
@@ -212,7 +212,7 @@ func (s *solver) blocked(r relation, name string) error {
 	return fmt.Errorf("%v: the base has %s %s, which cannot be replaced (%s %s)", r, name, version, s.from.suite, offer)
 }
 
-// lacking says why no package satisfies a relation.
+// lacking is the error for a relation that no package satisfies.
 func (s *solver) lacking(r relation) error {
 	if err := s.blocked(r, r.name); err != nil {
 		return err
@@ -240,11 +240,11 @@ func (p *Packages) candidates(r relation) []*candidate {
 	return all
 }
 
-// unknown says that the suite lacks a package, and which names are near.
+// unknown is the error for a package that the suite lacks, with similar names.
 func (p *Packages) unknown(name string) error {
 	near := nearest(name, maps.Keys(p.byName))
 	if len(near) == 0 {
 		return fmt.Errorf("%s has no package %s", p.suite, name)
 	}
-	return fmt.Errorf("%s has no package %s; near: %s", p.suite, name, strings.Join(near, ", "))
+	return fmt.Errorf("%s has no package %s; similar: %s", p.suite, name, strings.Join(near, ", "))
 }

@@ -147,19 +147,19 @@ func TestClosureRefuses(t *testing.T) {
 		ask  Ask
 		says []string
 	}{
-		{Ask{Want: []string{"wagent"}}, []string{"trixie has no package wagent; near: waagent"}},
-		{Ask{Want: []string{"python"}}, []string{"no package python; near: python3, libpython3"}},
-		{Ask{Want: []string{"qqqqqqqqq", "wagent"}}, []string{"trixie has no package qqqqqqqqq\n", "near: waagent"}},
+		{Ask{Want: []string{"wagent"}}, []string{"trixie has no package wagent; similar: waagent"}},
+		{Ask{Want: []string{"python"}}, []string{"no package python; similar: python3, libpython3"}},
+		{Ask{Want: []string{"qqqqqqqqq", "wagent"}}, []string{"trixie has no package qqqqqqqqq\n", "similar: waagent"}},
 		{Ask{Want: []string{"waagent"}, Have: base}, []string{
 			"waagent -> python3 -> libpython3 -> libc6 (>= 2.41): the base has libc6 2.36, which cannot be replaced (trixie has 2.42)",
 		}},
 		{Ask{Want: []string{"too-new"}}, []string{"too-new -> libc6 (>= 3): trixie has libc6 2.42 (amd64)"}},
-		{Ask{Want: []string{"nowhere-near"}}, []string{"no alternative can be had", "no package qqqqqqqqq", "libc6 (<< 1)"}},
+		{Ask{Want: []string{"nowhere-near"}}, []string{"no alternative is available", "no package qqqqqqqqq", "libc6 (<< 1)"}},
 		{Ask{Want: []string{"virtual"}}, []string{"virtual -> provider -> trixie has no package missing-thing"}},
 		{Ask{Want: []string{"abi-user"}}, []string{`abi-user -> only-one (>= 2): provider provides it in version ""`}},
 		{Ask{Want: []string{"libc-abi-user"}, Have: base}, []string{"libc-abi: the base has libc6 2.36, which cannot be replaced"}},
 		{Ask{Want: []string{"malformed"}}, []string{"package malformed 1, field Depends"}},
-		{Ask{Want: []string{"libc6"}, Without: []string{"libc6"}}, []string{"both wanted and in without"}},
+		{Ask{Want: []string{"libc6"}, Without: []string{"libc6"}}, []string{"both in packages and in without"}},
 	} {
 		_, err := packages.Closure(test.ask)
 		if err == nil {

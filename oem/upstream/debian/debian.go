@@ -1,6 +1,6 @@
-// Package debian knows packages of Debian: what they need, which are wanted, and how they are unpacked, without apt or dpkg.
+// Package debian resolves dependencies of Debian packages and unpacks them, without apt or dpkg.
 //
-// Package repository beside it says which packages an archive has, and fetches them.
+// Package repository, below it, reads archives and downloads packages.
 //
 // Formats: deb(5), deb822(5), deb-version(7).
 package debian
@@ -10,13 +10,13 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Package is one binary package of an archive. It holds what Deb needs, so it can be kept in a lock file.
+// Package is one binary package of an archive, with everything needed to download it.
 type Package struct {
 	Name         string
 	Version      string
 	Architecture string // "all" or the architecture asked for
-	Pocket       string // the suite or pocket that has it, such as trixie or trixie-security
-	Filename     string // below the archive's address
+	Pocket       string // suite or pocket with the package, such as trixie or trixie-security
+	Filename     string // path below the archive's address
 	Size         size.Bytes
 	SHA256       digest.SHA256
 }

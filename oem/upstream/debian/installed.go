@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Installed is what a base has already. The zero value has nothing.
+// Installed are the packages of a base. The zero value has none.
 type Installed struct {
 	byName   map[string][]installed // more than one with several architectures
 	provides map[string][]installed // by the provided name; the version is that of the provided name
@@ -29,7 +29,7 @@ func ParseStatus(status io.Reader) (*Installed, error) {
 			err = have.add(text)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("dpkg status, stanza that ends in line %d: %w", reader.line, err)
+			return nil, fmt.Errorf("dpkg status, stanza that ends on line %d: %w", reader.line, err)
 		}
 	}
 }
@@ -57,13 +57,13 @@ func (i *Installed) add(text string) error {
 	return nil
 }
 
-// isInstalled reads the field Status: wanted state, error flag, state. A package whose triggers are pending is unpacked and configured.
+// isInstalled evaluates the field Status: wanted state, error flag, state. A package with pending triggers counts as installed.
 func isInstalled(status string) bool {
 	words := strings.Fields(status)
 	return len(words) == 3 && (words[2] == "installed" || strings.HasPrefix(words[2], "triggers-"))
 }
 
-// satisfies tells whether the base satisfies a relation in a system of the architecture native.
+// satisfies tells whether the base satisfies a relation on a system of the architecture native.
 func (i *Installed) satisfies(r relation, native string) bool {
 	if i == nil {
 		return false

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// nearest returns up to five names that may have been meant, the likeliest first:
-// those that a few typing errors away, and those that hold the name or are held by it.
+// nearest returns up to five similar names, the most similar first: those a few typos away, and those that contain the name
+// or are contained in it.
 func nearest(name string, names iter.Seq[string]) []string {
 	type match struct {
 		name     string

@@ -11,21 +11,21 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
-// Packages is what a suite and its pockets offer for one architecture: of each package the highest version.
+// Packages are the packages of a suite and its pockets for one architecture, each in its highest version.
 type Packages struct {
 	suite, arch string
 	byName      map[string]*candidate
-	provides    map[string][]provided // by the provided name
+	provides    map[string][]provided // by provided name
 }
 
-// candidate is the highest version of a package. Most of the 70 000 are never looked at, so the rest stays text.
+// candidate is the highest version of a package. Most of the 70 000 are never used, so further fields are parsed on demand.
 type candidate struct {
 	name, version, pocket string
-	provides              string // the field of that name
+	provides              string // field Provides
 	text                  string // its stanza
 }
 
-// provided is a package that provides a name, in a version or (empty) without.
+// provided is a package that provides a name; version is empty if unversioned.
 type provided struct {
 	by      *candidate
 	version string
@@ -73,7 +73,7 @@ func newPackages(suite, arch string) *Packages {
 	return &Packages{suite: suite, arch: arch, byName: map[string]*candidate{}, provides: map[string][]provided{}}
 }
 
-// add takes the packages of one pocket in, of each name the highest version. On a tie the pocket added first wins.
+// add adds the packages of one pocket, each in its highest version. On a tie the pocket added first wins.
 func (p *Packages) add(pocket, text string) error {
 	var fields []field
 	for text != "" {
@@ -109,8 +109,8 @@ func newCandidate(pocket, text string, fields []field) *candidate {
 	return c
 }
 
-// collectProvides finds out who provides which name, once it is known which versions count.
-// Of several, the more important (field Priority) comes first, then the first by name.
+// collectProvides indexes providers by name, after all pockets are added.
+// Providers are ordered by importance (field Priority), then by name.
 func (p *Packages) collectProvides() error {
 	for _, c := range p.byName {
 		if c.provides == "" {
@@ -133,7 +133,7 @@ func (p *Packages) collectProvides() error {
 	return nil
 }
 
-// Status describes packages as a dpkg status file would if they were installed, as far as ParseStatus looks.
+// Status returns a dpkg status file in which the packages are installed, with the fields that ParseStatus reads.
 func (p *Packages) Status(installed []Package) []byte {
 	var out strings.Builder
 	for _, one := range installed {
@@ -146,7 +146,7 @@ func (p *Packages) Status(installed []Package) []byte {
 	return []byte(out.String())
 }
 
-// field returns a field of the candidate's stanza, or nothing.
+// field returns a field of the candidate's stanza, or empty.
 func (c *candidate) field(name string) string {
 	for text := c.text; text != ""; {
 		var line string
@@ -167,7 +167,7 @@ func (c *candidate) rank() int {
 	return len(known)
 }
 
-// dependencies returns what the candidate needs: Pre-Depends, then Depends.
+// dependencies returns the candidate's dependencies: Pre-Depends, then Depends.
 func (c *candidate) dependencies() ([]group, error) {
 	var all []group
 	for _, name := range []string{"Pre-Depends", "Depends"} {
@@ -180,7 +180,7 @@ func (c *candidate) dependencies() ([]group, error) {
 	return all, nil
 }
 
-// published returns the candidate as callers get it.
+// published converts the candidate to a Package.
 func (c *candidate) published() (Package, error) {
 	length, err := strconv.ParseInt(c.field("Size"), 10, 63)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// neededFields are the fields that resolving and fetching need: a third of an index.
+// neededFields are the fields for resolving and downloading: a third of an index.
 var neededFields = map[string]bool{
 	"Package": true, "Version": true, "Architecture": true, "Priority": true, "Essential": true, "Provides": true,
 	"Depends": true, "Pre-Depends": true, "Filename": true, "Size": true, "SHA256": true,

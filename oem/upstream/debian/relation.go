@@ -56,7 +56,7 @@ func parseGroups(text string) ([]group, error) {
 }
 
 // parseRelation reads "name[:arch] [(op version)] [[arch ...]]". The list of architectures, which only
-// source packages have, is read over.
+// source packages have, is ignored.
 func parseRelation(text string) (relation, error) {
 	malformed := func(what string) (relation, error) {
 		return relation{}, fmt.Errorf("dependency %.80q: %s", strings.TrimSpace(text), what)
@@ -66,7 +66,7 @@ func parseRelation(text string) (relation, error) {
 	var r relation
 	r.name, r.arch, _ = strings.Cut(name, ":")
 	if !ValidName(r.name) {
-		return malformed("wanted the name of a package first")
+		return malformed("wanted a package name first")
 	}
 	if inner, after, found := cutBracket(rest, "(", ")"); found {
 		rest = after
@@ -83,7 +83,7 @@ func parseRelation(text string) (relation, error) {
 	return r, nil
 }
 
-// cutAtAny splits before the first of some bytes.
+// cutAtAny splits before the first of the given bytes.
 func cutAtAny(text, chars string) (before, after string) {
 	if i := strings.IndexAny(text, chars); i >= 0 {
 		return text[:i], text[i:]
@@ -115,8 +115,8 @@ func splitOperator(text string) (op, version string) {
 	return op, strings.TrimSpace(version)
 }
 
-// ValidName tells whether text may be the name of a package. Debian policy 5.6.1 wants lower case,
-// at least two characters; dpkg takes more, and so do we, as long as it is no path.
+// ValidName tells whether text may be a package name. Debian policy 5.6.1 wants lower case and at least two characters;
+// dpkg accepts more, and so do we, except for paths.
 func ValidName(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
@@ -145,12 +145,12 @@ func (r relation) allows(version string) bool {
 }
 
 // allowsProvided tells whether a provided name satisfies the relation.
-// One without a version satisfies only relations without one (deb-control(5), Provides).
+// An unversioned one satisfies only unversioned relations (deb-control(5), Provides).
 func (r relation) allowsProvided(version string) bool {
 	return r.op == "" || version != "" && r.allows(version)
 }
 
-// allowsArch tells whether a package of this architecture can satisfy the relation in a system of the architecture native.
+// allowsArch tells whether a package of this architecture can satisfy the relation on a system of the architecture native.
 func (r relation) allowsArch(arch, native string) bool {
 	switch r.arch {
 	case "", "any", "native":

@@ -15,10 +15,10 @@ const (
 	maxStanza = 16 << 20
 )
 
-// stanzaReader cuts deb822 text (deb822(5)) into its stanzas, which are separated by blank lines.
+// stanzaReader splits deb822 text (deb822(5)) into stanzas, which blank lines separate.
 type stanzaReader struct {
 	in   *bufio.Reader
-	line int // of what was read last
+	line int // last line read
 	text []byte
 }
 
@@ -52,12 +52,12 @@ func (r *stanzaReader) next() (string, error) {
 	}
 }
 
-// field is one field of a stanza. Further lines of its value keep their leading space.
+// field is one field of a stanza. Continuation lines of the value keep their leading space.
 type field struct {
 	name, value string
 }
 
-// appendFields appends the fields of a stanza's text. Their names and values are parts of the text, not copies.
+// appendFields appends the fields of a stanza. Names and values are substrings of the text, not copies.
 func appendFields(fields []field, text string) ([]field, error) {
 	for text != "" {
 		end := endOfField(text)
@@ -71,7 +71,7 @@ func appendFields(fields []field, text string) ([]field, error) {
 	return fields, nil
 }
 
-// endOfField returns where the line ends, and those after it that begin with a space.
+// endOfField returns the end of a field: its line and continuation lines.
 func endOfField(text string) int {
 	for end := 0; ; {
 		newline := strings.IndexByte(text[end:], '\n')
@@ -85,7 +85,7 @@ func endOfField(text string) int {
 	}
 }
 
-// Stanza is a parsed stanza of which each field may be asked for. Names of fields are in lower case.
+// Stanza is a parsed stanza: values by field name in lower case.
 type Stanza map[string]string
 
 func parseStanza(text string) (Stanza, error) {
@@ -97,7 +97,7 @@ func parseStanza(text string) (Stanza, error) {
 	for _, f := range fields {
 		name := strings.ToLower(f.name)
 		if _, twice := parsed[name]; twice {
-			return nil, fmt.Errorf("the field %s is there twice", f.name)
+			return nil, fmt.Errorf("the field %s occurs twice", f.name)
 		}
 		parsed[name] = f.value
 	}
@@ -117,7 +117,7 @@ func ReadStanzas(r io.Reader) ([]Stanza, error) {
 		}
 		parsed, err := parseStanza(text)
 		if err != nil {
-			return nil, fmt.Errorf("stanza that ends in line %d: %w", reader.line, err)
+			return nil, fmt.Errorf("stanza that ends on line %d: %w", reader.line, err)
 		}
 		all = append(all, parsed)
 	}

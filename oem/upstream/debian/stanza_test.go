@@ -44,7 +44,7 @@ func TestReadStanzasRefuses(t *testing.T) {
 		" begins with a space: x\n":          "is not a field",
 		"two words: x\n":                     "is not a field",
 		": x\n":                              "is not a field",
-		"A: 1\na: 2\n":                       "is there twice",
+		"A: 1\na: 2\n":                       "occurs twice",
 		"A: " + strings.Repeat("x", maxLine): "line 1 is longer than 1048576 bytes",
 		strings.Repeat("A: "+strings.Repeat("x", 1<<19)+"\n", 40): "the stanza is longer than 16777216 bytes",
 	} {

@@ -17,14 +17,14 @@ import (
 // Control holds the fields of a package's control file (deb-control(5)). Names are in lower case.
 type Control map[string]string
 
-// maxControl bounds the control member, unpacked. The longest one, with scripts and lists of digests, has a few MB.
+// maxControl limits the unpacked control member. The longest one, with scripts and lists of digests, has a few MB.
 const maxControl = 64 * size.MiB
 
 // Unpack writes the files of a .deb into root and returns its control fields.
 //
-// On Debian, bin, sbin and lib are links into usr/, but packages may still ship files there; those go where the links lead.
-// The keep function is given such a mapped path, like "usr/bin/x"; nil keeps what is below usr/.
-// No maintainer script runs. What package archive says about hostile archives holds; the caller has verified the .deb.
+// On Debian bin, sbin and lib are links into usr/, but packages may still ship files there; these are moved to usr/.
+// keep gets the mapped path, such as "usr/bin/x"; nil keeps everything below usr/.
+// No maintainer script runs. The checks of package archive apply; the caller has verified the .deb.
 func Unpack(deb string, root *os.Root, keep func(path string) bool) (Control, error) {
 	file, err := os.Open(deb)
 	if err != nil {
@@ -38,7 +38,7 @@ func Unpack(deb string, root *os.Root, keep func(path string) bool) (Control, er
 	return control, nil
 }
 
-// unpack reads the members in the order that deb(5) prescribes: debian-binary, control.tar, data.tar.
+// unpack reads the members in the order of deb(5): debian-binary, control.tar, data.tar.
 func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (Control, error) {
 	members, err := newArReader(deb)
 	if err != nil {
@@ -63,7 +63,7 @@ func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (
 	}
 	_, _, err = members.next()
 	if !errors.Is(err, io.EOF) {
-		return nil, errors.Join(err, errors.New("there is more after data.tar"))
+		return nil, errors.Join(err, errors.New("unexpected members after data.tar"))
 	}
 	return control, nil
 }
@@ -87,7 +87,7 @@ func nextTar(members *arReader, want string) (io.Reader, error) {
 	for {
 		name, content, err := members.next()
 		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("has no %s: it is cut", want)
+			return nil, fmt.Errorf("has no %s: the file is truncated", want)
 		}
 		if err != nil {
 			return nil, err
@@ -132,7 +132,7 @@ func readControl(member io.Reader) (Control, error) {
 	}
 }
 
-// dataOptions says how the files of a package are laid out.
+// dataOptions maps and selects the files of a package.
 func dataOptions(name string, keep func(string) bool) archive.Options {
 	if keep == nil {
 		keep = func(path string) bool { return strings.HasPrefix(path, "usr/") }
@@ -141,7 +141,7 @@ func dataOptions(name string, keep func(string) bool) archive.Options {
 		Name: name,
 		Path: mergeUsr,
 		Keep: func(header *tar.Header) bool {
-			// base-files ships the links of the merged layout themselves, such as bin -> usr/bin.
+			// base-files ships the links of merged /usr themselves, such as bin -> usr/bin.
 			isLayout := header.Typeflag == tar.TypeSymlink && strings.TrimPrefix(header.Linkname, "/") == header.Name
 			return !isLayout && keep(header.Name)
 		},

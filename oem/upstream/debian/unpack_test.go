@@ -79,23 +79,23 @@ func TestUnpackRefuses(t *testing.T) {
 		deb  []byte
 		says string
 	}{
-		"empty":             {nil, "does not begin as an ar archive"},
-		"not a package":     {[]byte("<html>not found</html>"), "does not begin as an ar archive"},
+		"empty":             {nil, "no ar header"},
+		"not a package":     {[]byte("<html>not found</html>"), "no ar header"},
 		"format 3":          {debiantest.Ar(debiantest.Member{"debian-binary", "3.0\n"}, control, data), `format version "3.0\n"`},
 		"another order":     {debiantest.Ar(control, format, data), "the first member is"},
 		"no control":        {debiantest.Ar(format, data), `has a member "data.tar"; wanted control.tar`},
 		"no data":           {debiantest.Ar(format, control), "has no data.tar"},
 		"lzma":              {debiantest.Ar(format, control, debiantest.Member{"data.tar.lzma", "x"}), `has a member "data.tar.lzma"`},
-		"more after":        {debiantest.Ar(format, control, data, data), "there is more after data.tar"},
+		"more after":        {debiantest.Ar(format, control, data, data), "unexpected members after data.tar"},
 		"empty control":     {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Tar(t)}, data), "has no control file"},
 		"malformed control": {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "x\n")}, data), "is not a field"},
 		"two in control":    {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "A: b\n\nC: d\n")}, data), "2 stanzas"},
-		"cut":               {good[:len(good)-700], "cut"},
+		"cut":               {good[:len(good)-700], "truncated"},
 		"cut header":        {good[:len(arMagic)+30], "header of a member"},
 		"header":            {bytes.Replace(good, []byte("`\n"), []byte("``"), 1), "wanted a backtick"},
 		"length":            {bytes.Replace(good, []byte("4         `"), []byte("-4        `"), 1), "length"},
 		"outside":           {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "../x")}), `tool.deb: entry "../x"`},
-		"same after merge":  {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "./lib/x", "./usr/lib/x")}), "came before"},
+		"same after merge":  {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "./lib/x", "./usr/lib/x")}), "two entries of this name"},
 	} {
 		if _, _, err := unpacked(t, test.deb, func(string) bool { return true }); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: error is %v; wanted %q", name, err, test.says)

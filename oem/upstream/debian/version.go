@@ -6,7 +6,7 @@ import (
 )
 
 // CompareVersions orders two package versions as dpkg does (deb-version(7)): by epoch, upstream version, revision.
-// The result is negative, zero or positive. Every text has a place in the order, also one that is no valid version.
+// The result is negative, zero or positive. Invalid versions have a place in the order, too.
 func CompareVersions(a, b string) int {
 	aEpoch, aUpstream, aRevision := splitVersion(a)
 	bEpoch, bUpstream, bRevision := splitVersion(b)
@@ -46,7 +46,7 @@ func compareParts(a, b string) int {
 	return 0
 }
 
-// cutRun splits a text after the leading runes that in holds for.
+// cutRun splits a text after the leading runes for which in is true.
 func cutRun(text string, in func(rune) bool) (run, rest string) {
 	rest = strings.TrimLeftFunc(text, in)
 	return text[:len(text)-len(rest)], rest
@@ -60,7 +60,7 @@ func compareNumbers(a, b string) int {
 	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
-// compareText orders by weight; what ends weighs more than a tilde and less than all else.
+// compareText orders by weight; the end of a text weighs more than a tilde and less than everything else.
 func compareText(a, b string) int {
 	for i := range max(len(a), len(b)) {
 		if order := cmp.Compare(weight(a, i), weight(b, i)); order != 0 {
@@ -70,7 +70,7 @@ func compareText(a, b string) int {
 	return 0
 }
 
-// weight of the byte at i: tilde, then the end, then letters, then the rest.
+// weight returns the weight of the byte at i: tilde, then the end, then letters, then the rest.
 func weight(text string, i int) int {
 	if i >= len(text) {
 		return 0

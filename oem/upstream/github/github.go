@@ -1,9 +1,8 @@
-// Package github finds releases and their assets on GitHub, or on a server that speaks like it, and hands its client to those
-// who change them.
+// Package github finds releases and assets on GitHub or a compatible server, and provides the API client for changes.
 //
-// Anybody may ask 60 times an hour; with a token (GITHUB_TOKEN) it is 5000 times. A limit that ends within a minute
-// is waited for; a later one is an error that says when it ends. The token goes to the API's own host and the one that takes
-// uploads for it, and nowhere else, not where those redirect to, and shows in no error: none has a request's header.
+// Rate limits are 60 requests an hour, or 5000 with a token (GITHUB_TOKEN). If a limit ends within a minute, the client waits;
+// otherwise the error says when it ends. The token is sent to the API's host and its upload host only, not to
+// redirect targets. Errors contain no request headers.
 package github
 
 import (
@@ -29,31 +28,31 @@ import (
 
 // Environment variables, as GitHub's own runners set them.
 const (
-	EnvToken  = "GITHUB_TOKEN"      //nolint:gosec // the name of a variable
+	EnvToken  = "GITHUB_TOKEN"      //nolint:gosec // a variable's name
 	EnvAPI    = "GITHUB_API_URL"    // default https://api.github.com
-	EnvServer = "GITHUB_SERVER_URL" // default https://github.com, where assets are downloaded from
+	EnvServer = "GITHUB_SERVER_URL" // default https://github.com, for downloads of assets
 )
 
-// longestWait is how long a used-up limit is waited for.
+// longestWait is the longest wait for a rate limit to end.
 const longestWait = time.Minute
 
-// Client asks one server.
+// Client is a client for one server.
 type Client struct {
-	Server string // what addresses of assets begin with, without a slash at the end
+	Server string // prefix of asset addresses, without trailing slash
 	api    *gh.Client
 	retry  *retryablehttp.Client
 }
 
-// New returns a client for the server that the environment names. It asks nothing yet.
+// New returns a client for the server configured in the environment. It sends no request.
 func New(getenv func(string) string, log *slog.Logger) (*Client, error) {
 	return NewFrom(getenv, fetch.NewClient(log))
 }
 
-// NewFrom is New on top of a client that decides how often is asked again, and after which pauses.
+// NewFrom is New with a client that decides about retries.
 func NewFrom(getenv func(string) string, client *retryablehttp.Client) (*Client, error) {
 	base, err := url.Parse(strings.TrimSuffix(cmp.Or(getenv(EnvAPI), "https://api.github.com"), "/") + "/")
 	if err != nil || base.Host == "" || base.User != nil {
-		return nil, fmt.Errorf("%s: wanted an address such as https://api.github.com, without user and password", EnvAPI)
+		return nil, fmt.Errorf("%s is not an address; wanted one such as https://api.github.com, without user and password", EnvAPI)
 	}
 	client.CheckRetry, client.Backoff = checkRetry, backoff
 	client.HTTPClient.Transport = &authorized{client.HTTPClient.Transport, base.Scheme, base.Host, getenv(EnvToken)}
@@ -62,20 +61,20 @@ func NewFrom(getenv func(string) string, client *retryablehttp.Client) (*Client,
 	return &Client{Server: strings.TrimSuffix(cmp.Or(getenv(EnvServer), "https://github.com"), "/"), api: api, retry: client}, nil
 }
 
-// API returns the client itself. It shares token, limits and patience.
+// API returns the underlying client, with the same token, limits and retries.
 func (c *Client) API() *gh.Client { return c.api }
 
-// UploadURL returns the address at which a release takes assets, if the token may go there.
+// UploadURL returns the upload address of a release, if the token may be sent there.
 func (c *Client) UploadURL(release *gh.RepositoryRelease) (string, error) {
-	address, _, _ := strings.Cut(release.GetUploadURL(), "{") // behind which names of parameters follow
+	address, _, _ := strings.Cut(release.GetUploadURL(), "{") // an RFC 6570 template
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Scheme != c.api.BaseURL.Scheme || !takes(c.api.BaseURL.Host, parsed.Host) {
-		return "", fmt.Errorf("the release takes assets at %q; wanted an address of the host %s", fetch.Redact(address), c.api.BaseURL.Host)
+		return "", fmt.Errorf("the release's upload address is %q; wanted one of the host %s", fetch.Redact(address), c.api.BaseURL.Host)
 	}
 	return address, nil
 }
 
-// takes tells whether a host belongs to an API: uploads.github.com takes what is for api.github.com.
+// takes tells whether a host belongs to an API, such as uploads.github.com to api.github.com.
 func takes(api, host string) bool {
 	domain, apart := strings.CutPrefix(api, "api.")
 	return host == api || apart && host == "uploads."+domain
@@ -83,11 +82,11 @@ func takes(api, host string) bool {
 
 type onceKey struct{}
 
-// Once marks requests that must not be sent again unseen, because the first may have done what it should.
+// Once marks requests that are not idempotent, and so must not be retried automatically.
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
-// Pause waits before a request is sent again: as long as the last answer asks for, if there was one and that is not too long,
-// else longer after each attempt, which are counted from 0.
+// Pause waits before a retry: as long as the last response asks for, unless that is too long, else longer with each attempt,
+// counted from 0.
 func (c *Client) Pause(ctx context.Context, attempt int, last *gh.Response) error {
 	var answer *http.Response
 	if last != nil {
@@ -119,7 +118,7 @@ func (a *authorized) RoundTrip(request *http.Request) (*http.Response, error) {
 	return a.next.RoundTrip(request)
 }
 
-// checkRetry asks again when a limit is used up that ends soon.
+// checkRetry also retries after a rate limit that ends soon.
 func checkRetry(ctx context.Context, response *http.Response, err error) (bool, error) {
 	if ctx.Value(onceKey{}) != nil {
 		return false, ctx.Err()
@@ -137,7 +136,7 @@ func backoff(shortest, longest time.Duration, attempt int, response *http.Respon
 	return retryablehttp.DefaultBackoff(shortest, longest, attempt, response)
 }
 
-// limit tells how long an answer asks to wait, if it is about a limit
+// limit returns how long a response asks to wait, if it reports a rate limit
 // (https://docs.github.com/rest, "Rate limits for the REST API").
 func limit(response *http.Response) (time.Duration, bool) {
 	if response == nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusTooManyRequests {
@@ -156,11 +155,11 @@ func limit(response *http.Response) (time.Duration, bool) {
 // Asset is one file of a release.
 type Asset struct {
 	Name string
-	File string // its address below Server
+	File string // path below Server
 	Size size.Bytes
 }
 
-// Address is where a file below Server is.
+// Address returns the address of a file below Server.
 func (c *Client) Address(file string) string { return c.Server + "/" + file }
 
 // Asset finds the one asset of a release whose name matches a pattern (path.Match).
@@ -179,7 +178,7 @@ func (c *Client) Asset(ctx context.Context, repository, tag, pattern string) (As
 		}
 	}
 	if len(found) != 1 {
-		return Asset{}, fmt.Errorf("release %s of %s has %d assets that match %q; wanted one of: %s",
+		return Asset{}, fmt.Errorf("release %s of %s has %d assets that match %q; wanted exactly one of: %s",
 			tag, repository, len(found), pattern, strings.Join(names, ", "))
 	}
 	file, below := strings.CutPrefix(found[0].GetBrowserDownloadURL(), c.Server+"/")
@@ -190,7 +189,7 @@ func (c *Client) Asset(ctx context.Context, repository, tag, pattern string) (As
 	return Asset{found[0].GetName(), file, size.Bytes(found[0].GetSize())}, nil
 }
 
-// Tags returns the tags of a repository's newest releases, 100 at most; drafts and previews do not count.
+// Tags returns the tags of a repository's newest releases, 100 at most; without drafts and prereleases.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	owner, repo, _ := strings.Cut(repository, "/")
 	releases, _, err := c.api.Repositories.ListReleases(ctx, owner, repo, &gh.ListOptions{PerPage: 100})
@@ -206,7 +205,7 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	return tags, nil
 }
 
-// details joins an answer's message with its errors, which say what was refused and why.
+// details joins the message of an error response with its details.
 func details(answer *gh.ErrorResponse) string {
 	parts := []string{answer.Message}
 	for _, e := range answer.Errors {
@@ -215,10 +214,10 @@ func details(answer *gh.ErrorResponse) string {
 	return strings.Join(parts, "; ")
 }
 
-// address is one in an error's text.
+// address matches addresses in error texts.
 var address = regexp.MustCompile(`https?://\S+`)
 
-// Explain says what to do about a limit, and drops from other errors what addresses may carry.
+// Explain adds a remedy to rate limit errors, and removes addresses, which may have secrets, from others.
 func Explain(err error) error {
 	var limited *gh.RateLimitError
 	var slow *gh.AbuseRateLimitError
@@ -227,7 +226,7 @@ func Explain(err error) error {
 		return fmt.Errorf("the limit of %d requests an hour is used up until %s; wait, or set %s to raise it",
 			limited.Rate.Limit, limited.Rate.Reset.UTC().Format(time.DateTime+" MST"), EnvToken)
 	case errors.As(err, &slow):
-		return fmt.Errorf("asked too often; wait %v", slow.GetRetryAfter())
+		return fmt.Errorf("secondary rate limit; wait %v", slow.GetRetryAfter())
 	}
 	var answer *gh.ErrorResponse
 	if errors.As(err, &answer) && answer.Response != nil {

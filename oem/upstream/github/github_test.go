@@ -104,7 +104,7 @@ func TestAssetRefuses(t *testing.T) {
 		"bad token":         {header(401), "HTTP status 401"},
 		"limit":             {header(403, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", later, "X-RateLimit-Limit", "60"), "limit of 60 requests an hour is used up until"},
 		"far too fast":      {header(403, "Retry-After", "3600"), "HTTP status 403"},
-		"nothing matches":   {release("", "other.zip", "tool.txt"), `has 0 assets that match "tool_*_amd64.tar.gz"; wanted one of: other.zip, tool.txt`},
+		"nothing matches":   {release("", "other.zip", "tool.txt"), `has 0 assets that match "tool_*_amd64.tar.gz"; wanted exactly one of: other.zip, tool.txt`},
 		"several match":     {release("", "tool_1_amd64.tar.gz", "tool_2_amd64.tar.gz"), "has 2 assets"},
 		"elsewhere":         {release("https://elsewhere.example.org", "tool_1_amd64.tar.gz"), "is not at an address below"},
 		"a file":            {release("file://", "tool_1_amd64.tar.gz"), "is not at an address below"},

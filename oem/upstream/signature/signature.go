@@ -1,6 +1,6 @@
-// Package signature checks detached signatures against keys that are pinned: OpenPGP (RFC 9580) and minisign.
+// Package signature verifies detached OpenPGP (RFC 9580) and minisign signatures with pinned keys.
 //
-// A signature is foreign bytes until it is checked, and so is what it signs.
+// Signatures and signed content are untrusted input.
 package signature
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// MaxLength is how long a detached signature may be. One by a large RSA key has 1 KB.
+// MaxLength limits a detached signature. One by a large RSA key has 1 KB.
 const MaxLength = 64 << 10
 
 // ReadKeyring reads OpenPGP public keys from a file, binary or armored.
@@ -37,9 +37,8 @@ func ReadKeyring(path string) (openpgp.EntityList, error) {
 	return keys, nil
 }
 
-// OpenPGP checks that at least one of the signature packets in body, which is not armored, is a good one
-// by a key of the keyring. Signatures by keys that are expired or revoked at the time now, expired signatures,
-// and those over MD5 or SHA-1 count for nothing. The signed content is read from its start for each signature.
+// OpenPGP checks that at least one of the signature packets in body, not armored, is valid and by a key of the keyring.
+// Signatures by keys expired or revoked at the time now, expired signatures, and those with MD5 or SHA-1 are invalid. The signed content is read from its start for each signature.
 func OpenPGP(keys openpgp.EntityList, content io.ReadSeeker, body io.Reader, now time.Time) error {
 	packets, err := split(body)
 	if err != nil {
@@ -48,9 +47,8 @@ func OpenPGP(keys openpgp.EntityList, content io.ReadSeeker, body io.Reader, now
 	return check(keys, content, packets, func(one) time.Time { return now })
 }
 
-// OpenPGPThen is OpenPGPFile for keys that signed while they were valid, though they may have expired since:
-// each signature is judged at the time it was made, which is not later than now.
-// A key that was revoked as compromised counts for nothing, whenever it signed.
+// OpenPGPThen is OpenPGPFile for keys that may have expired since they signed: each signature is verified
+// at its creation time, which must not be after now. Signatures of keys revoked as compromised are always invalid.
 func OpenPGPThen(keys openpgp.EntityList, content io.ReadSeeker, signature []byte, now time.Time) error {
 	body, err := unarmored(signature)
 	if err != nil {
@@ -68,7 +66,7 @@ func OpenPGPThen(keys openpgp.EntityList, content io.ReadSeeker, signature []byt
 	})
 }
 
-// check looks for one good signature, each judged at a time of its own.
+// check looks for one valid signature, each verified at its own time.
 func check(keys openpgp.EntityList, content io.ReadSeeker, packets []one, when func(one) time.Time) error {
 	failures := []error{errors.New("no good signature by a key of the keyring")}
 	for _, one := range packets {
@@ -85,7 +83,7 @@ func check(keys openpgp.EntityList, content io.ReadSeeker, packets []one, when f
 	return errors.Join(failures...)
 }
 
-// OpenPGPFile is OpenPGP for a signature as it comes in a file, armored or not.
+// OpenPGPFile is OpenPGP for the content of a signature file, armored or not.
 func OpenPGPFile(keys openpgp.EntityList, content io.ReadSeeker, signature []byte, now time.Time) error {
 	body, err := unarmored(signature)
 	if err != nil {
@@ -106,17 +104,17 @@ func unarmored(signature []byte) (io.Reader, error) {
 	return block.Body, nil
 }
 
-// one is a signature packet and whose it claims to be.
+// one is a signature packet and its claimed issuer.
 type one struct {
 	issuer string
 	made   time.Time
 	packet []byte
 }
 
-// maxSignatures is how many signatures are looked at. Debian makes three.
+// maxSignatures limits the signatures in a file. Debian makes three.
 const maxSignatures = 16
 
-// split takes the packets apart, since the library judges a series of them by the first whose key it knows.
+// split separates the packets, since the library only verifies the first one with a known key.
 func split(body io.Reader) ([]one, error) {
 	var all []one
 	for packets := packet.NewReader(body); ; {
@@ -129,7 +127,7 @@ func split(body io.Reader) ([]one, error) {
 		}
 		sig, isSignature := p.(*packet.Signature)
 		if !isSignature || sig.IssuerKeyId == nil || len(all) == maxSignatures {
-			return nil, fmt.Errorf("wanted at most %d signatures with an issuer, and nothing else", maxSignatures)
+			return nil, fmt.Errorf("wanted at most %d signature packets with an issuer, and no other packets", maxSignatures)
 		}
 		var encoded bytes.Buffer
 		if err := sig.Serialize(&encoded); err != nil {
@@ -148,15 +146,15 @@ func MinisignKey(text string) (minisign.PublicKey, error) {
 	return key, nil
 }
 
-// Minisign checks a signature of minisign's current, prehashed kind, and its trusted comment.
+// Minisign checks a prehashed minisign signature, the current kind, and its trusted comment.
 func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error {
 	var parsed minisign.Signature
 	if err := parsed.UnmarshalText(signature); err != nil {
-		return errors.New("not a signature of minisign")
+		return errors.New("not a minisign signature")
 	}
 	switch {
 	case parsed.Algorithm != minisign.HashEdDSA:
-		return errors.New("a signature of minisign's old kind, over the file itself; wanted one made by minisign 0.10 or newer")
+		return errors.New("a legacy minisign signature, not prehashed; wanted one by minisign 0.10 or newer")
 	case parsed.KeyID != key.ID():
 		return fmt.Errorf("signed by key %016X; wanted %016X", parsed.KeyID, key.ID())
 	}
@@ -170,7 +168,7 @@ func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error
 	return nil
 }
 
-// File checks the signature of one file that is in another: by a public key of minisign, or without one by the keys of a keyring.
+// File checks the signature of a file that is in another file, with a minisign key or else a keyring.
 func File(file, signatureFile, minisignKey, keyring string) error {
 	signature, err := os.ReadFile(signatureFile)
 	if err != nil {

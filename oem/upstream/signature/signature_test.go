@@ -58,8 +58,8 @@ func TestMinisign(t *testing.T) {
 		"other content":   {[]byte("what is Signed"), signed, "does not belong to this content"},
 		"other key":       {content, otherSigned, "signed by key"},
 		"changed comment": {content, bytes.Replace(signed, []byte("timestamp:"), []byte("timestamp:1"), 1), "does not belong"},
-		"cut":             {content, signed[:len(signed)/2], "not a signature"},
-		"nothing":         {content, nil, "not a signature"},
+		"cut":             {content, signed[:len(signed)/2], "not a minisign signature"},
+		"nothing":         {content, nil, "not a minisign signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := Minisign(key, bytes.NewReader(test.content), test.signature); err == nil || !strings.Contains(err.Error(), test.says) {
@@ -74,7 +74,7 @@ func TestMinisignOfTheOldKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Minisign(public, bytes.NewReader(content), minisign.Sign(private, content)); err == nil || !strings.Contains(err.Error(), "old kind") {
+	if err := Minisign(public, bytes.NewReader(content), minisign.Sign(private, content)); err == nil || !strings.Contains(err.Error(), "legacy") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func TestHostileExtensions(t *testing.T) {
 		"/usr/lib/hid has the xattr user.overlay.opaque":                                with(extensiontest.Entry{Path: "usr/lib/hid/", Type: tar.TypeDir, Xattrs: map[string]string{"user.overlay.opaque": "y"}}),
 		`/usr/bin/out is a link to "../../../../etc/shadow"`:                            with(extensiontest.Entry{Path: "usr/bin/out", Target: "../../../../etc/shadow"}),
 		`/usr/bin/root is a link to "/root/.ssh"`:                                       with(extensiontest.Entry{Path: "usr/bin/root", Target: "/root/.ssh"}),
-		"/usr/bin/env is in the base, and not alike":                                    with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
+		"/usr/bin/env differs from the base's":                                          with(extensiontest.Entry{Path: "usr/bin/env", Content: "mine"}),
 		"/etc/passwd is outside /usr and /opt":                                          with(extensiontest.Entry{Path: "etc/", Type: tar.TypeDir}, extensiontest.Entry{Path: "etc/passwd"}),
 		"/usr/bin/lost wants the interpreter /usr/bin/nope":                             with(extensiontest.Entry{Path: "usr/bin/lost", Mode: 0o755, Content: "#!/usr/bin/nope\n"}),
 		"is for ID=fedora":                                                              releaseOf("ID=fedora\nVERSION_ID=1\n"),

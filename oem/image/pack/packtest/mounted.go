@@ -1,4 +1,4 @@
-// Package packtest lets the kernel read images in tests.
+// Package packtest mounts images in tests.
 package packtest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// Mounted returns the tree that the kernel finds in an image. It mounts on a thread with a mount namespace of its own,
+// Mounted returns the tree of an image as the kernel sees it. It mounts the image in the mount namespace of a thread,
 // which ends with the thread.
 func Mounted(t testing.TB, image string) tree.Tree {
 	t.Helper()
@@ -24,7 +24,7 @@ func Mounted(t testing.TB, image string) tree.Tree {
 	var got tree.Tree
 	errs := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is of no use to others
+		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
 		errs <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 				return err

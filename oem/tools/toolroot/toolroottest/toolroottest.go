@@ -1,4 +1,4 @@
-// Package toolroottest opens the real tool root for tests, from the cache that the pipeline uses.
+// Package toolroottest opens the real tool root for tests, from the pipeline's cache.
 package toolroottest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
-// Cache returns the checkout's cache directory, or the one that CACHE names.
+// Cache returns $CACHE, or the checkout's cache directory.
 func Cache(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -40,7 +40,7 @@ func Cache(t testing.TB) string {
 	return cache
 }
 
-// Open returns the tool root. It needs root, the host's programs and, the first time, the archive.
+// Open returns the tool root. It needs root, the host's programs and, if not cached, the archive.
 func Open(t testing.TB) *toolroot.Root {
 	t.Helper()
 	tools, err := With(t, toolroot.Suite)(t.Context(), "", nil)
@@ -50,7 +50,7 @@ func Open(t testing.TB) *toolroot.Root {
 	return tools
 }
 
-// judges hold programs that only tests run, on what we made.
+// judges are packages with programs that verify our output in tests.
 var judges = []string{
 	"cpio",                 //
 	"cryptsetup-bin",       // veritysetup
@@ -71,7 +71,7 @@ var judges = []string{
 	"zstd",                 //
 }
 
-// Judges returns a root with the programs that judge what we made. It needs what Open needs.
+// Judges returns a root with the programs that verify our output. Requirements as for Open.
 func Judges(t testing.TB) *toolroot.Root {
 	t.Helper()
 	tools, err := With(t, toolroot.Suite)(t.Context(), "", judges)
@@ -81,7 +81,7 @@ func Judges(t testing.TB) *toolroot.Root {
 	return tools
 }
 
-// With returns what makes roots of packages, of a suite when the caller names none. It needs what Open needs.
+// With returns a function that makes roots of packages; suite is the default suite. Requirements as for Open.
 func With(t testing.TB, suite string) func(ctx context.Context, suite string, packages []string) (*toolroot.Root, error) {
 	t.Helper()
 	needs.Root(t)
@@ -98,7 +98,7 @@ func With(t testing.TB, suite string) func(ctx context.Context, suite string, pa
 	}
 }
 
-// Archive returns the archive that the host's apt is set up for.
+// Archive returns the archive from the host's apt configuration.
 func Archive(t testing.TB) *repository.Archive {
 	t.Helper()
 	sources, err := repository.HostSources("/etc/apt", os.Getenv)

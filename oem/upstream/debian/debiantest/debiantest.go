@@ -1,4 +1,4 @@
-// Package debiantest makes packages and indexes of Debian in tests.
+// Package debiantest makes Debian packages and indexes for tests.
 package debiantest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Published is the time of what is in packages.
+// Published is the modification time of files in packages.
 var Published = time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 
 // Compress compresses with xz.
@@ -31,7 +31,7 @@ func Compress(t testing.TB, text string) string {
 	return out.String()
 }
 
-// Stanza returns the index stanza of a package. Further lines are added as they are.
+// Stanza returns the index stanza of a package, with further lines appended.
 func Stanza(name, version string, lines ...string) string {
 	text := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nDescription: test\nFilename: pool/%s_%s.deb\nSize: 10\nSHA256: %s\n",
 		name, version, name, version, digest.Of([]byte(name+version)))
@@ -41,7 +41,7 @@ func Stanza(name, version string, lines ...string) string {
 	return text
 }
 
-// Member is one of an ar archive: its name and its content.
+// Member is one member of an ar archive.
 type Member [2]string
 
 // Ar writes an ar archive.

@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
-// aptSources reads sources.list and then sources.list.d, in the order that apt does.
+// aptSources reads sources.list and then sources.list.d, in apt's order.
 func aptSources(dir string) ([]aptSource, error) {
 	paths := []string{filepath.Join(dir, "sources.list")}
 	for _, pattern := range []string{"*.list", "*.sources"} {
@@ -74,7 +74,7 @@ func parseDeb822Sources(text string) ([]aptSource, error) {
 // oneLine is "deb [options] uri suite component...".
 var oneLine = regexp.MustCompile(`^\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+([^#]+)`)
 
-// parseOneLine reads a .list file (sources.list(5), ONE-LINE-STYLE FORMAT). Other lines are not for us.
+// parseOneLine reads a .list file (sources.list(5), ONE-LINE-STYLE FORMAT). Other lines are ignored.
 func parseOneLine(text string) ([]aptSource, error) {
 	var found []aptSource
 	for line := range strings.Lines(text) {
@@ -97,7 +97,7 @@ func parseOneLine(text string) ([]aptSource, error) {
 	return found, nil
 }
 
-// expandMirrorFiles replaces "mirror+file:/path", which images for clouds use, by the first address in that file.
+// expandMirrorFiles replaces "mirror+file:/path", as in cloud images, by the first address in that file.
 func expandMirrorFiles(sources []aptSource) ([]aptSource, error) {
 	for i, source := range sources {
 		list, isList := strings.CutPrefix(source.uri, "mirror+file:")
@@ -106,7 +106,7 @@ func expandMirrorFiles(sources []aptSource) ([]aptSource, error) {
 		}
 		content, err := os.ReadFile(path.Clean("/" + list))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // apt itself would say so
+			continue // apt reports it
 		}
 		if err != nil {
 			return nil, err
@@ -121,7 +121,7 @@ func expandMirrorFiles(sources []aptSource) ([]aptSource, error) {
 	return sources, nil
 }
 
-// keyringPath returns the first path in a Signed-By, which may also hold fingerprints or whole keys.
+// keyringPath returns the first path in a Signed-By, which may also contain fingerprints or whole keys.
 func keyringPath(signedBy string) string {
 	for word := range strings.FieldsFuncSeq(signedBy, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' }) {
 		if path.IsAbs(word) {
@@ -131,10 +131,10 @@ func keyringPath(signedBy string) string {
 	return ""
 }
 
-// checkOff finds the setting Acquire::Check-Valid-Until "false" (apt.conf(5)), written in one line as everybody does.
+// checkOff finds the setting Acquire::Check-Valid-Until "false" (apt.conf(5)), on one line, as is usual.
 var checkOff = regexp.MustCompile(`(?im)^\s*Acquire::Check-Valid-Until\s+"?(false|no|0|off|without|disable)"?\s*;`)
 
-// validUntilUnchecked tells whether the host's apt accepts expired indexes.
+// validUntilUnchecked tells whether the host's apt is configured to accept expired indexes.
 func validUntilUnchecked(dir string) (bool, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "apt.conf.d", "*"))
 	if err != nil {

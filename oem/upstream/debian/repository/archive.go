@@ -3,8 +3,8 @@
 // The chain of trust is the archive's own (apt-secure(8)): an OpenPGP key of the keyring signs InRelease,
 // InRelease holds the digests of the package indexes, an index holds the digests of the packages.
 //
-//	Sources   where the archive is, from the host's apt configuration
-//	Archive   → Release (verified, cheap) → debian.Packages (loaded) → debian.Closure (what a tool needs beyond the base)
+//	Sources   the archive's address and keyring, from the host's apt configuration
+//	Archive   → Release (verified, cheap) → debian.Packages (loaded) → debian.Closure (a tool's dependencies that the base lacks)
 //	Archive   → Deb (one verified .deb) → debian.Unpack (its files)
 //
 // Formats: https://wiki.debian.org/DebianRepository/Format.
@@ -41,7 +41,7 @@ func (a *Archive) now() time.Time {
 	return a.Now
 }
 
-// address returns the address of the archive that a pocket, such as trixie or trixie-security, is in.
+// address returns the address of the archive of a pocket, such as trixie or trixie-security.
 func (a *Archive) address(pocket string) string {
 	if strings.HasSuffix(pocket, securitySuffix) {
 		return a.Security
@@ -61,7 +61,7 @@ func (a *Archive) Deb(ctx context.Context, p debian.Package) (string, error) {
 	})
 	switch {
 	case errors.Is(err, fetch.ErrNotFound):
-		return "", fmt.Errorf("package %s %s (%s) is no longer in the archive, most likely since a newer version took its place: "+
+		return "", fmt.Errorf("package %s %s (%s) is no longer in the archive, most likely because a newer version replaced it; "+
 			"resolve the packages again: %w", p.Name, p.Version, p.Pocket, err)
 	case err != nil:
 		return "", fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 )
 
-// Packages loads the package indexes of the release, from the cache when they did not change.
+// Packages loads the package indexes of the release, from the cache if unchanged.
 func (r *Release) Packages(ctx context.Context) (*debian.Packages, error) {
 	var pockets []debian.Pocket
 	for _, p := range r.pockets {
@@ -39,7 +39,7 @@ func (r *Release) indexText(ctx context.Context, p pocket) (string, error) {
 	}
 	path, err := r.archive.Store.File(ctx, p.index)
 	if errors.Is(err, fetch.ErrNotFound) {
-		err = fmt.Errorf("the mirror is being updated, try again in some minutes: %w", err)
+		err = fmt.Errorf("the mirror is being updated; try again in a few minutes: %w", err)
 	}
 	if err != nil {
 		return "", err
@@ -54,7 +54,7 @@ func (r *Release) indexText(ctx context.Context, p pocket) (string, error) {
 	return text, writeCached(cached, p.index.SHA256, text)
 }
 
-// reduceFile reads an index, which may be compressed, and returns its needed fields.
+// reduceFile returns the needed fields of an index, which may be compressed.
 func reduceFile(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -69,23 +69,23 @@ func reduceFile(path string) (string, error) {
 	return debian.Reduce(plain)
 }
 
-// cacheVersion is part of a cached index's first line. Raise it when the fields that debian.Reduce keeps change, or the form.
+// cacheVersion is part of a cached index's first line. Raise it when the output of debian.Reduce changes.
 const cacheVersion = "2"
 
-// cacheLine is the first line of a cached index: what it was made from and what it must hold.
+// cacheLine is the first line of a cached index, with the digests of source and content.
 func cacheLine(source digest.SHA256, text string) (string, error) {
 	sum, _, err := digest.OfReader(strings.NewReader(text))
 	return fmt.Sprintf("oem-sysext packages %s %v %v\n", cacheVersion, source, sum), err
 }
 
-// readCached returns a cached index if it is whole and made from this source.
+// readCached returns a cached index if it is undamaged and from this source.
 func readCached(path string, source digest.SHA256) (text string, ok bool) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", false
 	}
 	defer file.Close()
-	var content strings.Builder // unlike os.ReadFile it gives a string without a second copy
+	var content strings.Builder // avoids the second copy that a string from os.ReadFile needs
 	if info, err := file.Stat(); err == nil {
 		content.Grow(int(info.Size()))
 	}

@@ -17,13 +17,13 @@ import (
 // inRelease is the part of a Release file that we use.
 type inRelease struct {
 	suite, codename  string
-	date, validUntil time.Time // validUntil is zero when the file is good forever
+	date, validUntil time.Time // validUntil is zero if the file never expires
 	byHash           bool
 	architectures    []string
 	sha256           string // lines "digest size path"
 }
 
-// isUnreleased tells whether the suite is one in the making, which may lack pockets.
+// isUnreleased tells whether the suite is not released yet, and so may lack pockets.
 func (d *inRelease) isUnreleased() bool {
 	return d != nil && slices.Contains([]string{"testing", "unstable", "experimental"}, d.suite)
 }
@@ -35,7 +35,7 @@ func parseInRelease(text string) (*inRelease, error) {
 		return nil, err
 	}
 	if len(stanzas) == 0 {
-		return nil, errors.New("it is empty")
+		return nil, errors.New("the file is empty")
 	}
 	fields := stanzas[0]
 	parsed := &inRelease{
@@ -65,7 +65,7 @@ func parseDate(text string) (time.Time, error) {
 }
 
 // index returns the package index in a directory of the pocket, whose address is base.
-// An index by its digest stays available for a while after the next one is published.
+// An index addressed by digest remains available for a while after the next one is published.
 func (d *inRelease) index(base, dir string) (fetch.Want, error) {
 	for _, name := range []string{"Packages.xz", "Packages.gz", "Packages"} {
 		want, found, err := d.file(dir + "/" + name)
@@ -81,10 +81,10 @@ func (d *inRelease) index(base, dir string) (fetch.Want, error) {
 		want.URLs = append(want.URLs, base+"/"+dir+"/"+name)
 		return want, nil
 	}
-	return fetch.Want{}, fmt.Errorf("its section SHA256 names no %s/Packages.xz", dir)
+	return fetch.Want{}, fmt.Errorf("no %s/Packages.xz in its SHA256 section", dir)
 }
 
-// file looks a path up in the section SHA256.
+// file looks up a path in the section SHA256.
 func (d *inRelease) file(path string) (want fetch.Want, found bool, err error) {
 	for line := range strings.Lines(d.sha256) {
 		words := strings.Fields(line)

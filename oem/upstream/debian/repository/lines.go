@@ -2,7 +2,7 @@ package repository
 
 import "fmt"
 
-// SourceLines returns the release as sources.list(5) has it, for programs that use apt.
+// SourceLines returns sources.list(5) lines for the release, for programs that use apt.
 func (r *Release) SourceLines() []string {
 	options := "signed-by=" + r.archive.Keyring
 	if r.archive.AllowExpired {

@@ -17,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
-// A suite's pockets: fixes between point releases, and security fixes, which are in an archive of their own.
+// The pockets of a suite: fixes between point releases, and security fixes, which have a separate archive.
 const (
 	updatesSuffix  = "-updates"
 	securitySuffix = "-security"
@@ -27,7 +27,7 @@ const (
 type Release struct {
 	Suite, Arch string
 	Date        time.Time // of the newest pocket
-	// Fingerprint changes exactly when an index does, so it is what results computed from Packages may be cached by.
+	// Fingerprint changes exactly when an index does, so it is a cache key for results computed from Packages.
 	Fingerprint digest.SHA256
 
 	archive *Archive
@@ -41,16 +41,16 @@ type pocket struct {
 	index fetch.Want
 }
 
-// Release fetches and verifies what the archive says about a suite, such as trixie, and its pockets trixie-updates
-// and trixie-security, for an architecture in Debian's words, such as amd64 or arm64.
-// It costs three conditional requests when nothing changed.
+// Release downloads and verifies the InRelease files of a suite, such as trixie, and its pockets trixie-updates
+// and trixie-security, for an architecture by Debian's name, such as amd64 or arm64.
+// If nothing changed, it takes three conditional requests.
 //
-// Refused are documents that no key of the keyring signed, that are for another suite, that are expired,
-// and that are older than one that was accepted from the same address before.
-// Only suites that are not released yet may lack pockets.
+// Refused are files that no key of the keyring signed, that are for another suite or expired,
+// or older than one accepted from the same address before.
+// Only unreleased suites may lack pockets.
 func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, error) {
 	if !debian.ValidName(suite) || !debian.ValidName(arch) {
-		return nil, fmt.Errorf("suite %q, architecture %q: wanted words such as trixie and amd64", suite, arch)
+		return nil, fmt.Errorf("suite %q, architecture %q; wanted names such as trixie and amd64", suite, arch)
 	}
 	keys, err := signature.ReadKeyring(a.Keyring)
 	if err != nil {
@@ -67,7 +67,7 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	release := &Release{Suite: suite, Arch: arch, archive: a}
 	for i, name := range names {
 		if failed[i] != nil && i > 0 && errors.Is(failed[i], fetch.ErrNotFound) && found[0].isUnreleased() {
-			a.Log.Info("the suite has no such pocket", "suite", suite, "pocket", name)
+			a.Log.Info("the suite does not have this pocket yet", "suite", suite, "pocket", name)
 			continue
 		}
 		if failed[i] != nil {
@@ -81,7 +81,7 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	return release, err
 }
 
-// SuiteDate is the date of the suite itself, which security fixes between point releases do not change.
+// SuiteDate is the date of the suite itself; updates between point releases do not change it.
 func (r *Release) SuiteDate() time.Time { return r.pockets[0].date }
 
 func (r *Release) fingerprint() (digest.SHA256, error) {
@@ -92,7 +92,7 @@ func (r *Release) fingerprint() (digest.SHA256, error) {
 	return digest.OfInputs(inputs)
 }
 
-// add takes one pocket in.
+// add adds one pocket.
 func (r *Release) add(name string, doc *inRelease) error {
 	if !slices.Contains(doc.architectures, r.Arch) {
 		return fmt.Errorf("has no architecture %q; it has %s", r.Arch, strings.Join(doc.architectures, ", "))
@@ -108,7 +108,7 @@ func (r *Release) add(name string, doc *inRelease) error {
 	return nil
 }
 
-// inRelease fetches and verifies the InRelease of one pocket.
+// inRelease downloads and verifies the InRelease of one pocket.
 func (a *Archive) inRelease(ctx context.Context, name string, keys openpgp.EntityList) (*inRelease, error) {
 	doc, err := a.Store.Latest(ctx, a.address(name)+"/dists/"+name+"/InRelease")
 	if err != nil {
@@ -132,7 +132,7 @@ func (a *Archive) verify(name string, doc *fetch.Document, keys openpgp.EntityLi
 		return nil, err
 	}
 	if name != parsed.suite && name != parsed.codename {
-		return nil, fmt.Errorf("it is signed for the suite %q (%s): the mirror serves another suite at this address", parsed.suite, parsed.codename)
+		return nil, fmt.Errorf("it is signed for the suite %q (%s): the mirror serves another suite at this address; correct the address", parsed.suite, parsed.codename)
 	}
 	if err := a.checkExpiry(name, parsed); err != nil {
 		return nil, err
@@ -149,28 +149,28 @@ func (a *Archive) checkExpiry(name string, doc *inRelease) error {
 	}
 	expired := doc.validUntil.Format(time.DateTime)
 	if a.AllowExpired {
-		a.Log.Warn("the index is expired; accepted since the configuration says so", "pocket", name, "expired", expired)
+		a.Log.Warn("the index is expired; accepted by configuration", "pocket", name, "expired", expired)
 		return nil
 	}
 	return fmt.Errorf("it expired at %s UTC: the mirror is stale, or someone replays an old index; try another mirror, check the clock, or set %s=no to accept it",
 		expired, EnvAllowExpired)
 }
 
-// checkReplay refuses a document older than the copy that was accepted before, whose signature was checked then.
+// checkReplay refuses a document older than the kept copy, whose signature was verified when it was kept.
 func checkReplay(doc *fetch.Document, parsed *inRelease) error {
 	if doc.Kept == nil {
 		return nil
 	}
 	_, text, err := decodeSigned(doc.Kept)
 	if err != nil {
-		return fmt.Errorf("copy kept before: %w", err)
+		return fmt.Errorf("kept copy: %w", err)
 	}
 	kept, err := parseInRelease(text)
 	if err != nil {
-		return fmt.Errorf("copy kept before: %w", err)
+		return fmt.Errorf("kept copy: %w", err)
 	}
 	if parsed.date.Before(kept.date) {
-		return fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror went back in time, or someone replays an old index; try another mirror",
+		return fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror is outdated, or someone replays an old index; try another mirror",
 			parsed.date.Format(time.DateTime), kept.date.Format(time.DateTime))
 	}
 	return nil

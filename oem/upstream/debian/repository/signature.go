@@ -11,7 +11,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
-// openSigned returns the text of a cleartext-signed document (RFC 9580, 7) that at least one key of the keyring signed.
+// openSigned verifies a cleartext-signed document (RFC 9580, 7) and returns its text. One key of the keyring is enough:
 // Debian signs with several keys, of which a keyring may lack the newest.
 // Text outside the signed part is refused.
 func openSigned(document []byte, keys openpgp.EntityList, now time.Time) (string, error) {
@@ -25,14 +25,14 @@ func openSigned(document []byte, keys openpgp.EntityList, now time.Time) (string
 	return text, nil
 }
 
-// decodeSigned takes a cleartext-signed document apart without judging the signatures.
+// decodeSigned splits a cleartext-signed document without verifying the signatures.
 func decodeSigned(document []byte) (block *clearsign.Block, text string, err error) {
 	block, rest := clearsign.Decode(document)
 	switch {
 	case block == nil:
-		return nil, "", errors.New("not signed: wanted a text between PGP SIGNED MESSAGE lines")
+		return nil, "", errors.New("not signed; wanted text after a PGP SIGNED MESSAGE line")
 	case !bytes.HasPrefix(document, []byte("-----BEGIN PGP SIGNED MESSAGE-----")), len(bytes.TrimSpace(rest)) > 0:
-		return nil, "", errors.New("there is text outside the signed part")
+		return nil, "", errors.New("text outside the signed part")
 	}
 	// Bytes is what the signature covers, with the line ends of OpenPGP.
 	return block, string(bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n"))), nil

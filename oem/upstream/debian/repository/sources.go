@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// Sources says where a Debian archive is and who signs it.
+// Sources are the addresses and the keyring of a Debian archive.
 type Sources struct {
-	Main     string // address of the archive; dists/ and pool/ are below it
+	Main     string // address of the archive, with dists/ and pool/ below
 	Security string // address of the security archive
-	Keyring  string // path of a file with the OpenPGP keys that may sign, binary or armored
-	// AllowExpired accepts indexes past their Valid-Until, as mirrors that are kept at a date need.
-	// An attacker on the way may then hold back updates, but not serve anything older than was seen before.
+	Keyring  string // file with the OpenPGP keys that may sign, binary or armored
+	// AllowExpired accepts indexes past their Valid-Until, for mirrors frozen at a date.
+	// An attacker on the network may then withhold updates, but not serve anything older than was seen before.
 	AllowExpired bool
 }
 
@@ -28,14 +28,14 @@ const (
 	EnvAllowExpired = "DEBIAN_CHECK_VALID_UNTIL" // "no" accepts expired indexes
 )
 
-// debianSuites are the names that tell a source of Debian from one of another vendor.
-// A name that is missing costs a host of that suite setting the variables above.
+// debianSuites distinguish Debian's sources from those of other vendors.
+// Hosts of a suite that is missing here have to set the variables above.
 var debianSuites = []string{
 	"bullseye", "bookworm", "trixie", "forky", "duke", "sid",
 	"oldoldstable", "oldstable", "stable", "testing", "unstable",
 }
 
-// Keyrings of the package debian-archive-keyring; the second name is the one of Debian 13 and later.
+// Keyrings of the package debian-archive-keyring; the second is of Debian 13 and later.
 var defaultKeyrings = []string{
 	"/usr/share/keyrings/debian-archive-keyring.gpg",
 	"/usr/share/keyrings/debian-archive-keyring.pgp",
@@ -44,9 +44,8 @@ var defaultKeyrings = []string{
 // HostSources reads the apt configuration below dir, usually /etc/apt (sources.list(5)), and the variables above
 // through getenv, usually os.Getenv.
 //
-// Of all sources there, that of the Debian archive is the first that has the component main of a Debian suite,
-// whose address ends in /debian, and that is not signed by another vendor; the security archive's
-// address ends in /debian-security.
+// The Debian archive is the first source with the component main of a Debian suite, an address that ends in /debian,
+// and no other vendor's keyring; the address of the security archive ends in /debian-security.
 func HostSources(dir string, getenv func(string) string) (Sources, error) {
 	entries, err := aptSources(dir)
 	if err != nil {
@@ -64,7 +63,7 @@ func HostSources(dir string, getenv func(string) string) (Sources, error) {
 	return found, found.check(dir)
 }
 
-// check names what is missing and how to give it.
+// check reports missing settings.
 func (s Sources) check(dir string) error {
 	var missing []error
 	if s.Main == "" {
@@ -88,7 +87,7 @@ type aptSource struct {
 	expired    bool   // Check-Valid-Until is off
 }
 
-// isFor tells whether the source is that of Debian's archive whose address ends in /base.
+// isFor tells whether the source is Debian's archive with an address that ends in /base.
 func (s aptSource) isFor(base string) bool {
 	if path.Base(strings.TrimSuffix(s.uri, "/")) != base || !slices.ContainsFunc(s.suites, isDebianSuite) {
 		return false
@@ -99,7 +98,7 @@ func (s aptSource) isFor(base string) bool {
 	return s.signedBy == "" || strings.HasPrefix(path.Base(s.signedBy), "debian-archive-")
 }
 
-// isDebianSuite takes "bookworm", and "bookworm-updates" and "bookworm/updates" as well.
+// isDebianSuite accepts names such as "bookworm", "bookworm-updates" and "bookworm/updates".
 func isDebianSuite(suite string) bool {
 	if end := strings.IndexAny(suite, "-/"); end >= 0 {
 		suite = suite[:end]
@@ -107,7 +106,7 @@ func isDebianSuite(suite string) bool {
 	return slices.Contains(debianSuites, suite)
 }
 
-// pick finds the two archives. The main archive's settings count for both.
+// pick finds the two archives. The main archive's settings apply to both.
 func pick(entries []aptSource) Sources {
 	var found Sources
 	if i := slices.IndexFunc(entries, func(s aptSource) bool { return s.isFor("debian") }); i >= 0 {
@@ -119,7 +118,7 @@ func pick(entries []aptSource) Sources {
 	return found
 }
 
-// firstFile returns the first of the paths that is a file.
+// firstFile returns the first path that is a file.
 func firstFile(paths []string) string {
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
