@@ -107,7 +107,7 @@ func TestNewerRefuses(t *testing.T) {
 	definition := strings.ReplaceAll(listed, "SUM", strings.Repeat("0", 64))
 	for says, files := range map[string]map[string]string{
 		"no such file there":          nil,
-		"correct the pattern":       {"/list": "moved"},
+		"correct the pattern":         {"/list": "moved"},
 		"version 1.10: fetch http://": {"/list": "tool-1.10.tgz", "/1.10/tool-amd64": "a"},
 	} {
 		if _, err := bumped(t, definition, files); err == nil || !strings.Contains(err.Error(), says) {
