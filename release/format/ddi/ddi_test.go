@@ -340,7 +340,7 @@ func TestWriteRefuses(t *testing.T) {
 		"nothing":        {t.Context(), func(i *Image) { i.Size = 0 }, signer, "0 B; wanted a multiple of 4096 B"},
 		"short":          {t.Context(), func(i *Image) { i.Size = 12288 }, signer, "data ends after 8192 B"},
 		"digest":         {t.Context(), func(i *Image) { i.SHA256[0] ^= 1 }, signer, "has the sha256"},
-		"architecture":   {t.Context(), func(i *Image) { i.Arch = "riscv64" }, signer, `"riscv64" has no type`},
+		"architecture":   {t.Context(), func(i *Image) { i.Arch = "riscv64" }, signer, `no partition type for "riscv64"`},
 		"canceled":       {canceled, func(*Image) {}, signer, "canceled"},
 		"no certificate": {t.Context(), func(*Image) {}, offline{}, "no certificate for the signing key"},
 		"not yet signed": {t.Context(), func(*Image) {}, offline{signer.Certificate()}, "later"},
