@@ -202,7 +202,7 @@ func TestUnsignedForStub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := early.List(path, io.Discard); err == nil || !strings.Contains(err.Error(), ".extra/sysext/oem-qemu.sysext.raw has no signature") {
+	if err := early.List(path, io.Discard); err == nil || !strings.Contains(err.Error(), ".extra/sysext/oem-qemu.sysext.raw has no valid signature") {
 		t.Errorf("error is %v", err)
 	}
 }
