@@ -27,7 +27,7 @@ func (u source) Newer(ctx context.Context, env *kind.Env) (*newer.Version, error
 		versions = append(versions, string(match[1]))
 	}
 	if len(versions) == 0 {
-		return nil, fmt.Errorf("nothing on %s matches %q; correct the pattern in update:", u.Update.Address, u.Update.Pattern)
+		return nil, fmt.Errorf("nothing on %s matches %q; correct the pattern under update", u.Update.Address, u.Update.Pattern)
 	}
 	newest := newer.Highest(versions, u.Version, recipe.Pattern{}, newer.CompareTags)
 	if newest == "" {
