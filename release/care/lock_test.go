@@ -105,7 +105,7 @@ func TestLockAndBump(t *testing.T) {
 	if bumped, err := Bump(t.Context(), o, "tool"); len(bumped) > 0 || err != nil {
 		t.Errorf("bumped twice: %v, %v", bumped, err)
 	}
-	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), "there are tool") {
+	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), "wanted one of tool") {
 		t.Errorf("error is %v", err)
 	}
 }

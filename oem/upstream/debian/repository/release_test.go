@@ -112,7 +112,7 @@ func TestReleaseRefuses(t *testing.T) {
 		{"no date", func(m *mirror) { m.publish("trixie", nil, set("Date", "yesterday")) }, "field Date"},
 		{"local time", func(m *mirror) { m.publish("trixie", nil, set("Date", "Sun, 01 Feb 2026 00:00:00 CET")) }, "wanted the time zone UTC"},
 		{"other architectures", func(m *mirror) { m.publish("trixie", nil, set("Architectures", "arm64 riscv64")) }, `has no architecture "amd64"; it has arm64, riscv64`},
-		{"no index", func(m *mirror) { m.publish("trixie", nil, set("SHA256", "")) }, "names no main/binary-amd64/Packages.xz"},
+		{"no index", func(m *mirror) { m.publish("trixie", nil, set("SHA256", "")) }, "no main/binary-amd64/Packages.xz in its SHA256 section"},
 		{"no suite", func(m *mirror) { m.remove(inRelease) }, "404 Not Found"},
 		{"no security pocket", func(m *mirror) { m.remove("/debian-security/dists/trixie-security/InRelease") }, "index of trixie-security"},
 	} {
