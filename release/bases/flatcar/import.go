@@ -258,7 +258,7 @@ func (i *importer) checkVerity(ctx context.Context, image string) error {
 	return nil
 }
 
-// checkKernel refuses what is no kernel, and one that passes on the root hash of another partition.
+// checkKernel refuses a file that is not a kernel, and a kernel that carries the root hash of another partition.
 func (i *importer) checkKernel() error {
 	booted, err := i.kernelRootHash()
 	if err != nil {

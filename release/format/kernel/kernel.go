@@ -8,7 +8,7 @@
 // written unless the place is known to be free, and a kernel without it is a *NoFieldError: its root hash has to go
 // on the command line.
 //
-// In: a kernel file. Out: the same file, changed in place; unpacked, another one. Refused: what is no kernel for the architecture.
+// In: a kernel file. Out: the same file, changed in place; unpacked, another one. Refused: anything but a kernel for the architecture.
 package kernel
 
 import (
@@ -77,7 +77,7 @@ func SetRootHash(f File, a arch.Arch, root digest.SHA256) error {
 	return err
 }
 
-// check refuses what is no kernel, and one that needs what is at the field's place.
+// check refuses a file that is not a kernel, and a kernel that needs the bytes where the field goes.
 func check(f io.ReaderAt, a arch.Arch) error {
 	magic := magics[a]
 	got, err := readAt(f, magic.offset, len(magic.text))

@@ -7,7 +7,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// Root returns the root hash that a hash area vouches for at byte hashOffset, and with which Verify may agree.
+// Root returns the root hash of the hash area at byte hashOffset. Verify checks the data against it.
 // It reads the superblock, which must be about so many data blocks, and the top of the tree; nothing else is checked.
 func Root(hash io.ReaderAt, hashOffset int64, dataBlocks uint64) (digest.SHA256, error) {
 	p, err := readSuperblock(hash, hashOffset)

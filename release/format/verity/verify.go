@@ -13,7 +13,7 @@ import (
 // DataLevel is the level of data blocks; the hash blocks right above them have level 0.
 const DataLevel = -1
 
-// CorruptError names the first block that is not what the root hash vouches for. A hash block comes before
+// CorruptError names the first block that differs from the root hash. A hash block comes before
 // all that it covers, and nothing that it says is used.
 type CorruptError struct {
 	Level  int    // DataLevel, or the level of a hash block
@@ -29,7 +29,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("hash block %d of level %d at byte %d: %s", e.Block, e.Level, e.Offset, e.Reason)
 }
 
-// Verify checks that root vouches for data, by the hash area at byte hashOffset of hash: the superblock,
+// Verify checks data against root, with the hash area at byte hashOffset of hash: the superblock,
 // each block of the tree and each data block that the superblock counts. The first bad block is a *CorruptError;
 // other errors are about the superblock, a missing part of either file, a failed read, or the end of ctx.
 //

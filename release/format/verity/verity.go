@@ -1,6 +1,6 @@
 // Package verity makes and checks dm-verity hash trees, as veritysetup does, on all cores.
 //
-// In: a file of data blocks. Out: a hash area (one superblock, then the tree) and the root hash that vouches for
+// In: a file of data blocks. Out: a hash area (one superblock, then the tree) and the root hash over
 // every data block. It knows the one shape that Flatcar and systemd use: hash type 1, sha256, blocks of 4096 bytes.
 //
 // A hash block holds 128 digests, those of half a MiB of data or of 128 hash blocks, up to the one block at the top.

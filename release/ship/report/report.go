@@ -4,7 +4,7 @@
 // for a pull request or a job summary. The same manifests give the same bytes. Names in a manifest may come from packages
 // of others, so whatever they hold is shown and never interpreted.
 //
-// Refused are earlier releases for another architecture, and platforms that activate what is no image of their release.
+// Refused are earlier releases for another architecture, and platforms that activate an image that is not in their release.
 package report
 
 import (
