@@ -35,7 +35,7 @@ func TestUpdateConf(t *testing.T) {
 		}
 	}
 	b := &bases.Base{Target: &target.Base{Usr: tree.Tree{{Path: "/usr/" + UpdateConfPath, Type: tree.Symlink, Target: "/etc/passwd"}}}}
-	if _, err := (Updates{Profile: &profiles.Update{Group: text("edge")}}).files(b); err == nil || !strings.Contains(err.Error(), "no regular file") {
+	if _, err := (Updates{Profile: &profiles.Update{Group: text("edge")}}).files(b); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("error is %v", err)
 	}
 }
