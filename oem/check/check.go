@@ -20,8 +20,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// revision is part of the cache key. Raise it when the verdict on an unchanged tree may change.
-const revision = 3
+// revision is part of the cache key. Raise it when the verdict on an unchanged tree, or its wording, may change.
+const revision = 4
 
 // Problem is an error at one path of a tree.
 type Problem struct {

@@ -68,14 +68,14 @@ func TestSystemdJudgesImages(t *testing.T) {
 		"/usr/lib/udev/rules.d/10-a.rules":          "ACTION==\"add\", FROBNICATE==\"x\"\n",
 	}), "\n")
 	for _, want := range []string{
-		units + "a.service line 2: Unknown key 'Frobnicate'",
+		units + "a.service line 2: systemd reports: Unknown key 'Frobnicate'",
 		"Unit gone.service not found",
 		"empty.service",
-		units + "systemd-networkd.service.d/a.conf line 2: ",
-		"/usr/lib/sysusers.d/a.conf line 1: ",
-		"/usr/lib/tmpfiles.d/a.conf line 1: Failed to resolve user 'nobody-there'",
-		"/usr/lib/tmpfiles.d/a.conf line 2: Syntax error",
-		"/usr/lib/udev/rules.d/10-a.rules line 1: Invalid key 'FROBNICATE'",
+		units + "systemd-networkd.service.d/a.conf line 2: systemd reports: ",
+		"/usr/lib/sysusers.d/a.conf line 1: systemd reports: ",
+		"/usr/lib/tmpfiles.d/a.conf line 1: systemd reports: Failed to resolve user 'nobody-there'",
+		"/usr/lib/tmpfiles.d/a.conf line 2: systemd reports: Syntax error",
+		"/usr/lib/udev/rules.d/10-a.rules line 1: systemd reports: Invalid key 'FROBNICATE'",
 	} {
 		if !strings.Contains(found, want) {
 			t.Errorf("no problem %q in\n%s", want, found)
