@@ -20,6 +20,8 @@ type Release struct {
 // WithRelease returns the tree with an extension-release, by which systemd-sysext decides whether an image fits the base
 // (os-release(5), systemd-sysext(8)). ID, VERSION_ID, ARCHITECTURE and SYSEXT_SCOPE are compared; other SYSEXT_ fields are
 // informational. An existing extension-release is replaced.
+//
+// By its attribute, the image may also be merged under another name than its own. The name can be taken by an image of the user's.
 func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (digest.SHA256, error)) (tree.Tree, error) {
 	content := extensionRelease(r, base)
 	d, err := keep(content)
@@ -31,7 +33,8 @@ func WithRelease(t tree.Tree, r Release, base *target.Base, keep func(string) (d
 		{Path: "/usr", Type: tree.Dir, Mode: 0o755},
 		{Path: "/usr/lib", Type: tree.Dir, Mode: 0o755},
 		{Path: dir, Type: tree.Dir, Mode: 0o755},
-		{Path: dir + "/extension-release." + r.Image, Type: tree.File, Mode: 0o644, Size: int64(len(content)), SHA256: d},
+		{Path: dir + "/extension-release." + r.Image, Type: tree.File, Mode: 0o644, Size: int64(len(content)), SHA256: d,
+			Xattrs: map[string][]byte{"user.extension-release.strict": []byte("0")}},
 	}, t)
 	return merged, nil
 }

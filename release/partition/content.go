@@ -4,15 +4,19 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/tree"
 	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -24,6 +28,7 @@ type Content struct {
 	Trust     Trust
 	Updates   Updates
 	Early     []embed.File // for the second stage of the initramfs, apart from the activation
+	Integrate bool         // Flatcar's own scripts leave the OEM images of the release alone
 }
 
 // Embed embeds content in a partition and hashes it.
@@ -32,13 +37,18 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 	if err != nil {
 		return Partition{}, err
 	}
-	stage, err := makeSecondStage(ctx, bench, b, on, c.secondStage())
+	stage, err := c.secondStage(ctx, bench, b, on)
 	if err != nil {
 		return Partition{}, err
 	}
+	postinst, err := c.postinst(b)
+	if err != nil {
+		return Partition{}, err
+	}
+	activation := activate.Release{Platforms: c.Platforms, Extensions: c.Choices, Integrated: c.Integrate}
 	content := embed.Content{
 		Images: c.Images,
-		Files:  slices.Concat(activate.System(c.Platforms, c.Choices), c.Trust.Files(""), update, stage.files()),
+		Files:  slices.Concat(activation.System(), c.Trust.Files(""), update, postinst, stage.files()),
 	}
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
 	return store.Memo(ctx, bench.Results.Step("embed", inputs), Partition.blobs, func() (Partition, error) {
@@ -60,6 +70,25 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 		made.Verity = hashed
 		return made, err
 	})
+}
+
+// postinst returns the base's postinst with the lines that make it leave the OEM images alone, and what they need.
+func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
+	if !c.Integrate {
+		return nil, nil
+	}
+	for _, name := range integrate.Postinst.Paths {
+		if e, there := b.Target.Usr.Find("/usr/" + name); !there || e.Type != tree.File {
+			continue
+		}
+		script, err := os.ReadFile(filepath.Join(b.Usr, name))
+		if err != nil {
+			return nil, err
+		}
+		script, err = integrate.Postinst.Edit("/usr/"+name+" of the base", script)
+		return append(integrate.Files(), embed.File{Path: name, Mode: 0o755, Content: script}), err
+	}
+	return nil, nil // it is not updated by Flatcar's means
 }
 
 func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA256) (Verity, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -89,7 +90,7 @@ func strip(ctx context.Context, bench *setup.Bench, b *bases.Base, updates Updat
 			paths = append(paths, name)
 		}
 	}
-	paths = slices.Concat(paths, activate.Paths(), updates.Paths())
+	paths = slices.Concat(paths, activate.Paths(), []string{integrate.Hook}, updates.Paths())
 	inputs := []any{bench.CacheName(b.Image), paths, b.Epoch.Unix(), ZstdVersion()}
 	return store.Memo(ctx, bench.Results.Step("pristine", inputs), Partition.blobs, func() (Partition, error) {
 		return makeImage(ctx, bench, func(path string) error {

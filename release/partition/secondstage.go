@@ -19,6 +19,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/squashfs"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -44,20 +45,16 @@ func (s SecondStage) files() []embed.File {
 	return append(activate.SystemAfterInitrd(), embed.File{Path: activate.SecondStage, Mode: 0o644, Blob: s.SHA256})
 }
 
-// secondStage returns the files that the content adds to the second stage.
-func (c Content) secondStage() []embed.File {
-	return slices.Concat(activate.Initrd(), c.Trust.Files("usr/"), c.Early)
-}
-
 // Grown returns by how many bytes the content enlarges the second stage of a partition.
 func (c Content) Grown(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition) (size.Bytes, error) {
-	stage, err := makeSecondStage(ctx, bench, b, on, c.secondStage())
+	stage, err := c.secondStage(ctx, bench, b, on)
 	return stage.Grown, err
 }
 
-// makeSecondStage returns a partition's second stage with files added.
-func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, added []embed.File) (SecondStage, error) {
-	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(squashfs.Tools...)}
+// secondStage returns a partition's second stage with what the content adds to it.
+func (c Content) secondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition) (SecondStage, error) {
+	added := slices.Concat(activate.Initrd(), c.Trust.Files("usr/"), c.Early)
+	inputs := []any{on.SHA256, added, b.Epoch.Unix(), bench.Tools.Versions(squashfs.Tools...), c.Integrate, integrate.AfterIgnition.Lines}
 	return store.Memo(ctx, bench.Results.Step("second-stage", inputs), SecondStage.blobs, func() (s SecondStage, err error) {
 		dir, err := os.MkdirTemp(bench.Scratch, "stage.")
 		if err != nil {
@@ -68,6 +65,13 @@ func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on 
 		found, err := copyOut(ctx, bench.Blobs.Path(on.SHA256), activate.SecondStage, from)
 		if err != nil || !found {
 			return s, err
+		}
+		if c.Integrate {
+			edited, err := afterIgnition(ctx, bench, from)
+			if err != nil {
+				return s, err
+			}
+			added = append(added, edited...)
 		}
 		editor := squashfs.Editor{Tools: bench.Tools, Dir: dir, Epoch: b.Epoch}
 		if err := editor.Add(ctx, from, to, squashFiles(added, bench.Blobs)); err != nil {
@@ -81,6 +85,21 @@ func makeSecondStage(ctx context.Context, bench *setup.Bench, b *bases.Base, on 
 		s.Grown = size.Bytes(s.Size - before.Size())
 		return s, err
 	})
+}
+
+// afterIgnition returns the after-ignition step of a second stage with the lines that make it leave the OEM images alone.
+func afterIgnition(ctx context.Context, bench *setup.Bench, stage string) ([]embed.File, error) {
+	for _, name := range integrate.AfterIgnition.Paths {
+		script, there, err := squashfs.ReadFile(ctx, bench.Tools, stage, name)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			script, err = integrate.AfterIgnition.Edit("/"+name+" of the base's second initramfs stage", script)
+			return []embed.File{{Path: name, Mode: 0o755, Content: script}}, err
+		}
+	}
+	return nil, nil
 }
 
 // squashFiles converts files for a squashfs image.

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/plan/early"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -67,7 +68,7 @@ func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	content := partition.Content{Choices: compose.Choices(others), Trust: p.trust(others), Updates: updates}
+	content := partition.Content{Choices: compose.Choices(others), Trust: p.trust(others), Updates: updates, Integrate: p.Choice.Integrate}
 	made, err := p.makeEarly(ctx, content, flat)
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (p *Planner) ownPaths(updates partition.Updates) []string {
 	for _, f := range p.trust(nil).Files("") {
 		own = append(own, "/usr/"+f.Path)
 	}
-	for _, name := range slices.Concat(activate.Paths(), updates.Paths()) {
+	for _, name := range slices.Concat(activate.Paths(), []string{integrate.Hook}, updates.Paths()) {
 		own = append(own, "/usr/"+name)
 	}
 	return own

@@ -23,12 +23,13 @@ type Choice struct {
 	Previous  []*manifest.Manifest // of earlier releases, oldest first
 	BaseID    string
 	Layout    Layout
+	Integrate bool     // Flatcar's own scripts are to leave OEM images to the release
 	named     []string // ids of the platforms named in the options or the profile
 }
 
 // Choose reads all definitions and the profile. The profile decides whatever the options leave open.
 func Choose(o Options) (*Choice, error) {
-	c := &Choice{}
+	c := &Choice{Integrate: !o.Integrate.Off}
 	var err error
 	if c.Catalogue, c.Recipes, err = definition.All(os.DirFS(o.Checkout)); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
@@ -27,6 +28,7 @@ type Options struct {
 	Profile   string    `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
 	Previous  []string  `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
 	Kind      ImageKind `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
+	Integrate Integrate `env:"INTEGRATE" doc:"0: leave Flatcar's own scripts alone, which fetch a machine's OEM image for each update (release/README.md, machines that exist)" default:"1: they leave what the release embeds to it"`
 	Locked    bool      `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
 	Jobs      Count     `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string    `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
@@ -59,6 +61,16 @@ type Options struct {
 	Log      *slog.Logger
 
 	environment map[string]string
+}
+
+// Integrate says whether Flatcar's own scripts are changed so that they leave OEM images to the release; zero if they are.
+type Integrate struct{ Off bool }
+
+// UnmarshalText reads 1 or 0.
+func (i *Integrate) UnmarshalText(text []byte) error {
+	on, err := strconv.ParseBool(string(text))
+	i.Off = !on
+	return err
 }
 
 // Flatcar configures the download of Flatcar's releases and packages.

@@ -25,7 +25,7 @@ func BenchmarkEmbed(b *testing.B) {
 	made := Made(b)
 	empty, w := made.Planned.Empty, made.Bench
 	content := embed.Content{
-		Files: activate.System(made.Planned.Content.Platforms, nil), Images: made.Planned.Content.Images,
+		Files: activate.Release{Platforms: made.Planned.Content.Platforms}.System(), Images: made.Planned.Content.Images,
 	}
 	dir := b.TempDir()
 	var ours, theirs time.Duration

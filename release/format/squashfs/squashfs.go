@@ -3,6 +3,7 @@ package squashfs
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -74,6 +76,20 @@ func Extract(ctx context.Context, tools *toolroot.Root, from, to string) error {
 		Program: "unsquashfs", Args: UnpackArgs(from, to, "-no-xattrs", "-no-exit-code"),
 		Read: []string{from}, Write: []string{filepath.Dir(to)},
 	})
+}
+
+// ReadFile returns the content of a regular file in a squashfs image, if there is one at the path.
+func ReadFile(ctx context.Context, tools *toolroot.Root, image, name string) (content []byte, there bool, err error) {
+	var list, out bytes.Buffer
+	err = tools.Run(ctx, toolroot.Cmd{Program: "unsquashfs", Args: []string{"-lln", "-quiet", image, name}, Read: []string{image}, Stdout: &list})
+	if err != nil {
+		return nil, false, err
+	}
+	if !regexp.MustCompile(`(?m)^-.* squashfs-root/` + regexp.QuoteMeta(name) + `$`).Match(list.Bytes()) {
+		return nil, false, nil
+	}
+	err = tools.Run(ctx, toolroot.Cmd{Program: "unsquashfs", Args: []string{"-cat", image, name}, Read: []string{image}, Stdout: &out})
+	return out.Bytes(), err == nil, err
 }
 
 // UnpackArgs returns the arguments of unsquashfs for unpacking an image to a new directory.

@@ -28,6 +28,14 @@ import (
 // SecondStage is the second-stage initramfs in /usr, a squashfs image, since Flatcar alpha 4487.
 const SecondStage = "lib/flatcar/bootengine.img"
 
+// Release is what the script has to choose from.
+type Release struct {
+	Platforms  []Platform
+	Extensions []Extension
+	// Integrated tells that Flatcar's own after-ignition step, in the initramfs, leaves the OEM images that the release has to the script.
+	Integrated bool
+}
+
 // Platform is one cloud with its markers and images.
 type Platform struct {
 	detect.Candidate
@@ -119,19 +127,23 @@ SyslogIdentifier=oem-sysext
 `
 
 // initrdUnit links for a merge below /sysroot. It runs the script of the release mounted there.
+//
+// It comes after Ignition, which may write what the script reads, and before Flatcar's after-ignition step, which merges from systemd
+// 258 on. Since 4694 nothing else mounts the OEM partition by then; a failure to do so is not this unit's.
 const initrdUnit = `[Unit]
 Description=Links to the OEM images of this machine's cloud
 DefaultDependencies=no
 ConditionPathExists=/sysroot/usr/` + Script + `
 Wants=` + MountUnit + ` ` + sysrootMountUnit + `
-After=sysroot.mount sysroot-usr.mount sysroot-oem.mount setup-root.service initrd-setup-root.service
+After=sysroot.mount sysroot-usr.mount initrd-root-fs.target setup-root.service initrd-setup-root.service ignition-files.service
 After=` + MountUnit + ` ` + sysrootMountUnit + `
-Before=systemd-sysext-sysroot.service initrd-setup-root-after-ignition.service initrd-switch-root.target shutdown.target
+Before=initrd-setup-root-after-ignition.service initrd-parse-etc.service initrd-switch-root.target shutdown.target
 Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+ExecStartPre=-systemctl --quiet start sysroot-oem.mount
 ExecStart=/bin/sh /sysroot/usr/` + Script + ` /sysroot
 SyslogIdentifier=oem-sysext
 `
@@ -169,11 +181,6 @@ Options=bind
 `)
 }
 
-// sysrootDropIn adds the links in /run to the conditions of systemd's unit for the merge below /sysroot.
-const sysrootDropIn = `[Unit]
-ConditionDirectoryNotEmpty=|/sysroot/run/extensions
-`
-
 // changedDropIn keeps the running system from opening images again that the initramfs has merged.
 const changedDropIn = `[Service]
 ExecCondition=/usr/` + changed + `
@@ -181,9 +188,9 @@ ExecCondition=/usr/` + changed + `
 
 // System returns the files for /usr of every release. They link in the running system, which is needed before systemd 258;
 // from then on the initramfs links, and nothing is left to do.
-func System(platforms []Platform, extensions []Extension) []embed.File {
+func (r Release) System() []embed.File {
 	return []embed.File{
-		{Path: Script, Mode: 0o755, Content: []byte(script(platforms, extensions))},
+		{Path: Script, Mode: 0o755, Content: []byte(r.script())},
 		{Path: Command, Mode: 0o755, Content: showScript},
 		{Path: unitDir + "/" + Unit, Mode: 0o644, Content: []byte(systemUnit)},
 		{Path: unitDir + "/" + MountUnit, Mode: 0o644, Content: []byte(mountText)},
@@ -202,7 +209,7 @@ func SystemAfterInitrd() []embed.File {
 // Paths returns all paths below /usr that this package may write.
 func Paths() []string {
 	var paths []string
-	for _, f := range slices.Concat(System(nil, nil), SystemAfterInitrd()) {
+	for _, f := range slices.Concat(Release{}.System(), SystemAfterInitrd()) {
 		paths = append(paths, f.Path)
 	}
 	return paths
@@ -215,22 +222,22 @@ func Initrd() []embed.File {
 		{Path: initrdDir + "/" + MountUnit, Mode: 0o644, Content: initrdMountText(Images)},
 		{Path: initrdDir + "/" + sysrootMountUnit, Mode: 0o644, Content: initrdMountText("/sysroot" + Images)},
 		{Path: initrdDir + "/initrd.target.wants/" + Unit, Target: "../" + Unit},
-		{Path: initrdDir + "/systemd-sysext-sysroot.service.d/oem-sysext-link.conf", Mode: 0o644, Content: []byte(sysrootDropIn)},
 	}
 }
 
 // script returns the shell script for the platforms and extensions, given in any order.
-func script(platforms []Platform, extensions []Extension) string {
+func (r Release) script() string {
 	var text strings.Builder
 	var images []string
-	for _, p := range platforms {
+	for _, p := range r.Platforms {
 		images = append(images, p.Images...)
 	}
 	slices.Sort(images)
-	byName := slices.SortedFunc(slices.Values(extensions), func(a, b Extension) int { return strings.Compare(a.Name, b.Name) })
+	byName := slices.SortedFunc(slices.Values(r.Extensions), func(a, b Extension) int { return strings.Compare(a.Name, b.Name) })
 	err := template.Must(template.New("link").Funcs(template.FuncMap{"quote": quoteAll}).Parse(scriptTemplate)).
 		Execute(&text, map[string]any{
-			"Dir": embed.Dir, "Below": Images, "Platforms": views(platforms), "Images": slices.Compact(images), "Extensions": byName,
+			"Dir": embed.Dir, "Below": Images, "Integrated": r.Integrated,
+			"Platforms": views(r.Platforms), "Images": slices.Compact(images), "Extensions": byName,
 		})
 	if err != nil {
 		panic(err) // cannot happen: the template is a constant and a Builder does not fail

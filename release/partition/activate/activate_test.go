@@ -65,7 +65,7 @@ func newPrivate(t testing.TB, platforms []Platform, more ...Extension) *private 
 	p := &private{t: t, dir: t.TempDir(), shell: "dash"}
 	p.link("lib", "programs/lib")
 	p.link("lib64", "programs/lib64")
-	p.write("usr/"+Script, script(platforms, more))
+	p.write("usr/"+Script, Release{Platforms: platforms, Extensions: more, Integrated: true}.script())
 	p.write("bin/systemd-detect-virt", "#!/programs/bin/sh\necho none; exit 1\n")
 	p.write("proc/cmdline", "quiet\n")
 	for _, platform := range platforms {
@@ -164,6 +164,8 @@ func TestLinks(t *testing.T) {
 		"the last argument":       {given{"proc/cmdline": "flatcar.oem.id=azure flatcar.oem.id=ec2\n"}, []string{"oem-ami"}, "flatcar.oem.id=ec2"},
 		"shared kernel id":        {given{"proc/cmdline": "flatcar.oem.id=openstack\n"}, []string{"oem-openstack"}, "flatcar.oem.id=openstack"},
 		"name, not kernel id":     {given{"proc/cmdline": "flatcar.oem.id=ami\n"}, nil, "nothing linked: this release knows no platform for flatcar.oem.id=ami"},
+		"CoreOS":                  {given{"proc/cmdline": "coreos.oem.id=ec2\n"}, []string{"oem-ami"}, "linked oem-ami: coreos.oem.id=ec2 on the kernel command line"},
+		"Flatcar before CoreOS":   {given{"proc/cmdline": "flatcar.oem.id=azure coreos.oem.id=ec2\n"}, azure, "flatcar.oem.id=azure"},
 		"argument with a glob":    {given{"proc/cmdline": "flatcar.oem.id=* /*\n"}, nil, "nothing linked: no"},
 		"argument before markers": {given{"proc/cmdline": "flatcar.oem.id=ec2", "sys/class/dmi/id/chassis_asset_tag": "7783-7084\n"}, []string{"oem-ami"}, "flatcar.oem.id=ec2"},
 		"markers":                 {given{"sys/class/dmi/id/chassis_asset_tag": "7783-7084 \n"}, azure, "linked oem-azure oem-shared-1: the machine's markers"},
@@ -179,7 +181,6 @@ func TestLinks(t *testing.T) {
 		"link to /dev/null":      {given{"oem/oem-release": "ID=azure", own + ".raw": "->/dev/null"}, nil, "is the user's choice"},
 		"link in a circle":       {given{"oem/oem-release": "ID=azure", own + ".raw": "->oem-azure.raw"}, azure, "linked"},
 		"link to what we embed":  {given{"oem/oem-release": "ID=azure", own + ".raw": "->/usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
-		"link to the classic":    {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "downloaded"}, nil, "is the user's choice"},
 		"link to a classic link": {given{"oem/oem-release": "ID=azure", own + ".raw": "->/oem/sysext/oem-azure-1.raw", "oem/sysext/oem-azure-1.raw": "->../../usr/share/flatcar/oem-sysext/oem-azure.raw"}, azure, "linked"},
 		"another image":          {given{"oem/oem-release": "ID=azure", "etc/extensions/other.raw": "mine"}, azure, "linked"},
 		"switched off":           {given{"oem/oem-release": "ID=azure", conf: "-oem-azure # not here\n"}, nil, "-oem-azure in /etc/flatcar/enabled-sysext.conf is the user's choice"},
@@ -209,6 +210,130 @@ func TestLinks(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// exists tells whether something, a link to nothing included, is at a path.
+func (p *private) exists(name string) bool {
+	_, err := os.Lstat(filepath.Join(p.dir, name))
+	return err == nil
+}
+
+// Flatcar's initramfs links the image on the OEM partition in each boot. That is nobody's choice, and it would hide what is embedded.
+func TestFlatcarsOwnLink(t *testing.T) {
+	const link, conf = "etc/extensions/oem-azure.raw", "etc/flatcar/enabled-sysext.conf"
+	for name, c := range map[string]struct {
+		given map[string]string
+		links int
+		stays bool
+	}{
+		"on the OEM partition":   {map[string]string{link: "->/oem/sysext/oem-azure-1.0.0.raw"}, 2, false},
+		"on the root partition":  {map[string]string{link: "->/etc/flatcar/oem-sysext/oem-azure-1.0.0.raw"}, 2, false},
+		"switched off":           {map[string]string{link: "->/oem/sysext/oem-azure-1.0.0.raw", conf: "-oem-azure"}, 0, false},
+		"the user's, elsewhere":  {map[string]string{link: "->/oem/sysext/oem-azure-1.0.0.raw", "var/lib/extensions/oem-azure.raw": "mine"}, 0, false},
+		"another name":           {map[string]string{link: "->/oem/sysext/mine.raw"}, 0, true},
+		"a longer path":          {map[string]string{link: "->/oem/sysext/oem-azure-1/../mine.raw"}, 0, true},
+		"of what is embedded":    {map[string]string{link: "->/usr/share/flatcar/oem-sysext/oem-azure.raw"}, 2, true},
+		"of it, switched off":    {map[string]string{link: "->/usr/share/flatcar/oem-sysext/oem-azure.raw", conf: "-oem-azure"}, 0, false},
+		"of it, before another":  {map[string]string{link: "->/usr/share/flatcar/oem-sysext/oem-azure.raw", "var/lib/extensions/oem-azure.raw": "mine"}, 2, true},
+		"a file, not a link":     {map[string]string{link: "mine"}, 0, true},
+		"another cloud's, stays": {map[string]string{link: "->/oem/sysext/oem-ami-1.0.0.raw"}, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPrivate(t, some)
+			p.give(map[string]string{
+				"oem/oem-release": "ID=azure", "oem/sysext/oem-azure-1.0.0.raw": "classic", "oem/sysext/oem-ami-1.0.0.raw": "classic",
+				"etc/flatcar/oem-sysext/oem-azure-1.0.0.raw": "classic", "oem/sysext/mine.raw": "mine", "oem/sysext/oem-azure-1/x": "",
+			})
+			p.give(c.given)
+			says := p.run()
+			if links := p.links("run/extensions"); len(links) != c.links {
+				t.Errorf("linked is %v; it says %q", links, says)
+			}
+			if stays := p.exists(link); stays != c.stays {
+				t.Errorf("/%s is there: %v; wanted %v; it says %q", link, stays, c.stays, says)
+			}
+		})
+	}
+}
+
+// What the initramfs has linked does not stay where the running system decides otherwise, by a configuration that came later.
+func TestNothingStaysOfAnEarlierDecision(t *testing.T) {
+	p := newPrivate(t, some)
+	p.link("sysroot", ".")
+	p.write("oem/oem-release", "ID=azure\n")
+	p.run("/sysroot")
+	if links := p.links("run/extensions"); len(links) != 2 {
+		t.Fatalf("the initramfs has linked %v", links)
+	}
+	p.write("etc/flatcar/oem-sysext.conf", "-oem-azure\n")
+	says := p.run()
+	if links := p.links("run/extensions"); len(links) != 0 {
+		t.Errorf("linked is %v; it says %q", links, says)
+	}
+}
+
+// An image of the user's that systemd-sysext leaves out here does not take the tools away.
+func TestImageForAnotherSystem(t *testing.T) {
+	const ours = "ID=flatcar\nVERSION_ID=2.0.0\nSYSEXT_LEVEL=1.0\n"
+	for name, c := range map[string]struct {
+		release string
+		why     string // of the refusal; empty if it is merged
+	}{
+		"this version":    {"ID=flatcar\nVERSION_ID=2.0.0\n", ""},
+		"another version": {"ID=flatcar\nVERSION_ID=1.0.0\n", "VERSION_ID=1.0.0, and this system has 2.0.0"},
+		"no version":      {"ID=flatcar\n", "VERSION_ID="},
+		"this level":      {"ID=flatcar\nVERSION_ID=1.0.0\nSYSEXT_LEVEL=\"1.0\"\n", ""},
+		"another level":   {"ID=flatcar\nVERSION_ID=2.0.0\nSYSEXT_LEVEL=2.0\n", "SYSEXT_LEVEL=2.0"},
+		"another system":  {"ID=debian\nVERSION_ID=2.0.0\n", "ID=debian"},
+		"any system":      {"ID=_any\n", ""},
+		"this machine":    {"ID=_any\nARCHITECTURE=x86-64\n", ""},
+		"another machine": {"ID=_any\nARCHITECTURE=sparc64\n", "ARCHITECTURE=sparc64"},
+		"any machine":     {"ID=_any\nARCHITECTURE=_any\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPrivate(t, some)
+			p.give(map[string]string{
+				"oem/oem-release": "ID=azure", "usr/lib/os-release": ours, "proc/sys/kernel/arch": "x86_64\n",
+				"etc/extensions/oem-azure.raw": "->/var/mine", "var/mine/usr/lib/extension-release.d/extension-release.oem-azure": c.release,
+			})
+			says := p.run()
+			links := p.links("run/extensions")
+			_, own := links["oem-azure-embedded.raw"]
+			switch {
+			case c.why == "":
+				if len(links) != 0 || !strings.Contains(says, "is the user's choice") {
+					t.Errorf("linked is %v; it says %q", links, says)
+				}
+			case !own || len(links) != 2 || !strings.HasPrefix(says, "/etc/extensions/oem-azure.raw is not merged: it has "+c.why):
+				t.Errorf("linked is %v; it says %q", links, says)
+			}
+		})
+	}
+}
+
+// A release that leaves Flatcar's after-ignition step alone does not work against it.
+func TestNotIntegrated(t *testing.T) {
+	for name, c := range map[string]struct {
+		payload string
+		links   int
+	}{
+		"of this release":    {"oem/sysext/oem-azure-2.0.0.raw", 0},
+		"on the root":        {"etc/flatcar/oem-sysext/oem-azure-2.0.0.raw", 0},
+		"of another release": {"oem/sysext/oem-azure-1.0.0.raw", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPrivate(t, some)
+			p.write("usr/"+Script, Release{Platforms: some}.script())
+			p.give(map[string]string{
+				"oem/oem-release": "ID=azure", "usr/lib/os-release": "VERSION=2.0.0\n", "oem/sysext/active-oem-azure": "", c.payload: "classic",
+				"etc/extensions/oem-azure.raw": "->/" + c.payload,
+			})
+			says := p.run()
+			if links := p.links("run/extensions"); len(links) != c.links {
+				t.Errorf("linked is %v; it says %q", links, says)
+			}
+		})
 	}
 }
 
@@ -275,7 +400,7 @@ func TestInitrd(t *testing.T) {
 	if err := os.Rename(filepath.Join(p.dir, "usr"), filepath.Join(p.dir, "sysroot/usr")); err != nil {
 		t.Fatal(err)
 	}
-	p.write("usr/"+Script, script(some, nil))
+	p.write("usr/"+Script, Release{Platforms: some}.script())
 	p.write("oem/oem-release", "ID=ami\n") // not the machine's
 	p.write("sysroot/oem/oem-release", "ID=azure\n")
 	p.write("sysroot/oem/sysext/active-oem-azure", "")
@@ -396,7 +521,7 @@ func (p *private) show(m detect.Machine) {
 
 // systemd takes a mount unit only where its name is its path, and the script finds the images bound only where it has waited for that.
 func TestMountUnits(t *testing.T) {
-	for name, files := range map[string][]embed.File{"system": System(some, nil), "initramfs": Initrd()} {
+	for name, files := range map[string][]embed.File{"system": Release{Platforms: some}.System(), "initramfs": Initrd()} {
 		units := map[string]string{}
 		for _, f := range files {
 			if f.Target == "" {

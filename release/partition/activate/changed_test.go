@@ -24,7 +24,7 @@ func TestChanged(t *testing.T) {
 		"something else is merged":         {map[string]string{merged: "box\ncore\nmine\nnear\noem-shared-1\n"}, true},
 		"one more is asked for":            {map[string]string{"etc/flatcar/oem-sysext.conf": "box\ntool\n"}, true},
 		"one more is linked":               {map[string]string{linked + "mine.raw": "->/var/mine.raw"}, true},
-		"another version is linked":        {map[string]string{linked + "box.raw": "->" + Images + "/box.raw.v/box_1.2.raw"}, true},
+		"another version is asked for":     {map[string]string{"etc/flatcar/oem-sysext.conf": "box=1.2\n"}, true},
 		"another file is in its place":     {map[string]string{linked + "core.raw": "mine"}, true},
 		"the user's own":                   {map[string]string{"var/lib/extensions/mine.raw": "mine"}, true},
 		"the user's own directory":         {map[string]string{"etc/extensions/mine/": ""}, true},

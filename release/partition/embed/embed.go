@@ -189,23 +189,42 @@ func writeFiles(root *os.Root, files []File, blobs *store.Blobs) error {
 		if err := rooted.MakeDir(root, path.Dir(file.Path)); err != nil {
 			return err
 		}
-		if err := root.RemoveAll(file.Path); err != nil {
-			return err
+		replaced, err := makeRoom(root, file)
+		if err != nil {
+			return fmt.Errorf("embed %s: %w", file.Path, err)
 		}
-		var err error
 		switch {
+		case replaced != nil:
+			err = errors.Join(file.writeTo(replaced, blobs), replaced.Chmod(file.Mode), replaced.Close())
 		case file.Target != "":
 			err = root.Symlink(file.Target, file.Path)
-		case file.Blob != digest.SHA256{}:
-			err = rooted.Write(root, file.Path, file.Mode, func(f io.Writer) error { return blobs.CopyTo(f, file.Blob) })
 		default:
-			err = rooted.WriteBytes(root, file.Path, file.Mode, file.Content)
+			err = rooted.Write(root, file.Path, file.Mode, func(f io.Writer) error { return file.writeTo(f, blobs) })
 		}
 		if err != nil {
 			return fmt.Errorf("embed %s: %w", file.Path, err)
 		}
 	}
 	return nil
+}
+
+// makeRoom opens the regular file that another one replaces, emptied, and removes what else is in its place. A file of the base keeps its
+// inode, so that it makes no difference whether an earlier release has replaced it already.
+func makeRoom(root *os.Root, file File) (*os.File, error) {
+	info, err := root.Lstat(file.Path)
+	if err == nil && info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Nlink == 1 && file.Target == "" {
+		return root.OpenFile(file.Path, os.O_WRONLY|os.O_TRUNC, 0)
+	}
+	return nil, root.RemoveAll(file.Path)
+}
+
+// writeTo writes the content.
+func (f File) writeTo(out io.Writer, blobs *store.Blobs) error {
+	if !f.Blob.IsZero() {
+		return blobs.CopyTo(out, f.Blob)
+	}
+	_, err := out.Write(f.Content)
+	return err
 }
 
 // Seal hashes the file system of a partition image and writes the dm-verity data right behind it.
