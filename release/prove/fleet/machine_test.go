@@ -1,0 +1,451 @@
+package fleet
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/oem/host/needs"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/partition/activate"
+	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
+)
+
+// tools have the programs that the scripts run.
+var tools *toolroot.Root
+
+// standIns are where the reference bases have what stands in for Flatcar's own scripts.
+const standIns = "../../bases/base/files"
+
+// machine is a machine whose scripts run in a private root directory, without a boot: what the initramfs and the running system
+// do to its files, and what systemd-sysext would merge. Images are text files that say what is in their extension-release.
+type machine struct {
+	t       *testing.T
+	dir     string
+	early   bool // the initramfs merges, as since Flatcar 4628
+	server  bool // there is a network
+	full    bool
+	cmdline string
+	said    string // by the scripts since it was last looked at
+
+	mergedEarly map[string]string // by the initramfs, if it merges
+}
+
+// someRelease is what the new release embeds.
+func someRelease(integrated bool) activate.Release {
+	return activate.Release{Integrated: integrated, Platforms: []activate.Platform{
+		{Candidate: detect.Candidate{ID: "azure"}, KernelID: "azure", Images: []string{"oem-azure", "oem-shared-1"}},
+		{Candidate: detect.Candidate{ID: "stackit"}, Images: []string{"oem-stackit"}},
+		{Candidate: detect.Candidate{ID: "openstack"}, KernelID: "openstack", Images: []string{"oem-openstack"}},
+	}}
+}
+
+func imageText(name, version, origin string) string {
+	return "ID=flatcar\nVERSION_ID=" + version + "\nSYSEXT_ID=" + name + "\nORIGIN=" + origin + "\n"
+}
+
+func newMachine(t *testing.T, s State, w Wish, versions Versions) *machine {
+	t.Helper()
+	needs.Root(t)
+	needs.Programs(t, "bwrap")
+	m := &machine{t: t, dir: t.TempDir(), cmdline: strings.Join(s.Arguments, " "), full: w.Full}
+	for _, files := range []Files{s.Files, w.Files} {
+		for _, name := range files.Paths() {
+			m.put(name, files[name])
+		}
+	}
+	m.slot("A", versions.Old, nil)
+	m.slot("B", versions.New, someRelease(true).System())
+	for _, name := range []string{"init/proc", "init/sysroot", "init/run", "init/programs", "init/dev", "init/mnt", "root/oem", "root/usr", "root/run", "root/mnt", "root/programs", "root/dev", "root/proc", "server"} {
+		m.mkdir(name)
+	}
+	for _, root := range []string{"init", "root"} {
+		for _, name := range []string{"bin", "lib", "lib64"} {
+			if err := os.Symlink("programs/"+name, m.path(root+"/"+name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, version := range []string{versions.Old, versions.New} {
+		m.write("server/oem-azure-"+version+".raw", imageText("oem-azure", version, "downloaded"))
+	}
+	// An image is mounted by copying what it says to where it would be found.
+	m.write("stubs/mount", `#!/programs/bin/sh
+for last; do from=${to-} to=$last; done
+case $from in
+*/SERVER) [ -e /server/on ] && exec cp -r /server/. "$to" ;;
+*.raw) grep -q '^ID=' "$from" && mkdir -p "$to/usr/lib/extension-release.d" &&
+	exec cp "$from" "$to/usr/lib/extension-release.d/extension-release.$(sed -n 's/^SYSEXT_ID=//p' "$from")" ;;
+esac
+exit 1
+`)
+	m.write("stubs/umount", "#!/programs/bin/sh\nrm -rf \"$1\"/*\n")
+	m.write("stubs/systemd-detect-virt", "#!/programs/bin/sh\necho none\nexit 1\n")
+	return m
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
+
+func (m *machine) mkdir(name string) {
+	if err := os.MkdirAll(m.path(name), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) write(name, content string) {
+	m.mkdir(path.Dir(name))
+	if err := os.WriteFile(m.path(name), []byte(content), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// put makes a file of a state.
+func (m *machine) put(name string, f File) {
+	at := "root" + name
+	_ = os.Remove(m.path(at))
+	switch {
+	case strings.HasSuffix(name, "/"):
+		m.mkdir(at)
+	case f.Target != "":
+		m.mkdir(path.Dir(at))
+		if err := os.Symlink(f.Target, m.path(at)); err != nil {
+			m.t.Fatal(err)
+		}
+	case f.Image != nil:
+		origin := "classic"
+		if f.Image.Own {
+			origin = "own"
+		}
+		m.write(at, imageText("oem-azure", f.Image.Version, origin))
+	default:
+		m.write(at, f.Text)
+	}
+}
+
+// slot makes the /usr and the initramfs of a slot. One without files knows nothing of embedded images.
+func (m *machine) slot(name, version string, files []embed.File) {
+	usr := path.Join("slots", name, "usr")
+	m.write(usr+"/lib/os-release", "ID=flatcar\nVERSION="+version+"\nVERSION_ID="+version+"\n")
+	m.write(usr+"/share/flatcar/oems/azure", m.standIn("root/usr/share/flatcar/oems/azure"))
+	m.write(usr+"/lib/flatcar/bootengine.img", "")
+	postinst, after := m.standIn("root/usr/bin/flatcar-postinst"), m.standIn("initrd/usr/sbin/initrd-setup-root-after-ignition")
+	if files != nil {
+		postinst, after = m.edit(integrate.Postinst, postinst), m.edit(integrate.AfterIgnition, after)
+		for _, f := range append(files, integrate.Files()...) {
+			if f.Target == "" {
+				m.write(path.Join(usr, f.Path), string(f.Content))
+			}
+		}
+		for _, p := range someRelease(true).Platforms {
+			for _, image := range p.Images {
+				m.write(path.Join(usr, embed.Dir, image+".raw"), imageText(image, version, "embedded"))
+			}
+		}
+	}
+	m.write(usr+"/postinst", postinst)
+	m.write(path.Join("slots", name, "after"), after)
+}
+
+func (m *machine) standIn(name string) string {
+	content, err := os.ReadFile(filepath.Join(standIns, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(content)
+}
+
+func (m *machine) edit(s integrate.Script, script string) string {
+	edited, err := s.Edit("the script", []byte(script))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(edited)
+}
+
+// run runs a shell script of a machine whose slot is mounted, in its initramfs or in the running system.
+func (m *machine) run(slot string, initramfs bool, args ...string) error {
+	root, prefix := "root", ""
+	if initramfs {
+		root, prefix = "init", "/sysroot"
+	}
+	oem := "--bind"
+	if m.full {
+		oem = "--ro-bind" // nothing new can be put there
+	}
+	bwrap := []string{"--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "PATH", "/stubs:/programs/bin", "--bind", m.path(root), "/"}
+	if initramfs {
+		bwrap = append(bwrap, "--bind", m.path("root"), "/sysroot", "--bind", m.path("slots/"+slot+"/after"), "/after")
+	}
+	bwrap = append(bwrap,
+		"--ro-bind", m.path("slots/"+slot+"/usr"), prefix+"/usr", oem, m.path("root/oem"), prefix+"/oem",
+		"--bind", m.path("run"), "/run", "--ro-bind", m.path("cmdline"), "/proc/cmdline",
+		"--ro-bind", tools.Path("usr"), "/programs", "--ro-bind", m.path("stubs"), "/stubs", "--ro-bind", m.path("server"), "/server",
+		"--dev-bind", "/dev/null", "/dev/null",
+		"--ro-bind", m.path("slots"), "/slots")
+	var out bytes.Buffer
+	err := run.Run(m.t.Context(), run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
+	m.said += out.String()
+	if failed := (*run.Error)(nil); errors.As(err, &failed) {
+		m.said += failed.Stderr
+		return failed.Err // the command is long
+	}
+	return err
+}
+
+// boots lets a slot boot, and returns what is merged in the end: names with their origin.
+func (m *machine) boots(slot string) (map[string]string, error) {
+	for _, dir := range []string{"run", "root/run"} {
+		if err := os.RemoveAll(m.path(dir)); err != nil {
+			m.t.Fatal(err)
+		}
+		m.mkdir(dir)
+	}
+	m.write("cmdline", m.cmdline+"\n")
+	m.write("init/proc/cmdline", "")
+	m.write("root/proc/cmdline", "")
+	if m.server {
+		m.write("server/on", "")
+	}
+	_, err := os.Stat(m.path("slots/" + slot + "/usr/" + activate.Script))
+	ours := err == nil
+	if ours {
+		if err := m.run(slot, true, "/bin/sh", "/sysroot/usr/"+activate.Script, "/sysroot"); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.run(slot, true, "/bin/sh", "/after"); err != nil {
+		return nil, err
+	}
+	m.mergedEarly = m.merged(slot, "root/run")
+	if ours {
+		if err := m.run(slot, false, "/bin/sh", "/usr/"+activate.Script); err != nil {
+			return nil, err
+		}
+	}
+	return m.merged(slot, "run"), nil
+}
+
+// updates runs the postinst of the slot that was written.
+func (m *machine) updates(from, to string) error {
+	return m.run(from, false, "/bin/bash", "/slots/"+to+"/usr/postinst", "/dev/null")
+}
+
+// merged tells what systemd-sysext would merge: the first of each name in its directories, if it is for this system.
+func (m *machine) merged(slot, runDir string) map[string]string {
+	merged, seen := map[string]string{}, map[string]bool{}
+	osRelease := m.fields(m.path("slots/" + slot + "/usr/lib/os-release"))
+	for _, dir := range []string{"root/etc/extensions", runDir + "/extensions", "root/var/lib/extensions"} {
+		entries, err := os.ReadDir(m.path(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.t.Fatal(err)
+		}
+		for _, entry := range entries {
+			name := strings.TrimSuffix(entry.Name(), ".raw")
+			file := m.resolve(slot, path.Join(dir, entry.Name()))
+			if file == "" || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if info, err := os.Stat(file); err != nil || info.IsDir() {
+				continue // a mask
+			}
+			release := m.fields(file)
+			strict := release["ORIGIN"] != "embedded" // ours may have another name
+			if release["VERSION_ID"] == osRelease["VERSION_ID"] && (release["SYSEXT_ID"] == name || !strict) {
+				merged[name] = release["ORIGIN"]
+			}
+		}
+	}
+	return merged
+}
+
+// resolve follows links as the machine would, and returns a path of the host; empty for a link to nothing.
+func (m *machine) resolve(slot, name string) string {
+	at := strings.TrimPrefix(strings.TrimPrefix(name, "root"), "run")
+	if strings.HasPrefix(name, "run") {
+		at = "/run" + at
+	}
+	for range 8 {
+		host := m.host(slot, at)
+		info, err := os.Lstat(host)
+		if err != nil {
+			return ""
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return host
+		}
+		target, err := os.Readlink(host)
+		if err != nil {
+			return ""
+		}
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(at), target)
+		}
+		at = path.Clean(target)
+	}
+	return ""
+}
+
+func (m *machine) host(slot, at string) string {
+	switch {
+	case strings.HasPrefix(at, "/usr/"):
+		return m.path("slots/" + slot + at)
+	case strings.HasPrefix(at, "/run/") && at != "/run/":
+		if _, err := os.Lstat(m.path("root" + at)); err == nil {
+			return m.path("root" + at)
+		}
+		return m.path(strings.TrimPrefix(at, "/"))
+	}
+	return m.path("root" + at)
+}
+
+func (m *machine) fields(file string) map[string]string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(content)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		fields[key] = value
+	}
+	return fields
+}
+
+var someVersions = Versions{Earlier: "1.0.0", Old: "2.0.0", New: "3.0.0"}
+
+// What is asserted of each machine.
+const (
+	oldBoots   = "the old release has its tools, and downloads nothing"
+	updates    = "the update downloads nothing"
+	newBoots   = "the new release boots, and downloads nothing"
+	newMerges  = "the new release has its tools, or what the user wishes"
+	newAgain   = "the next boot is the same"
+	earlyAlike = "the initramfs decides as the running system does"
+	back       = "the old release has its tools after going back, and downloads nothing"
+)
+
+// lives lets a machine run the old release, be updated, run the new one, and go back. It returns which assertions failed.
+func (m *machine) lives(state State, wish Wish) (failed []string) {
+	assert := func(assertion string, holds bool) bool {
+		m.t.Helper()
+		if !holds {
+			failed = append(failed, assertion)
+			m.t.Logf("early merge %v, network %v: not so: %s; it says\n%s", m.early, m.server, assertion, m.said)
+		}
+		m.said = ""
+		return holds
+	}
+	quiet := func(err error) bool { return err == nil && !strings.Contains(m.said, "downloading") }
+	before, err := m.boots("A")
+	assert(oldBoots, quiet(err))
+	assert(updates, quiet(m.updates("A", "B")))
+	after, err := m.boots("B")
+	if assert(newBoots, quiet(err)) {
+		assert(newMerges, maps.Equal(after, wanted(state, wish)))
+		assert(earlyAlike, !m.early || maps.Equal(after, m.mergedEarly))
+		again, err := m.boots("B")
+		assert(newAgain, quiet(err) && maps.Equal(again, after))
+	}
+	gone, err := m.boots("A")
+	assert(back, quiet(err) && maps.Equal(gone, before))
+	return failed
+}
+
+// wanted is what the new release is to merge.
+func wanted(state State, wish Wish) map[string]string {
+	switch {
+	case wish.Name == "image":
+		return map[string]string{"oem-azure": "own"}
+	case wish.Away:
+		return map[string]string{}
+	case wish.Files != nil && !state.Marked: // on the others Flatcar's link has taken the place of the user's
+		return map[string]string{"oem-azure-embedded": "embedded", "oem-shared-1": "embedded"}
+	}
+	return map[string]string{"oem-azure": "embedded", "oem-shared-1": "embedded"}
+}
+
+// Every machine that exists, with all that its user may have done: it is updated, boots, and goes back, with a network and without.
+func TestEveryMachineThatExists(t *testing.T) {
+	tools = toolroottest.Open(t)
+	for _, state := range States("azure", someVersions) {
+		for _, wish := range Wishes("azure", someVersions) {
+			t.Run(state.Name+", "+wish.Name, func(t *testing.T) {
+				t.Parallel()
+				for _, early := range []bool{false, true} {
+					for _, server := range []bool{false, true} {
+						if server && wish.Files != nil {
+							continue // whether there is a network matters to those who ask for nothing
+						}
+						m := newMachine(t, state, wish, someVersions)
+						m.early, m.server = early, server
+						if failed := m.lives(state, wish); failed != nil {
+							t.Errorf("early merge %v, network %v: %q", early, server, failed)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// Each state's story has a twin in which one thing of the new release is broken, and fails one assertion.
+func TestBrokenTwins(t *testing.T) {
+	tools = toolroottest.Open(t)
+	const usr = "slots/B/usr/"
+	unedited := func(script, standIn string) func(*machine) {
+		return func(m *machine) { m.write(script, m.standIn(standIn)) }
+	}
+	replaced := func(file, old, with string) func(*machine) {
+		return func(m *machine) {
+			content, err := os.ReadFile(m.path(file))
+			if err != nil || strings.Count(string(content), old) != 1 {
+				m.t.Fatalf("%s has %q %d times; %v", file, old, strings.Count(string(content), old), err)
+			}
+			m.write(file, strings.Replace(string(content), old, with, 1))
+		}
+	}
+	postinst := unedited(usr+"postinst", "root/usr/bin/flatcar-postinst")
+	after := unedited("slots/B/after", "initrd/usr/sbin/initrd-setup-root-after-ignition")
+	linkStays := replaced(usr+activate.Script, `rm -f "$root$link"`, ":")
+	for _, twin := range []struct {
+		state, wish string
+		spoil       func(*machine)
+		fails       string
+	}{
+		{"fresh", "none", after, newBoots},
+		{"vendor", "none", linkStays, newMerges},
+		{"updated", "none", replaced(usr+integrate.Hook, `"oem-$id-$running.raw" | `, ""), back},
+		{"delivered", "none", linkStays, newMerges},
+		{"payload on root", "none", postinst, updates},
+		{"unmarked", "none", postinst, updates},
+		{"migrated", "none", replaced(usr+activate.Script, "for key in flatcar.oem.id coreos.oem.id", "for key in flatcar.oem.id"), newMerges},
+		{"born ours", "none", replaced(usr+activate.Script, "link /run/extensions || exit", ":"), newMerges},
+		{"born ours", "link to an image for another version", replaced(usr+activate.Script, "hides=$hidden", ":"), newMerges},
+		{"born ours", "switched off", replaced(usr+activate.Script, `off="$off ${word#-}@$file"`, ":"), newMerges},
+		{"vendor", "image", replaced(usr+activate.Script, `rm -f "$root$link"`, ":"), newMerges},
+	} {
+		t.Run(twin.state+", "+twin.wish, func(t *testing.T) {
+			t.Parallel()
+			states, wishes := States("azure", someVersions), Wishes("azure", someVersions)
+			state := states[slices.IndexFunc(states, func(s State) bool { return s.Name == twin.state })]
+			wish := wishes[slices.IndexFunc(wishes, func(w Wish) bool { return w.Name == twin.wish })]
+			m := newMachine(t, state, wish, someVersions)
+			twin.spoil(m)
+			if failed := m.lives(state, wish); !slices.Equal(failed, []string{twin.fails}) {
+				t.Errorf("failed are %q; wanted %q", failed, twin.fails)
+			}
+		})
+	}
+}
