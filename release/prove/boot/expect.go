@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type Expectation struct {
 	Files     []string          // absolute paths of the images' files
 	Foreign   []string          // absolute paths that only other platforms' images have
 	Failed    []string          // units that fail, since they were made to
+	Alias     map[string]string // names by which images are merged, where that is not their own
 }
 
 // Question is what a machine is asked for the expectation.
@@ -61,7 +63,7 @@ var assertions = []struct {
 		return nil
 	}},
 	{"exactly the platform's images are merged", func(e Expectation, r vm.Report) error {
-		return Joined(SameSet("merged images", r.Merged, e.Images), SameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
+		return Joined(SameSet("merged images", r.Merged, e.merged()), SameSet("extension-release files", r.Extensions, prefixed("extension-release.", slices.Concat(e.Images, e.Flattened))))
 	}},
 	{"they are the embedded ones", func(e Expectation, r vm.Report) error {
 		var files, backing []string
@@ -106,6 +108,15 @@ var assertions = []struct {
 		}
 		return SameSet("unresolved libraries", r.Unresolved, nil)
 	}},
+}
+
+// merged are the names by which images are merged.
+func (e Expectation) merged() []string {
+	names := make([]string, len(e.Images))
+	for i, image := range e.Images {
+		names[i] = cmp.Or(e.Alias[image], image)
+	}
+	return names
 }
 
 // Check compares a machine with what is promised of it. The outcomes are in the same order always.

@@ -25,16 +25,22 @@ const (
 
 // start is one boot of a story.
 type start struct {
-	step    string       // what happened before
-	slot    string       // that the boot loader is to choose
-	failing string       // a unit that is to fail, if any
-	foreign []vm.Foreign // images that are to be refused
+	step    string            // what happened before
+	slot    string            // that the boot loader is to choose
+	failing string            // a unit that is to fail, if any
+	foreign []vm.Foreign      // images that are to be refused
+	updates bool              // what an update runs is run, in this slot, which nobody chooses, from the other one
+	expect  *boot.Expectation // if it is not what the slot's release promises
 }
 
 // boots lets the boot loader choose, boots the slot with the kernel that the disk has for it, and asserts that the slot's
 // release is all there. A machine without failed units marks its slot as one that boots.
 func (s *story) boots(ctx context.Context, b start) error {
-	chosen, err := s.choose()
+	choose := s.choose
+	if b.updates {
+		choose = func() (slot.Slot, error) { return s.find(b.slot) }
+	}
+	chosen, err := choose()
 	if err != nil {
 		return err
 	}
@@ -43,7 +49,11 @@ func (s *story) boots(ctx context.Context, b start) error {
 	if err != nil { // a release may have lost a platform; its machines come up all the same
 		e = boot.ExpectNothing(r.Manifest, s.platform)
 	}
+	if b.expect != nil {
+		e = *b.expect
+	}
 	m := s.Machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
+	m.Arguments, m.Keep = append(m.Arguments, s.arguments...), s.arguments != nil
 	if b.failing != "" {
 		e.Failed = []string{b.failing}
 		m.SMBIOS = append(m.SMBIOS, vm.Credential("systemd.extra-unit."+b.failing, healthCheckUnit))
@@ -52,9 +62,12 @@ func (s *story) boots(ctx context.Context, b start) error {
 	if m.Kernel, err = s.kernel(ctx, chosen); err != nil {
 		return err
 	}
-	result := proof.Machine{Platform: s.platform.ID.Value, Step: b.step, Images: e.Images, Outcomes: []proof.Outcome{chosenSlot(chosen, b.slot)}}
+	result := proof.Machine{Platform: s.platform.ID.Value, Step: b.step, Images: e.Images}
+	if !b.updates {
+		result.Outcomes = []proof.Outcome{chosenSlot(chosen, b.slot)}
+	}
 	question := e.Question()
-	question.Foreign = b.foreign
+	question.Foreign, question.Update = b.foreign, b.updates
 	report, err := vm.Boot(ctx, m, question)
 	switch {
 	case ctx.Err() != nil:
@@ -63,6 +76,9 @@ func (s *story) boots(ctx context.Context, b start) error {
 		result.Error = err.Error()
 	default:
 		result.Seconds, result.Outcomes = report.Seconds, append(result.Outcomes, e.Check(report)...)
+		if b.expect != nil {
+			result.Outcomes = append(result.Outcomes, classicOutcomes(report)...)
+		}
 		if b.foreign != nil {
 			result.Outcomes = append(result.Outcomes, refused(e, report.Foreign)...)
 		}
@@ -70,7 +86,7 @@ func (s *story) boots(ctx context.Context, b start) error {
 	if err := s.shown(result); err != nil {
 		return err
 	}
-	if result.Error == "" && len(report.Failed) == 0 {
+	if result.Error == "" && len(report.Failed) == 0 && !b.updates {
 		return s.markGood(chosen.Name)
 	}
 	return nil

@@ -84,11 +84,12 @@ func (t Teller) onOneDisk(
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	s := &story{Prover: t.Prover, dir: dir, platform: platform, releases: map[string]Installable{"A": a, "B": b}}
+	s := &story{Prover: t.Prover, dir: dir, platform: platform, releases: map[string]Installable{"A": a, "B": b}, oem: boot.OEMFiles(platform)}
+	todo := steps(s) // which may say what is on the disk
 	if err := s.makeDisk(ctx, a); err != nil {
 		return nil, err
 	}
-	for _, step := range steps(s) {
+	for _, step := range todo {
 		if err := step(); err != nil {
 			return s.machines, err
 		}
@@ -102,6 +103,10 @@ type story struct {
 	dir      string
 	platform *platform.Platform
 	releases map[string]Installable // by slot
+
+	oem, root map[string]string // files of the machine's partitions
+	arguments []string          // of a machine that keeps what it writes
+
 	machines []proof.Machine
 }
 
@@ -109,9 +114,17 @@ func (s *story) disk() string { return filepath.Join(s.dir, "disk.img") }
 
 // makeDisk makes the disk of a machine that has run one release only.
 func (s *story) makeDisk(ctx context.Context, r Installable) error {
-	oem, err := vm.OEM(ctx, s.Tools, filepath.Join(s.dir, "oem.img"), boot.OEMFiles(s.platform))
+	oem, err := vm.OEM(ctx, s.Tools, filepath.Join(s.dir, "oem.img"), s.oem)
 	if err != nil {
 		return err
+	}
+	data := []vm.Partition{oem}
+	if s.root != nil {
+		root, err := vm.Root(ctx, s.Tools, filepath.Join(s.dir, "root.img"), s.root)
+		if err != nil {
+			return err
+		}
+		data = append(data, root)
 	}
 	efi := filepath.Join(s.dir, "efi.img")
 	if err := errors.Join(os.WriteFile(efi, nil, 0o600), os.Truncate(efi, int64(disks.ESPSize))); err != nil {
@@ -126,9 +139,9 @@ func (s *story) makeDisk(ctx context.Context, r Installable) error {
 	}
 	empty := vm.UsrB("")
 	empty.Attributes, empty.Size = nil, size.GiB
-	return vm.MakeDisk(ctx, s.Tools, s.disk(), []vm.Partition{
-		{Number: 1, Name: "EFI-SYSTEM", Type: disks.ESPType, Content: efi}, vm.UsrA(r.Slot.Usr.Path), empty, oem,
-	})
+	return vm.MakeDisk(ctx, s.Tools, s.disk(), append([]vm.Partition{
+		{Number: 1, Name: "EFI-SYSTEM", Type: disks.ESPType, Content: efi}, vm.UsrA(r.Slot.Usr.Path), empty,
+	}, data...))
 }
 
 // install does what the updater does.
@@ -156,6 +169,19 @@ func (s *story) choose() (slot.Slot, error) {
 	}
 	chosen, err := slot.Choose(d)
 	return chosen, errors.Join(err, d.Close())
+}
+
+// find returns a slot by its name.
+func (s *story) find(name string) (slot.Slot, error) {
+	slots, _, err := slot.Read(s.disk())
+	if err != nil {
+		return slot.Slot{}, err
+	}
+	at := slices.IndexFunc(slots, func(found slot.Slot) bool { return found.Name == name })
+	if at < 0 {
+		return slot.Slot{}, fmt.Errorf("the disk has no slot %s", name)
+	}
+	return slots[at], nil
 }
 
 func chosenSlot(chosen slot.Slot, want string) proof.Outcome {

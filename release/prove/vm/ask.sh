@@ -31,6 +31,7 @@ backing=$(losetup --noheadings --raw --output BACK-MAJ:MIN,BACK-INO,BACK-FILE | 
 done)
 virt=$(systemd-detect-virt --vm || true)
 linked=$(journalctl --boot --quiet --output=cat --identifier=oem-sysext || true)
+classic=$(journalctl --boot --quiet --output=cat --unit=initrd-setup-root-after-ignition.service || true)
 dmi=$(cd /sys/class/dmi/id && for field in *; do
 	if [ -f "$field" ] && read -r value <"$field" 2>/dev/null; then printf '%s %s\n' "$field" "$value"; fi
 done)
@@ -58,16 +59,16 @@ done)
 
 jq --null-input \
 	--arg state "$state" --arg target "${states[0]}" --arg failed "$failed" --arg usr "$usr" --arg verity "$verity" \
-	--arg merged "$merged" --arg extensions "$(printf '%s\n' "${extensions[@]##*/}")" --arg backing "$backing" --arg linked "$linked" \
+	--arg merged "$merged" --arg extensions "$(printf '%s\n' "${extensions[@]##*/}")" --arg backing "$backing" --arg linked "$linked" --arg classic "$classic" \
 	--arg virt "$virt" --arg dmi "$dmi" --arg units "$units" --arg there "$there" \
 	--argjson programs "${#programs[@]}" --arg unresolved "$unresolved" --argjson seconds "$seconds" \
-	--argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --rawfile release /usr/lib/os-release \
+	--argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --argjson update "${update:-null}" --rawfile release /usr/lib/os-release \
 	'def lines: split("\n") | map(select(. != ""));
 	def pairs: lines | map(split(" ") | {(.[0]): (.[1:] | join(" "))}) | add // {};
 	{
 		state: $state, multi_user: $target, failed: ($failed | lines | map(split(" ")[0])), usr: $usr, verity: $verity,
-		merged: ($merged | lines), extensions: ($extensions | lines), backing: ($backing | lines), linked: $linked, virt: $virt,
+		merged: ($merged | lines), extensions: ($extensions | lines), backing: ($backing | lines), linked: $linked, classic: $classic, virt: $virt,
 		dmi: ($dmi | pairs), units: ($units | pairs), there: ($there | lines), programs: $programs, unresolved: ($unresolved | lines),
 		os_release: ($release | lines | map(split("=") | {(.[0]): (.[1:] | join("=") | ltrimstr("\"") | rtrimstr("\""))}) | add),
-		seconds: $seconds, soak: $soak, foreign: $foreign
+		seconds: $seconds, soak: $soak, foreign: $foreign, update: $update
 	}'

@@ -14,6 +14,9 @@ import (
 //go:embed ask.sh
 var askScript string
 
+//go:embed update.sh
+var updateScript string
+
 // Question is what a booted system is asked beyond what it always says.
 type Question struct {
 	Units []string // that it has, maybe
@@ -25,6 +28,7 @@ type Question struct {
 	Refreshes int
 
 	Foreign []Foreign // images that are tried before
+	Update  bool      // what an update runs is run before, from slot B
 }
 
 // Report is what a booted system says about itself.
@@ -38,6 +42,7 @@ type Report struct {
 	Extensions []string          `json:"extensions"` // files in /usr/lib/extension-release.d
 	Backing    []string          `json:"backing"`    // files behind loop devices, embedded ones below /run/oem/images
 	Linked     string            `json:"linked"`     // what the release says of its choice of images
+	Classic    string            `json:"classic"`    // what Flatcar's own step in the initramfs says of the machine's image
 	Virt       string            `json:"virt"`       // what systemd-detect-virt prints
 	DMI        map[string]string `json:"dmi"`        // files of /sys/class/dmi/id
 	OSRelease  map[string]string `json:"os_release"`
@@ -48,6 +53,13 @@ type Report struct {
 	Seconds    float64           `json:"seconds"`    // since the kernel started
 	Soak       *Soak             `json:"soak"`       // when it was asked for
 	Foreign    []Attempt         `json:"foreign"`    // in the order of the question
+	Update     *Update           `json:"update"`     // when it was asked for
+}
+
+// Update is what the program that an update runs has said.
+type Update struct {
+	Status int    `json:"status"`
+	Said   string `json:"said"`
 }
 
 // Boot boots the machine and asks it.
@@ -64,6 +76,9 @@ func Boot(ctx context.Context, m Machine, q Question) (Report, error) {
 			m.Files["foreign"] += image.Name + " " + image.Policy + "\n"
 			m.Files[image.Name+".raw"] = string(image.Content)
 		}
+	}
+	if q.Update {
+		m.Script += updateScript
 	}
 	m.Script += askScript
 	content, err := Run(ctx, m)

@@ -8,6 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/fleet"
 	"github.com/flatcar/oem-sysext/release/prove/story"
 	"github.com/flatcar/oem-sysext/release/testrelease"
 )
@@ -26,12 +27,13 @@ func prover(t *testing.T, made *testrelease.Release) *boot.Prover {
 	}
 }
 
-// TestRollback updates a machine in Azure, whose tools are in several images, from an older release, and back again.
-func TestRollback(t *testing.T) {
+// TestMachinesThatExist updates machines in Azure that Flatcar installed, from a release that embeds nothing for them, and lets them go
+// back. Package fleet has all states of such machines; here are two, in whole.
+func TestMachinesThatExist(t *testing.T) {
 	made := testrelease.Made(t)
 	p := prover(t, made)
 	old := made.Options
-	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{"azure"}
+	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{"vagrant"}
 	if _, err := release.Assemble(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -44,17 +46,23 @@ func TestRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(made.Choice.Catalogue, func(p *platform.Platform) bool { return p.ID.Value == "azure" })
-	machines, err := story.Teller{Prover: p, From: from, To: to}.Rollback(t.Context(), made.Choice.Catalogue[at])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range machines {
-		t.Logf("%+v", m)
-		if m.Failed() {
-			t.Errorf("%s: failed", m.Step)
+	versions := story.VersionsOf(from, to)
+	states, wishes := fleet.States("azure", versions), fleet.Wishes("azure", versions)
+	for state, wish := range map[string]string{"vendor": "none", "unmarked": "link to an image for another version"} {
+		s := states[slices.IndexFunc(states, func(s fleet.State) bool { return s.Name == state })]
+		w := wishes[slices.IndexFunc(wishes, func(w fleet.Wish) bool { return w.Name == wish })]
+		machines, err := story.Teller{Prover: p, From: from, To: to}.Existing(t.Context(), made.Choice.Catalogue[at], s, w)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(machines) != 4 || len(machines[2].Images) < 2 {
-		t.Errorf("machines are %+v", machines)
+		for _, m := range machines {
+			t.Logf("%+v", m)
+			if m.Failed() {
+				t.Errorf("%s: failed", m.Step)
+			}
+		}
+		if len(machines) != 3 || len(machines[1].Images) < 2 {
+			t.Errorf("machines are %+v", machines)
+		}
 	}
 }
