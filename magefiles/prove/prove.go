@@ -57,6 +57,14 @@ func Soak(ctx context.Context, id string) error {
 	})
 }
 
+// Fleet updates machines that Flatcar installed, in all states that they can be in, to the release, and lets them go back.
+//
+// The argument is the platform's id, or all for one whose tools are in several images. VERSION, ARCH and OUTPUT choose the release, which
+// must be on a reference base. There is no network; the machines come from a release that embeds nothing for them.
+func Fleet(ctx context.Context, id string) error {
+	return tell(ctx, func(ctx context.Context, o setup.Options, _ string) (*proof.Proof, error) { return prove.Fleet(ctx, o) }, "", id)
+}
+
 // Tamper flips bits of the release in a machine of one cloud and asserts that an older release comes up instead.
 //
 // The older release must also refuse images that are not for it. The first argument is its version in _output, the second one the

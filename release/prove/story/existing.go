@@ -94,8 +94,16 @@ func (s *story) embedded(state fleet.State, wish fleet.Wish) boot.Expectation {
 		e.Reason = state.Arguments[0] + " on the kernel command line"
 	}
 	name := "oem-" + s.platform.ID.Value
-	link := func(files fleet.Files) bool { return files["/etc/extensions/"+name+".raw"].Target != "" }
-	if link(wish.Files) && !state.Marked {
+	const own = "/var/lib/extensions/"
+	switch {
+	case wish.Away:
+		e = boot.ExpectNothing(s.releases["B"].Manifest, s.platform)
+		e.Reason, e.Foreign = "is the user's choice", nil
+		if wish.Files[own+name+".raw"].Image != nil {
+			e.Images = append(e.Images, name)
+			e.Lying[name] = strings.TrimPrefix(own, "/") + name + ".raw"
+		}
+	case wish.Files["/etc/extensions/"+name+".raw"].Target != "" && !state.Marked:
 		e.Alias = map[string]string{name: name + "-embedded"}
 	}
 	return e

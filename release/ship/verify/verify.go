@@ -42,6 +42,7 @@ const (
 	DowngradeProofName = "proof-downgrade.json"
 	TamperProofName    = "proof-tamper.json"
 	SoakProofName      = "proof-soak.json"
+	FleetProofName     = "proof-fleet.json"
 )
 
 // Proofs lists the proofs with their titles.
@@ -51,6 +52,7 @@ var Proofs = []struct{ Name, Title string }{
 	{DowngradeProofName, "Proof of going back to an older release"},
 	{TamperProofName, "Proof of noticing damage"},
 	{SoakProofName, "Proof of refreshing again and again"},
+	{FleetProofName, "Proof of updating machines that exist"},
 }
 
 // IsLater reports whether a file is added after the release is complete, such as a proof or a signature.
