@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
@@ -247,7 +248,7 @@ func (m *machine) merged(slot, runDir string) map[string]string {
 	osRelease := m.fields(m.path("slots/" + slot + "/usr/lib/os-release"))
 	for _, dir := range []string{"root/etc/extensions", runDir + "/extensions", "root/var/lib/extensions"} {
 		entries, err := os.ReadDir(m.path(dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			m.t.Fatal(err)
 		}
 		for _, entry := range entries {
@@ -445,6 +446,128 @@ func TestBrokenTwins(t *testing.T) {
 			twin.spoil(m)
 			if failed := m.lives(state, wish); !slices.Equal(failed, []string{twin.fails}) {
 				t.Errorf("failed are %q; wanted %q", failed, twin.fails)
+			}
+		})
+	}
+}
+
+func (m *machine) exists(name string) bool {
+	_, err := os.Lstat(m.path("root" + name))
+	return err == nil
+}
+
+// newMachineIn is a machine in a state by its name, whose user has done nothing, and which has booted its old release.
+func newMachineIn(t *testing.T, state string) *machine {
+	tools = toolroottest.Open(t)
+	states := States("azure", someVersions)
+	m := newMachine(t, states[slices.IndexFunc(states, func(s State) bool { return s.Name == state })], Wish{}, someVersions)
+	if _, err := m.boots("A"); err != nil {
+		t.Fatal(err, m.said)
+	}
+	return m
+}
+
+// comesUp boots a slot that is to have the embedded tools.
+func (m *machine) comesUp(slot string) {
+	m.t.Helper()
+	want := map[string]string{"oem-azure": "embedded", "oem-shared-1": "embedded"}
+	merged, err := m.boots(slot)
+	if err != nil || !maps.Equal(merged, want) || m.early && !maps.Equal(m.mergedEarly, want) || strings.Contains(m.said, "downloading") {
+		m.t.Errorf("slot %s: %v; merged are %v, early %v; it says\n%s", slot, err, merged, m.mergedEarly, m.said)
+	}
+	m.said = ""
+}
+
+// What a machine had before there were OEM images is removed when both its slots have images, and not before.
+func TestOldToolsAreRemoved(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		m := newMachineIn(t, "unmarked")
+		m.early = early
+		if err := m.updates("A", "B"); err != nil {
+			t.Fatal(err, m.said)
+		}
+		m.comesUp("B")
+		if !m.exists("/oem/bin/agent") || m.exists("/oem/sysext/active-oem-azure") {
+			t.Error("the machine can no longer go back to the release that has its tools in /oem")
+		}
+		m.slot("A", "4.0.0", someRelease(true).System())
+		if err := m.updates("B", "A"); err != nil || !m.exists("/oem/sysext/active-oem-azure") {
+			t.Fatal(err, m.said)
+		}
+		m.comesUp("A")
+		if m.exists("/oem/bin/agent") || m.exists("/oem/sysext/migrate-oem-azure") {
+			t.Error("the old tools are still there")
+		}
+		m.comesUp("A")
+		m.comesUp("B")
+	}
+}
+
+// Images of releases that are gone leave the OEM partition, and those of the running one stay.
+func TestImagesOfOldReleases(t *testing.T) {
+	m := newMachineIn(t, "updated")
+	if err := m.updates("A", "B"); err != nil {
+		t.Fatal(err, m.said)
+	}
+	if m.exists("/oem/sysext/oem-azure-1.0.0.raw") || !m.exists("/oem/sysext/oem-azure-2.0.0.raw") {
+		t.Error("wrong images are left on the OEM partition")
+	}
+	m.comesUp("B")
+	m.slot("A", "4.0.0", someRelease(true).System())
+	if err := m.updates("B", "A"); err != nil || m.exists("/oem/sysext/oem-azure-2.0.0.raw") {
+		t.Errorf("%v; the image of the release that is gone is there: %v", err, m.exists("/oem/sysext/oem-azure-2.0.0.raw"))
+	}
+	m.comesUp("A")
+}
+
+// An initramfs in the kernel cannot be edited. It finds a link to the embedded image.
+func TestInitramfsInTheKernel(t *testing.T) {
+	m := newMachineIn(t, "vendor")
+	m.write("slots/B/after", m.standIn("initrd/usr/sbin/initrd-setup-root-after-ignition"))
+	if err := os.Remove(m.path("slots/B/usr/lib/flatcar/bootengine.img")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.updates("A", "B"); err != nil {
+		t.Fatal(err, m.said)
+	}
+	m.comesUp("B")
+	if merged, err := m.boots("A"); err != nil || merged["oem-azure"] != "classic" {
+		t.Errorf("going back: %v, %v", merged, err)
+	}
+}
+
+// Whatever is on the OEM partition and in the configuration, the machine boots, within bounds.
+func TestHostileFiles(t *testing.T) {
+	many := strings.Repeat("tool\n", 10_000)
+	for name, spoil := range map[string]func(*machine){
+		"loop of links":          func(m *machine) { m.put("/oem/oem-release", File{Target: "oem-release"}) },
+		"directory for a file":   func(m *machine) { m.put("/etc/flatcar/enabled-sysext.conf/x", File{}) },
+		"marker is a directory":  func(m *machine) { m.put("/oem/sysext/active-oem-azure/x", File{}) },
+		"names with blanks":      func(m *machine) { m.put("/etc/extensions/a b \n.raw", File{Target: "/oem/sysext/a b"}) },
+		"carriage returns":       func(m *machine) { m.put("/oem/oem-release", File{Text: "ID=azure\r\nX=\r\n"}) },
+		"no final newline":       func(m *machine) { m.put("/oem/oem-release", File{Text: "ID=azure"}) },
+		"10 000 lines":           func(m *machine) { m.put("/etc/flatcar/oem-sysext.conf", File{Text: many}) },
+		"extensions are no dir":  func(m *machine) { m.put("/etc/extensions", File{Text: "x"}) },
+		"link to a device":       func(m *machine) { m.put("/etc/extensions/oem-azure.raw", File{Target: "/dev/zero"}) },
+		"link above the root":    func(m *machine) { m.put("/etc/extensions/oem-azure.raw", File{Target: "../../../../../oem/x"}) },
+		"an image that is noise": func(m *machine) { m.put("/var/lib/extensions/oem-azure.raw", File{Text: "noise"}) },
+		"10 000 entries": func(m *machine) {
+			m.mkdir("root/etc/extensions")
+			for i := range 10_000 {
+				if err := os.Symlink("/nowhere", m.path("root/etc/extensions/"+strings.Repeat("x", 3)+string(rune('a'+i%26))+strings.Repeat("y", i/26%200)+".raw")); err != nil && !errors.Is(err, fs.ErrExist) {
+					m.t.Fatal(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachineIn(t, "born ours")
+			spoil(m)
+			if _, err := m.boots("B"); err != nil {
+				t.Errorf("it does not boot: %v\n%.1000s", err, m.said)
+			}
+			if lines := strings.Count(m.said, "\n"); lines > 25 {
+				t.Errorf("it says %d lines", lines)
 			}
 		})
 	}
