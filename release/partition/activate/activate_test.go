@@ -305,11 +305,19 @@ func TestImageForAnotherSystem(t *testing.T) {
 				if len(links) != 0 || !strings.Contains(says, "is the user's choice") {
 					t.Errorf("linked is %v; it says %q", links, says)
 				}
+			case !strings.Contains(p.decisions(), "as oem-azure-embedded, since /etc/extensions/oem-azure.raw has "+c.why):
+				t.Errorf("decided is\n%s", p.decisions())
 			case !own || len(links) != 2 || !strings.HasPrefix(says, "/etc/extensions/oem-azure.raw is not merged: it has "+c.why):
 				t.Errorf("linked is %v; it says %q", links, says)
 			}
 		})
 	}
+}
+
+// decisions are what the script leaves for the command.
+func (p *private) decisions() string {
+	content, _ := os.ReadFile(filepath.Join(p.dir, "run/oem-sysext.decided"))
+	return string(content)
 }
 
 // A release that leaves Flatcar's after-ignition step alone does not work against it.

@@ -116,6 +116,7 @@ func TestShow(t *testing.T) {
 		"usr/.systemd-sysext/extensions": "oem-ami\ncore\nbox\nmine\n",
 	})
 	p.write("usr/"+Command, string(showScript))
+	p.write("bin/unshare", "#!/programs/bin/sh\necho \"No match for 'tool'.\" >&2\necho \"Extension 'tool' is for OS '1', but deployed on top of '2'.\"\necho 'Using extensions: box'\n")
 	if text, err := p.status(); err == nil {
 		t.Errorf("before anything was decided it says %s", text)
 	}
@@ -130,7 +131,7 @@ func TestShow(t *testing.T) {
 		"box 1.2 yes yes yes box=1.2 in /etc/flatcar/oem-sysext.conf",
 		"core - yes yes yes always in this release",
 		"near - yes no no /etc/extensions/near is the user's choice",
-		"tool - yes yes no tool in /etc/flatcar/oem-sysext.conf; linked, but not merged: see journalctl -u systemd-sysext",
+		"tool - yes yes no tool in /etc/flatcar/oem-sysext.conf; linked, but not merged: Extension 'tool' is for OS '1', but deployed on top of '2'.",
 		"mine - no - yes the user's own",
 	} {
 		found := false
