@@ -53,7 +53,7 @@ func (s *story) boots(ctx context.Context, b start) error {
 		e = *b.expect
 	}
 	m := s.Machine(r.Release, s.platform, s.dir, chosen.Partition.ID.String())
-	m.Arguments, m.Keep = append(m.Arguments, s.arguments...), s.arguments != nil
+	m.Arguments, m.Keep, m.Config = append(m.Arguments, s.arguments...), s.arguments != nil, s.config
 	if b.failing != "" {
 		e.Failed = []string{b.failing}
 		m.SMBIOS = append(m.SMBIOS, vm.Credential("systemd.extra-unit."+b.failing, healthCheckUnit))

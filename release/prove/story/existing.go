@@ -15,12 +15,15 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
-// Existing tells the story of a machine that exists, in one of its states, with what its user has done: it runs a release that embeds
+// Existing tells the story of a machine that exists, in one of its states, with what its user's configuration says: it runs a release that embeds
 // nothing for its cloud, is updated without a network, and a health check of the new release fails; so it goes back.
 func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state fleet.State, wish fleet.Wish) ([]proof.Machine, error) {
 	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
 		var err error
-		if s.oem, s.root, err = s.filesOf(ctx, state, wish); err != nil {
+		if s.oem, s.root, err = s.filesOf(ctx, state.Files); err == nil {
+			_, s.config, err = s.filesOf(ctx, wish.Files)
+		}
+		if err != nil {
 			return []func() error{func() error { return err }}
 		}
 		s.arguments = append(vm.RootArguments(), state.Arguments...)
@@ -44,28 +47,26 @@ func VersionsOf(from, to Installable) fleet.Versions {
 	return fleet.Versions{Earlier: "1.0.0", Old: from.Manifest.Base.VersionID, New: to.Manifest.Base.VersionID}
 }
 
-// filesOf returns the files of a machine's OEM partition and of its root partition.
-func (s *story) filesOf(ctx context.Context, state fleet.State, wish fleet.Wish) (oem, root map[string]string, err error) {
+// filesOf returns files of a machine's OEM partition and of its root partition.
+func (s *story) filesOf(ctx context.Context, files fleet.Files) (oem, root map[string]string, err error) {
 	oem, root = map[string]string{}, map[string]string{}
-	for _, files := range []fleet.Files{state.Files, wish.Files} {
-		for _, name := range files.Paths() {
-			file := files[name]
-			content := file.Text
-			switch {
-			case file.Target != "":
-				content = "->" + file.Target
-			case file.Image != nil:
-				image, err := s.extension(ctx, filepath.Join(s.dir, "images", file.Image.Version), "oem-"+s.platform.ID.Value, file.Image.Version)
-				if err != nil {
-					return nil, nil, err
-				}
-				content = string(image)
+	for _, name := range files.Paths() {
+		file := files[name]
+		content := file.Text
+		switch {
+		case file.Target != "":
+			content = "->" + file.Target
+		case file.Image != nil:
+			image, err := s.extension(ctx, filepath.Join(s.dir, "images", file.Image.Version), "oem-"+s.platform.ID.Value, file.Image.Version)
+			if err != nil {
+				return nil, nil, err
 			}
-			if below, onOEM := strings.CutPrefix(name, "/oem/"); onOEM {
-				oem[below] = content
-			} else {
-				root[strings.TrimPrefix(name, "/")] = content
-			}
+			content = string(image)
+		}
+		if below, onOEM := strings.CutPrefix(name, "/oem/"); onOEM {
+			oem[below] = content
+		} else {
+			root[strings.TrimPrefix(name, "/")] = content
 		}
 	}
 	return oem, root, nil

@@ -105,6 +105,7 @@ type story struct {
 	releases map[string]Installable // by slot
 
 	oem, root map[string]string // files of the machine's partitions
+	config    map[string]string // that the machine's configuration has, if it has one
 	arguments []string          // of a machine that keeps what it writes
 
 	machines []proof.Machine

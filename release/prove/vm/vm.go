@@ -40,6 +40,7 @@ type Machine struct {
 	Arguments []string          // of the kernel, beyond console and harness
 	SMBIOS    []string          // further values of QEMU's -smbios, such as type=1,manufacturer=Hetzner
 	Files     map[string]string // contents by name; the script finds them as /run/vm/NAME
+	Config    map[string]string // what stands in for Ignition writes below the root directory, as of Root
 	Script    string            // a script of bash that runs once all is up; it prints one JSON document
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
@@ -187,22 +188,44 @@ func (m *Machine) unpackKernel() error {
 
 func (m Machine) filesDisk() string { return filepath.Join(m.Dir, "files.tar") }
 
-// writeFiles makes the disk with the machine's files: a tar archive.
+func (m Machine) configDisk() string { return filepath.Join(m.Dir, "config.tar") }
+
+// writeFiles makes the disks with the machine's files and with its configuration.
 func (m Machine) writeFiles() error {
+	err := writeArchive(m.filesDisk(), m.Files)
+	if err == nil && len(m.Config) > 0 {
+		err = writeArchive(m.configDisk(), m.Config)
+	}
+	return err
+}
+
+// writeArchive writes files to a tar archive. Names that end in a slash are directories, contents that begin with -> links.
+func writeArchive(to string, files map[string]string) error {
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)
-	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
-		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(m.Files[name]))}); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		h := &tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(files[name]))}
+		target, isLink := strings.CutPrefix(files[name], "->")
+		switch {
+		case strings.HasSuffix(name, "/"):
+			h.Mode, h.Typeflag, h.Size = 0o755, tar.TypeDir, 0
+		case isLink:
+			h.Typeflag, h.Linkname, h.Size = tar.TypeSymlink, target, 0
+		}
+		if err := archive.WriteHeader(h); err != nil {
 			return err
 		}
-		if _, err := archive.Write([]byte(m.Files[name])); err != nil {
+		if h.Size == 0 {
+			continue
+		}
+		if _, err := archive.Write([]byte(files[name])); err != nil {
 			return err
 		}
 	}
 	if err := archive.Close(); err != nil {
 		return err
 	}
-	return os.WriteFile(m.filesDisk(), content.Bytes(), 0o600)
+	return os.WriteFile(to, content.Bytes(), 0o600)
 }
 
 func (m Machine) hardware() []string {
@@ -227,6 +250,11 @@ func (m Machine) hardware() []string {
 		// the port of QEMU's guest agent, with nobody at the other end
 		"-device", "virtio-serial-pci", "-chardev", "null,id=agent", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
 	}, boot)
+	if len(m.Config) > 0 {
+		args = append(args,
+			"-drive", "if=none,id=config,format=raw,readonly=on,file="+strings.ReplaceAll(m.configDisk(), ",", ",,"),
+			"-device", "virtio-blk-pci,drive=config,serial=ignition")
+	}
 	for _, value := range m.SMBIOS {
 		args = append(args, "-smbios", value)
 	}
