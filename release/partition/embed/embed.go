@@ -114,19 +114,20 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 			return err
 		}
 		defer root.Close()
-		above := map[string]bool{}
+		above := map[string]bool{} // whether the directory stays
 		for _, name := range append([]string{Dir}, paths...) {
 			if err := root.RemoveAll(name); err != nil {
 				return err
 			}
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 				info, err := root.Lstat(dir)
-				if err == nil && (!info.IsDir() || root.Remove(dir) != nil) { // a symbolic link to a directory, or not empty
-					above[dir] = true
-				}
+				above[dir] = err == nil && (!info.IsDir() || root.Remove(dir) != nil) // a symbolic link to a directory, or not empty
 			}
 		}
-		for dir := range above {
+		for dir, stays := range above {
+			if !stays {
+				continue
+			}
 			if err := root.Chtimes(dir, epoch, epoch); err != nil {
 				return err
 			}
