@@ -31,7 +31,10 @@ type Content struct {
 	Integrate bool         // Flatcar's own scripts leave the OEM images of the release alone
 }
 
-// Embed embeds content in a partition and hashes it.
+// revision is part of the cache key. Raise it when the same content gives other bytes.
+const revision = 1
+
+// Embed embeds content in a partition, gives its file system the UUID of a release, and hashes it.
 func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
 	update, err := c.Updates.files(b)
 	if err != nil {
@@ -51,7 +54,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 		Files:  slices.Concat(activation.System(), c.Trust.Files(""), update, postinst, stage.files()),
 	}
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results.Step("embed", inputs), Partition.blobs, func() (Partition, error) {
+	return store.Memo(ctx, bench.Results.Step("embed", []any{revision, inputs}), Partition.blobs, func() (Partition, error) {
 		seed, err := digest.OfInputs(inputs)
 		if err != nil {
 			return Partition{}, err
@@ -91,9 +94,13 @@ func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
 	return nil, nil // it is not updated by Flatcar's means
 }
 
+// seal gives the file system its UUID, and hashes it with that.
 func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA256) (Verity, error) {
-	step := bench.Progress.Bytes("hashing", int64(btrfs.FlatcarFilesystem))
+	step := bench.Progress.Bytes("hashing", 2*int64(btrfs.FlatcarFilesystem))
 	defer step.End()
+	if err := embed.Identify(ctx, path, step); err != nil {
+		return Verity{}, err
+	}
 	root, params, err := embed.Seal(ctx, path, seed, step)
 	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
