@@ -32,7 +32,7 @@ type Content struct {
 }
 
 // revision is part of the cache key. Raise it when the same content gives other bytes.
-const revision = 1
+const revision = 2
 
 // Embed embeds content in a partition, gives its file system the UUID of a release, and hashes it.
 func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
@@ -55,10 +55,6 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 	}
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
 	return store.Memo(ctx, bench.Results.Step("embed", []any{revision, inputs}), Partition.blobs, func() (Partition, error) {
-		seed, err := digest.OfInputs(inputs)
-		if err != nil {
-			return Partition{}, err
-		}
 		var hashed Verity
 		made, err := makeImage(ctx, bench, func(path string) error {
 			err := bench.Timed("embedding", func() error {
@@ -67,7 +63,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 			if err != nil {
 				return err
 			}
-			hashed, err = seal(ctx, bench, path, seed)
+			hashed, err = seal(ctx, bench, path)
 			return err
 		})
 		made.Verity = hashed
@@ -94,14 +90,15 @@ func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
 	return nil, nil // it is not updated by Flatcar's means
 }
 
-// seal gives the file system its UUID, and hashes it with that.
-func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA256) (Verity, error) {
+// seal gives the file system its UUID, and hashes it with that. UUIDs and salt follow from the content alone, not from the base.
+func seal(ctx context.Context, bench *setup.Bench, path string) (Verity, error) {
 	step := bench.Progress.Bytes("hashing", 2*int64(btrfs.FlatcarFilesystem))
 	defer step.End()
-	if err := embed.Identify(ctx, path, step); err != nil {
+	content, err := embed.Identify(ctx, path, step)
+	if err != nil {
 		return Verity{}, err
 	}
-	root, params, err := embed.Seal(ctx, path, seed, step)
+	root, params, err := embed.Seal(ctx, path, content, step)
 	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
 

@@ -231,22 +231,23 @@ func (f File) writeTo(out io.Writer, blobs *store.Blobs) error {
 
 // Identify gives the file system of a partition image a UUID that follows from all that it holds, but not from the UUID it has.
 // A machine mounts the slot of an update while it runs from the other one, and before Linux 6.7 takes two devices of one UUID
-// for the same file system. The digest of what it holds is the dm-verity root hash without salt.
-func Identify(ctx context.Context, partition string, hashed io.Writer) error {
+// for the same file system. It returns the digest of what
+// the file system holds: its dm-verity root hash without salt.
+func Identify(ctx context.Context, partition string, hashed io.Writer) (digest.SHA256, error) {
 	if err := btrfs.ResetUUID(partition); err != nil {
-		return err
+		return digest.SHA256{}, err
 	}
 	f, err := os.Open(partition)
 	if err != nil {
-		return err
+		return digest.SHA256{}, err
 	}
 	defer f.Close()
 	params := verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize)}
 	content, err := verity.Format(ctx, counted{f, hashed}, nowhere{}, 0, params)
 	if err != nil {
-		return err
+		return digest.SHA256{}, err
 	}
-	return btrfs.SetUUID(partition, btrfs.DerivedUUID("content", content[:]))
+	return content, btrfs.SetUUID(partition, btrfs.DerivedUUID("content", content[:]))
 }
 
 // nowhere is where a hash tree goes of which only the root hash is wanted.

@@ -42,7 +42,8 @@ func release(t *testing.T, from, text string) (string, digest.SHA256) {
 	path := filepath.Join(dir, "usr.bin")
 	content := embed.Content{Files: []embed.File{{Path: "share/release", Mode: 0o644, Content: []byte(text)}}}
 	must(t, content.Into(t.Context(), from, path, blobs, flatcartest.Epoch))
-	must(t, embed.Identify(t.Context(), path, io.Discard))
+	_, err = embed.Identify(t.Context(), path, io.Discard)
+	must(t, err)
 	root, _, err := embed.Seal(t.Context(), path, digest.Of([]byte("stable")), io.Discard)
 	must(t, err)
 	return path, root
@@ -86,7 +87,8 @@ func TestUUIDFollowsFromContent(t *testing.T) {
 		}
 	}
 	must(t, btrfs.SetUUID(first, secondID))
-	must(t, embed.Identify(t.Context(), first, io.Discard))
+	_, err := embed.Identify(t.Context(), first, io.Discard)
+	must(t, err)
 	if got := super(t, first).UUID; got != firstID {
 		t.Errorf("the UUID %v follows from the one before; wanted %v", got, firstID)
 	}
