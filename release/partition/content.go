@@ -31,7 +31,10 @@ type Content struct {
 	Integrate bool         // Flatcar's own scripts leave the OEM images of the release alone
 }
 
-// Embed embeds content in a partition and hashes it.
+// revision is part of the cache key. Raise it when the same content gives other bytes.
+const revision = 2
+
+// Embed embeds content in a partition, gives its file system the UUID of a release, and hashes it.
 func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
 	update, err := c.Updates.files(b)
 	if err != nil {
@@ -51,11 +54,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 		Files:  slices.Concat(activation.System(), c.Trust.Files(""), update, postinst, stage.files()),
 	}
 	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results.Step("embed", inputs), Partition.blobs, func() (Partition, error) {
-		seed, err := digest.OfInputs(inputs)
-		if err != nil {
-			return Partition{}, err
-		}
+	return store.Memo(ctx, bench.Results.Step("embed", []any{revision, inputs}), Partition.blobs, func() (Partition, error) {
 		var hashed Verity
 		made, err := makeImage(ctx, bench, func(path string) error {
 			err := bench.Timed("embedding", func() error {
@@ -64,7 +63,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 			if err != nil {
 				return err
 			}
-			hashed, err = seal(ctx, bench, path, seed)
+			hashed, err = seal(ctx, bench, path)
 			return err
 		})
 		made.Verity = hashed
@@ -91,10 +90,15 @@ func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
 	return nil, nil // it is not updated by Flatcar's means
 }
 
-func seal(ctx context.Context, bench *setup.Bench, path string, seed digest.SHA256) (Verity, error) {
-	step := bench.Progress.Bytes("hashing", int64(btrfs.FlatcarFilesystem))
+// seal gives the file system its UUID, and hashes it with that. UUIDs and salt follow from the content alone, not from the base.
+func seal(ctx context.Context, bench *setup.Bench, path string) (Verity, error) {
+	step := bench.Progress.Bytes("hashing", 2*int64(btrfs.FlatcarFilesystem))
 	defer step.End()
-	root, params, err := embed.Seal(ctx, path, seed, step)
+	content, err := embed.Identify(ctx, path, step)
+	if err != nil {
+		return Verity{}, err
+	}
+	root, params, err := embed.Seal(ctx, path, content, step)
 	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
 

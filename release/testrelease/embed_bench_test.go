@@ -35,6 +35,9 @@ func BenchmarkEmbed(b *testing.B) {
 		if err := content.Into(b.Context(), w.Blobs.Path(empty.SHA256), path, w.Blobs, made.Base.Epoch); err != nil {
 			b.Fatal(err)
 		}
+		if _, err := embed.Identify(b.Context(), path, io.Discard); err != nil {
+			b.Fatal(err)
+		}
 		if _, _, err := embed.Seal(b.Context(), path, digest.Of(nil), io.Discard); err != nil {
 			b.Fatal(err)
 		}

@@ -222,7 +222,7 @@ func compareUsr(t *testing.T, original, usr string) {
 			more = append(more, strings.TrimPrefix(dir+"/"+name, "/"))
 		}
 		want := []string{
-			activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/" + activate.MountUnit,
+			"bin/flatcar-postinst", activate.Command, path.Dir(activate.Script), unitDir + "/" + activate.Unit, unitDir + "/" + activate.MountUnit,
 			unitDir + "/sysinit.target.wants/" + activate.Unit, embed.Dir, partition.UpdateConfPath, partition.UpdateKeyPath,
 		}
 		if diff := cmp.Diff(want, more); diff != "" {

@@ -11,7 +11,7 @@
 //   - There is one system chunk and one mixed chunk up to the end.
 //   - Modification times end at the epoch, and the other times of a file are the same as that one.
 //     The top subvolume's are the epoch.
-//   - Generations are 1. UUIDs other than the file system's are derived from it.
+//   - Generations are 1. UUIDs other than the file system's are derived from the one in its tree blocks.
 //   - Trees that serve writers only are left out: free space, UUIDs, backup roots. The kernel makes them again
 //     when it mounts for writing.
 //
@@ -21,6 +21,9 @@
 // are created, and they are not used again, so replacing a file in an image that has it gives another image than adding it
 // to one that has not. A range of a file that was never written is a hole, where it covers whole units. And the attributes
 // that a new file inherits (the compression property, access control lists) are what the kernel makes of them.
+//
+// A file system can get another UUID than the one in its tree blocks (SetUUID). Only the superblock and its mirror say it
+// (METADATA_UUID, Linux 5.0), so the blocks of two releases with one base stay alike.
 //
 // Refused are images whose superblock another system than Flatcar's build writes (package superblock), and what the normal
 // form has no place for (package rewrite).
@@ -41,6 +44,9 @@ const (
 
 // UUID is the identity of a file system.
 type UUID = superblock.UUID
+
+// DerivedUUID returns a UUID that follows from data and from what it is of.
+func DerivedUUID(of string, data []byte) UUID { return superblock.DerivedUUID(of, data) }
 
 // Superblock is what the head of an image says about its file system.
 type Superblock = superblock.Superblock

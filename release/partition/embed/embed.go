@@ -102,8 +102,8 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 }
 
 // Strip copies the partition image from to the path to and removes the results of an earlier embedding: the images' directory,
-// the files at the paths, directories that become empty, and the dm-verity data, which no longer matches. The parent directories
-// get the same times whether or not there was anything to remove.
+// the files at the paths, directories that become empty, the UUID that Identify gave, and the dm-verity data, which no longer
+// matches. The parent directories get the same times whether or not there was anything to remove.
 //
 // New inodes get the number after the highest one in use, and times are cut to the epoch. So embedding in the result gives the
 // same bytes as embedding in the original partition.
@@ -114,19 +114,20 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 			return err
 		}
 		defer root.Close()
-		above := map[string]bool{}
+		above := map[string]bool{} // whether the directory stays
 		for _, name := range append([]string{Dir}, paths...) {
 			if err := root.RemoveAll(name); err != nil {
 				return err
 			}
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 				info, err := root.Lstat(dir)
-				if err == nil && (!info.IsDir() || root.Remove(dir) != nil) { // a symbolic link to a directory, or not empty
-					above[dir] = true
-				}
+				above[dir] = err == nil && (!info.IsDir() || root.Remove(dir) != nil) // a symbolic link to a directory, or not empty
 			}
 		}
-		for dir := range above {
+		for dir, stays := range above {
+			if !stays {
+				continue
+			}
 			if err := root.Chtimes(dir, epoch, epoch); err != nil {
 				return err
 			}
@@ -136,7 +137,8 @@ func Strip(ctx context.Context, from, to string, paths []string, epoch time.Time
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Truncate(to, int64(btrfs.FlatcarFilesystem)), os.Truncate(to, int64(btrfs.FlatcarPartition)))
+	return errors.Join(btrfs.ResetUUID(to),
+		os.Truncate(to, int64(btrfs.FlatcarFilesystem)), os.Truncate(to, int64(btrfs.FlatcarPartition)))
 }
 
 // writeTree adds the entries that the base lacks.
@@ -226,6 +228,32 @@ func (f File) writeTo(out io.Writer, blobs *store.Blobs) error {
 	_, err := out.Write(f.Content)
 	return err
 }
+
+// Identify gives the file system of a partition image a UUID that follows from all that it holds, but not from the UUID it has.
+// A machine mounts the slot of an update while it runs from the other one, and before Linux 6.7 takes two devices of one UUID
+// for the same file system. It returns the digest of what
+// the file system holds: its dm-verity root hash without salt.
+func Identify(ctx context.Context, partition string, hashed io.Writer) (digest.SHA256, error) {
+	if err := btrfs.ResetUUID(partition); err != nil {
+		return digest.SHA256{}, err
+	}
+	f, err := os.Open(partition)
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	defer f.Close()
+	params := verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize)}
+	content, err := verity.Format(ctx, counted{f, hashed}, nowhere{}, 0, params)
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	return content, btrfs.SetUUID(partition, btrfs.DerivedUUID("content", content[:]))
+}
+
+// nowhere is where a hash tree goes of which only the root hash is wanted.
+type nowhere struct{}
+
+func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // Seal hashes the file system of a partition image and writes the dm-verity data right behind it.
 // Salt and UUID are derived from the seed. It returns the root hash and the parameters.

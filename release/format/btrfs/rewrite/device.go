@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"crypto/sha256"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/release/format/btrfs/ondisk"
@@ -82,10 +81,8 @@ func (w *rewriter) writeSuper(trees []placed) error {
 	}).Write(w.out)
 }
 
-// derivedUUID is for the UUIDs that mkfs.btrfs rolls dice for. They follow from the file system's (RFC 9562, version 8).
+// derivedUUID is for the UUIDs that mkfs.btrfs rolls dice for. They follow from the one in the tree blocks.
 func (w *rewriter) derivedUUID(of string) []byte {
-	sum := sha256.Sum256(append([]byte(of+"\x00"), w.base.UUID[:]...))
-	sum[6] = sum[6]&0x0f | 0x80
-	sum[8] = sum[8]&0x3f | 0x80
-	return sum[:16]
+	id := superblock.DerivedUUID(of, w.base.MetadataUUID[:])
+	return id[:]
 }

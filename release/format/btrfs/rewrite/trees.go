@@ -45,7 +45,7 @@ func (w *rewriter) writeTrees() error {
 
 // writeBlock completes a tree block and writes it.
 func (w *rewriter) writeBlock(address uint64, block []byte) error {
-	copy(block[headerFSID:], w.base.UUID[:])
+	copy(block[headerFSID:], w.base.MetadataUUID[:])
 	ondisk.PutUint64(block, headerAddress, address)
 	ondisk.PutUint64(block, headerFlags, ondisk.Written|headerMixedBackref)
 	copy(block[headerChunkUUID:], w.derivedUUID("chunk tree"))

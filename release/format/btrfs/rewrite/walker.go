@@ -67,8 +67,8 @@ func (r *reader) block(address uint64, level uint8) ([]byte, error) {
 	if got, want := ondisk.Uint32(block, 0), ondisk.BlockSum(block); got != want {
 		return nil, fmt.Errorf("checksum is %08x; wanted %08x", got, want)
 	}
-	if got := superblock.UUID(block[headerFSID:]); got != r.super.UUID {
-		return nil, fmt.Errorf("it belongs to file system %v; wanted %v", got, r.super.UUID)
+	if got := superblock.UUID(block[headerFSID:]); got != r.super.MetadataUUID {
+		return nil, fmt.Errorf("it belongs to file system %v; wanted %v", got, r.super.MetadataUUID)
 	}
 	if got := ondisk.Uint64(block, headerAddress); got != address {
 		return nil, fmt.Errorf("it says it is at %d", got)

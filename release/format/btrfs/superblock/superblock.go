@@ -6,6 +6,7 @@ package superblock
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ const (
 	superLabel           = 299
 	superCacheGeneration = 555
 	superUUIDGeneration  = 563
+	superMetadataUUID    = 571
 	superSysArray        = 811
 	superBackupRoots     = 2859
 	superPadding         = 3531
@@ -67,6 +69,7 @@ const (
 	devItemBytesUsed  = 16
 	devItemGeneration = 44
 	devItemUUID       = 66
+	devItemFSID       = 82
 	devItemLength     = 98
 )
 
@@ -81,10 +84,11 @@ const (
 	incompatExtendedIref  = 1 << 6
 	incompatSkinny        = 1 << 8
 	incompatNoHoles       = 1 << 9
+	incompatMetadataUUID  = 1 << 10 // Linux 5.0
 
 	incompatWanted = incompatMixedBackref | incompatMixedGroups | incompatSkinny | incompatNoHoles
 	incompatKnown  = incompatWanted | incompatDefaultSubvol | incompatCompressLZO | incompatCompressZstd |
-		incompatBigMetadata | incompatExtendedIref
+		incompatBigMetadata | incompatExtendedIref | incompatMetadataUUID
 
 	compatROFreeSpaceTree  = 1 << 0
 	compatROFreeSpaceValid = 1 << 1
@@ -101,6 +105,14 @@ var magic = []byte("_BHRfS_M")
 // UUID is the identity of a file system.
 type UUID [16]byte
 
+// DerivedUUID returns a UUID that follows from data and from what it is of (RFC 9562, version 8).
+func DerivedUUID(of string, data []byte) UUID {
+	sum := sha256.Sum256(append([]byte(of+"\x00"), data...))
+	sum[6] = sum[6]&0x0f | 0x80
+	sum[8] = sum[8]&0x3f | 0x80
+	return UUID(sum[:16])
+}
+
 // String prints the usual form with dashes.
 func (u UUID) String() string {
 	h := hex.EncodeToString(u[:])
@@ -109,11 +121,12 @@ func (u UUID) String() string {
 
 // Superblock is what the head of an image says about its file system.
 type Superblock struct {
-	UUID       UUID
-	Label      string
-	Generation uint64     // counts the transactions that wrote it
-	Size       size.Bytes // of the file system; the image file may be longer
-	Used       size.Bytes // by data and by the trees
+	UUID         UUID // by which the kernel and blkid tell file systems apart
+	MetadataUUID UUID // in the tree blocks; another one than UUID if the feature METADATA_UUID is in use
+	Label        string
+	Generation   uint64     // counts the transactions that wrote it
+	Size         size.Bytes // of the file system; the image file may be longer
+	Used         size.Bytes // by data and by the trees
 
 	raw []byte // Length bytes
 }
@@ -172,13 +185,22 @@ func parse(raw []byte, fileSize size.Bytes) (Superblock, error) {
 func fromRaw(raw []byte) Superblock {
 	label, _, _ := bytes.Cut(raw[superLabel:superCacheGeneration], []byte{0})
 	return Superblock{
-		UUID:       UUID(raw[superFSID:]),
-		Label:      string(label),
-		Generation: ondisk.Uint64(raw, superGeneration),
-		Size:       size.Bytes(ondisk.Uint64(raw, superTotalBytes)),
-		Used:       size.Bytes(ondisk.Uint64(raw, superBytesUsed)),
-		raw:        raw,
+		UUID:         UUID(raw[superFSID:]),
+		MetadataUUID: metadataUUID(raw),
+		Label:        string(label),
+		Generation:   ondisk.Uint64(raw, superGeneration),
+		Size:         size.Bytes(ondisk.Uint64(raw, superTotalBytes)),
+		Used:         size.Bytes(ondisk.Uint64(raw, superBytesUsed)),
+		raw:          raw,
 	}
+}
+
+// metadataUUID is where the kernel looks for it (fs/btrfs/volumes.c, btrfs_sb_fsid_ptr).
+func metadataUUID(raw []byte) UUID {
+	if ondisk.Uint64(raw, superIncompat)&incompatMetadataUUID != 0 {
+		return UUID(raw[superMetadataUUID:])
+	}
+	return UUID(raw[superFSID:])
 }
 
 // checkFields reports every field that has another value than Flatcar's file systems have.
@@ -212,6 +234,11 @@ func checkFields(raw []byte, fileSize uint64) error {
 	want(incompat&incompatWanted == incompatWanted,
 		"incompat features are %#x; wanted at least %#x (mixed groups, skinny metadata, no holes)", incompat, incompatWanted)
 	want(incompat&^incompatKnown == 0, "incompat features are %#x; only %#x are known", incompat, incompatKnown)
+	want(incompat&incompatMetadataUUID == 0 || metadataUUID(raw) != UUID{},
+		"superblock byte %d: metadata UUID is zero; wanted the one in the tree blocks, for incompat features %#x", superMetadataUUID, incompat)
+	deviceOf := UUID(raw[superDevItem+devItemFSID:])
+	want(deviceOf == metadataUUID(raw), // as in fs/btrfs/disk-io.c, btrfs_validate_super
+		"superblock byte %d: the device belongs to file system %v; wanted %v", superDevItem+devItemFSID, deviceOf, metadataUUID(raw))
 	want(compatRO&^compatROKnown == 0, "compat-ro features are %#x; only %#x are known", compatRO, compatROKnown)
 
 	array := ondisk.Uint32(raw, superSysArraySize)

@@ -1,6 +1,7 @@
 package superblock
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,7 @@ func goodSuperblock() []byte {
 	ondisk.PutUint32(raw, superSectorSize, ondisk.BlockSize)
 	ondisk.PutUint32(raw, superNodeSize, ondisk.BlockSize)
 	copy(raw[superLabel:], "USR-A")
+	raw[superFSID], raw[superDevItem+devItemFSID] = 1, 1
 	return summed(raw)
 }
 
@@ -63,7 +65,13 @@ func TestParseSuperblock(t *testing.T) {
 		"unknown ro":     {func(raw []byte) { ondisk.PutUint64(raw, superCompatRO, 1<<40) }, "compat-ro"},
 		"mounted":        {func(raw []byte) { ondisk.PutUint64(raw, superLogRoot, 8<<20) }, "log tree's address"},
 		"long array":     {func(raw []byte) { ondisk.PutUint32(raw, superSysArraySize, 1<<31) }, "system chunks"},
-		"deep":           {func(raw []byte) { raw[superRootLevel] = 8 }, "tree levels"},
+		"zero metadata":  {func(raw []byte) { ondisk.PutUint64(raw, superIncompat, incompatWanted|incompatMetadataUUID) }, "superblock byte 571: metadata UUID is zero"},
+		"other device":   {func(raw []byte) { raw[superDevItem+devItemFSID] = 9 }, "superblock byte 283: the device belongs to file system 09000000-"},
+		"other trees": {func(raw []byte) {
+			ondisk.PutUint64(raw, superIncompat, incompatWanted|incompatMetadataUUID)
+			raw[superMetadataUUID] = 2
+		}, "wanted 02000000-"},
+		"deep": {func(raw []byte) { raw[superRootLevel] = 8 }, "tree levels"},
 	} {
 		raw := goodSuperblock()
 		c.change(raw)
@@ -75,6 +83,22 @@ func TestParseSuperblock(t *testing.T) {
 	raw[superLabel] ^= 1
 	if _, err := parse(raw, testPartition); err == nil || !strings.Contains(err.Error(), "checksum is") {
 		t.Errorf("a flipped bit: error is %v", err)
+	}
+}
+
+func TestWithUUID(t *testing.T) {
+	plain, err := parse(goodSuperblock(), testPartition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	super := plain
+	for _, id := range []UUID{{2}, {3}, {1}} { // the second change keeps the metadata UUID, the third is back to it
+		if super, err = parse(summed(super.WithUUID(id).raw), testPartition); err != nil || super.UUID != id || super.MetadataUUID != (UUID{1}) {
+			t.Errorf("UUID %v, metadata UUID %v, %v; wanted %v and %v", super.UUID, super.MetadataUUID, err, id, UUID{1})
+		}
+	}
+	if !bytes.Equal(super.raw, plain.raw) {
+		t.Error("with its first UUID, the superblock is another one than before")
 	}
 }
 
@@ -90,6 +114,11 @@ func TestShortFile(t *testing.T) {
 
 func FuzzSuperblock(f *testing.F) {
 	f.Add(goodSuperblock(), int64(testPartition))
+	other := goodSuperblock()
+	ondisk.PutUint64(other, superIncompat, incompatWanted|incompatMetadataUUID)
+	f.Add(bytes.Clone(other), int64(testPartition)) // which is zero
+	other[superMetadataUUID] = 1
+	f.Add(other, int64(testPartition))
 	f.Fuzz(func(t *testing.T, raw []byte, length int64) {
 		if len(raw) != Length {
 			return
@@ -97,6 +126,9 @@ func FuzzSuperblock(f *testing.F) {
 		super, err := parse(summed(raw), size.Bytes(length))
 		if err == nil && (super.Size > size.Bytes(length) || super.Used > super.Size) {
 			t.Errorf("accepted %+v in a file of %d bytes", super, length)
+		}
+		if err == nil && super.UUID != super.MetadataUUID && super.MetadataUUID == (UUID{}) {
+			t.Error("accepted a metadata UUID of zeros")
 		}
 	})
 }

@@ -71,6 +71,21 @@ func (s Superblock) With(state State) Superblock {
 	clear(raw[superSysArray:superPadding]) // with the backup roots, which led to older states
 	copy(raw[superSysArray:], state.SystemChunks)
 	ondisk.PutUint32(raw, superSysArraySize, uint32(len(state.SystemChunks)))
+	return fromRaw(raw).WithUUID(s.UUID)
+}
+
+// WithUUID returns the superblock of a file system that is as this one, except for its UUID. The tree blocks and the device item
+// keep the metadata UUID. With that one, the feature METADATA_UUID is not in use.
+func (s Superblock) WithUUID(id UUID) Superblock {
+	raw := slices.Clone(s.raw)
+	copy(raw[superFSID:], id[:])
+	incompat := ondisk.Uint64(raw, superIncompat) &^ incompatMetadataUUID
+	clear(raw[superMetadataUUID:][:len(id)])
+	if id != s.MetadataUUID {
+		incompat |= incompatMetadataUUID
+		copy(raw[superMetadataUUID:], s.MetadataUUID[:])
+	}
+	ondisk.PutUint64(raw, superIncompat, incompat)
 	return fromRaw(raw)
 }
 
