@@ -1,3 +1,5 @@
+//go:build nightly
+
 package story_test
 
 import (
@@ -26,8 +28,8 @@ func prover(t *testing.T, made *testrelease.Release) *boot.Prover {
 	}
 }
 
-// TestRollback updates a machine in Azure, whose tools are in several images, from an older release, and back again.
-func TestRollback(t *testing.T) {
+// TestNightlyRollback updates a machine in Azure, whose tools are in several images, from an older release, and back again.
+func TestNightlyRollback(t *testing.T) {
 	made := testrelease.Made(t)
 	p := prover(t, made)
 	old := made.Options
