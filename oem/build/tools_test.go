@@ -44,7 +44,7 @@ func lockTools(t *testing.T, b *Builder, r *recipe.Recipe, change func(pin *lock
 
 // TestToolsAreLocked goes from a script whose tools nobody has locked to one whose compiler is another one than was locked.
 func TestToolsAreLocked(t *testing.T) {
-	dir := checkout(t, "build: {script: {run: build/build.sh, packages: [" + compilers + "]}}\n",
+	dir := checkout(t, "build: {script: {run: build/build.sh, packages: ["+compilers+"]}}\n",
 		"build/build.sh", "#!/bin/sh\nmkdir $OUT/usr; gcc --version > $OUT/usr/x\n")
 	b, r := scripted(t, dir)
 	var log bytes.Buffer
