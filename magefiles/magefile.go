@@ -132,6 +132,15 @@ func Test(ctx context.Context) error {
 		"./release/testrelease", "./oem/...", "./release/prove/...", "./release/plan/...", "./...")
 }
 
+// TestNightly runs the tests that take too long for each change.
+//
+// They are those with the build tag nightly: the whole catalogue from several machines, a disk image with all of a base, the
+// catalogue for arm64, and a rollback.
+func TestNightly(ctx context.Context) error {
+	return goTool(ctx, "test", "-timeout=55m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
+		"./release/testrelease", "./release/prove/story")
+}
+
 // Lint checks style, common mistakes, the direction of imports, and that every function is reachable from a target.
 func Lint(ctx context.Context) error {
 	return errors.Join(

@@ -15,12 +15,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 )
 
+// compilers are packages for scripts. All tests take the same, which are unpacked once.
+const compilers = "gcc, libc6-dev, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross"
+
 const cRecipe = `
 sources: [{dir: {path: conf, to: /usr/share/tool}}]
 build:
   script:
     run: build/build.sh
-    packages: [gcc, libc6-dev, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross]
+    packages: [` + compilers + `]
     timeout: 1m
 files: files
 requires: [/usr/bin/tool]
@@ -115,7 +118,7 @@ func resolved(t *testing.T, b *Builder, r *recipe.Recipe, a arch.Arch) *Resolved
 }
 
 func TestChangedScriptIsNoticed(t *testing.T) {
-	const plain = "build: {script: {run: build/build.sh}}\n"
+	const plain = "build: {script: {run: build/build.sh, packages: [" + compilers + "]}}\n"
 	dir := checkout(t, plain, "build/build.sh", "#!/bin/sh\nmkdir $OUT/usr; echo one > $OUT/usr/x\n")
 	b, r := scripted(t, dir)
 	first, err := made(t, b, r, arch.AMD64)

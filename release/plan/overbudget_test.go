@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/testrelease"
@@ -19,12 +20,12 @@ func TestMain(m *testing.M) { testrelease.Main(m) }
 func TestTooLargeSaysWhoTakesWhat(t *testing.T) {
 	made := testrelease.Made(t)
 	for budget, shrink := range map[string]func(*plan.Planner){
-		"images has 1.0 MiB (1048576 B) and needs ": func(p *plan.Planner) {
+		"images has 64.0 KiB (65536 B) and needs ": func(p *plan.Planner) {
 			profile := *p.Choice.Profile
-			profile.Images.Bytes = size.MiB
+			profile.Images.Bytes = 64 * size.KiB
 			p.Choice.Profile = &profile
 		},
-		"OEM partition has 5.0 MiB and needs ": func(p *plan.Planner) { p.Choice.Layout.OEMPartition.Bytes = 5 * size.MiB },
+		"OEM partition has 64.0 KiB and needs ": func(p *plan.Planner) { p.Choice.Layout.OEMPartition.Bytes = 64 * size.KiB },
 		"kernel and initramfs has 20.0 MiB and needs ": func(p *plan.Planner) {
 			p.Choice.Layout.Boot.Bytes = 20 * size.MiB
 		},
@@ -33,7 +34,9 @@ func TestTooLargeSaysWhoTakesWhat(t *testing.T) {
 		},
 	} {
 		choice := *made.Choice
-		choice.Chosen = slices.Clone(choice.Chosen[:2]) // what all of them take at least is many images to pack
+		choice.Chosen = slices.DeleteFunc(slices.Clone(choice.Chosen), func(p *platform.Platform) bool {
+			return p.ID.Value != "akamai" && p.ID.Value != "hyperv" // small ones: what is too large is packed on every rung
+		})
 		choice.Previous = append(choice.Previous, made.Manifest)
 		p := &plan.Planner{Bench: made.Bench, Choice: &choice, Base: made.Base, Keys: made.Keys}
 		shrink(p)

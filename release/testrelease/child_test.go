@@ -23,7 +23,7 @@ type childRun struct {
 	Do                      string  // build, assemble, prepare, or shard
 	Part                    ci.Part // to be made
 	Checkout, Cache, Output string
-	Version                 string
+	Version, BaseID         string
 	Arch                    arch.Arch
 	Read                    []string // remote caches
 	Write                   string
@@ -31,7 +31,7 @@ type childRun struct {
 
 // childOf has those options that tests change.
 func childOf(o setup.Options, what string, part ci.Part) childRun {
-	return childRun{what, part, o.Checkout, o.Cache, o.Output, o.Version, o.Arch, o.RemoteCache, o.RemoteCacheWrite}
+	return childRun{what, part, o.Checkout, o.Cache, o.Output, o.Version, o.BaseID, o.Arch, o.RemoteCache, o.RemoteCacheWrite}
 }
 
 func (c childRun) command(ctx context.Context, log io.Writer) *exec.Cmd {
@@ -54,7 +54,7 @@ func doInChild(encoded string) error {
 	o := optionsIn(c.Cache, c.Output, os.Stderr)
 	o.Checkout, o.RemoteCache, o.RemoteCacheWrite = c.Checkout, c.Read, c.Write
 	o.Version = cmp.Or(c.Version, o.Version)
-	o.Arch = c.Arch
+	o.Arch, o.BaseID = c.Arch, c.BaseID
 	switch c.Do {
 	case "build":
 		_, err := release.Build(context.Background(), o)

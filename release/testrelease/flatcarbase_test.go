@@ -32,11 +32,10 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship"
 )
 
-// likeFlatcar makes a disk image as Flatcar publishes them: the reference base's programs in Flatcar's layout of /usr,
-// Flatcar's layout of the disk, and a kernel with a place for the root hash.
-func likeFlatcar(t *testing.T, tools, judges *toolroot.Root) string {
+// likeFlatcar makes a disk image as Flatcar publishes them: Flatcar's layout of the disk, and a kernel with a place for the root hash.
+func likeFlatcar(t *testing.T, usr string, tools, judges *toolroot.Root) string {
 	t.Helper()
-	partition, root := flatcartest.Partition(t, tools, usrLikeFlatcar(t))
+	partition, root := flatcartest.Partition(t, tools, usr)
 	return flatcartest.Disk(t, judges, partition, flatcartest.Kernel(t, root))
 }
 
@@ -49,6 +48,13 @@ func usrLikeFlatcar(t *testing.T) string {
 	}
 	defer w.Bench.Close()
 	usr := flatcartest.FromDebian(t, w.Base.Usr, w.Base.Arch)
+	nameFlatcar(t, usr)
+	return usr
+}
+
+// nameFlatcar adds what says that a /usr is Flatcar's.
+func nameFlatcar(t *testing.T, usr string) {
+	t.Helper()
 	for name, content := range map[string]string{
 		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), partition.UpdateKeyPath: "its key\n",
 		partition.UpdateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",
@@ -59,21 +65,33 @@ func usrLikeFlatcar(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	return usr
 }
 
-// TestFlatcarDiskBecomesARelease embeds images in a disk image like Flatcar's, lets the real tools judge what comes out,
-// and then takes that for the base: it must give the same once more.
+// TestFlatcarDiskBecomesARelease takes a disk image with few files. A night takes one with all of a base.
 func TestFlatcarDiskBecomesARelease(t *testing.T) {
+	usr := goldenUsr(t)
+	for _, dir := range []string{"bin", unitDir + "/sysinit.target.wants"} { // as every base has them
+		if err := os.MkdirAll(filepath.Join(usr, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nameFlatcar(t, usr)
+	flatcarDiskBecomesARelease(t, usr, goldenCheckout(t))
+}
+
+// flatcarDiskBecomesARelease embeds images in a disk image like Flatcar's, lets the real tools judge what comes out,
+// and then takes that for the base: it must give the same once more.
+func flatcarDiskBecomesARelease(t *testing.T, usr, checkout string) {
+	t.Helper()
 	Needs(t)
 	tools, judges := toolroottest.Open(t), toolroottest.Judges(t)
-	disk := likeFlatcar(t, tools, judges)
+	disk := likeFlatcar(t, usr, tools, judges)
 	before, _, err := digest.OfFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := Fresh(t)
-	o.Checkout, o.BaseID, o.Version = SmallCheckout(t), disk, ""
+	o.Checkout, o.BaseID, o.Version = checkout, disk, ""
 	o.UpdateKey = OwnUpdates(t, o.Checkout)
 	m, err := release.Assemble(t.Context(), o)
 	if err != nil {

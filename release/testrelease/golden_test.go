@@ -39,7 +39,7 @@ func TestBytesOfASmallRelease(t *testing.T) {
 	if err := os.Chmod(o.UpdateKey, 0o600); err != nil { // git keeps no more than the executable bit
 		t.Fatal(err)
 	}
-	o.BaseID = goldenBase(t)
+	o.BaseID = goldenBase(t, goldenUsr(t))
 	m, err := release.Assemble(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +90,8 @@ func goldenCheckout(t *testing.T) string {
 	return dir
 }
 
-// goldenBase is a partition of files that are nobody's programs.
-func goldenBase(t *testing.T) string {
+// goldenUsr has files that are nobody's programs.
+func goldenUsr(t *testing.T) string {
 	t.Helper()
 	usr := flatcartest.Usr(t, flatcartest.Version)
 	var program bytes.Buffer
@@ -114,6 +114,12 @@ func goldenBase(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	return usr
+}
+
+// goldenBase is a partition of a /usr, beside its kernel.
+func goldenBase(t *testing.T, usr string) string {
+	t.Helper()
 	partition, root := flatcartest.Partition(t, toolroottest.Open(t), usr)
 	kernel, err := os.ReadFile(flatcartest.Kernel(t, root))
 	if err != nil {

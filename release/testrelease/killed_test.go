@@ -13,7 +13,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
-	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
 	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/publish/ci"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -21,25 +22,18 @@ import (
 
 var kills = stdflag.Int("kills", 2, "how many runs TestReleaseIsKilled kills, each one later than the one before")
 
-// smallOptions make a release of one small tool on the reference base.
-func smallOptions(checkout, cache, output string) setup.Options {
-	o := optionsIn(cache, output, os.Stderr)
-	o.Checkout = checkout
-	return o
-}
-
-// TestReleaseIsKilled kills runs that make a release, each of another tool, so that they cannot take results of each other.
+// TestReleaseIsKilled kills runs that make a release of a small base, each of another tool, so that they cannot take results of each other.
 // The release directory must have a whole release at any time, and after one more run there is no device, mount or scratch
 // of the killed ones.
 func TestReleaseIsKilled(t *testing.T) {
 	Needs(t)
-	checkout, cache, output := SmallCheckout(t), cacheWithBase(t), t.TempDir()
-	o := smallOptions(checkout, cache, output)
+	o := Fresh(t)
+	o.Checkout, o.BaseID, o.Version = goldenCheckout(t), goldenBase(t, goldenUsr(t)), flatcartest.Version
+	o.Cache = cacheWithBase(t, o)
 	// assemble makes the n-th release, or is killed, and tells how long that took.
 	assemble := func(n int, limit time.Duration) (took time.Duration, killed bool) {
 		t.Helper()
-		tool := fmt.Appendf(nil, "#!/bin/sh\nexec sleep %d\n", n)
-		if err := os.WriteFile(filepath.Join(checkout, "recipes/tool/files/usr/bin/tool"), tool, 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(o.Checkout, "recipes/tool/files/usr/share/tool/data"), fmt.Append(nil, n), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -56,7 +50,7 @@ func TestReleaseIsKilled(t *testing.T) {
 	whole, _ := assemble(0, time.Hour)
 	last := checkedSums(t, o)
 	for n := 1; n <= *kills; n++ {
-		limit := whole * time.Duration(n) / time.Duration(*kills+1)
+		limit := whole * time.Duration(n) / time.Duration(*kills+2) // the first run also made what all need
 		_, killed := assemble(n, limit)
 		sums := checkedSums(t, o)
 		if killed != (sums == last) {
@@ -67,14 +61,18 @@ func TestReleaseIsKilled(t *testing.T) {
 	if _, killed := assemble(*kills+1, time.Hour); killed || checkedSums(t, o) == last {
 		t.Error("the run after all killed ones made no release of its own")
 	}
-	nothingLeft(t, cache)
+	nothingLeft(t, o.Cache)
 }
 
 // cacheWithBase is a cache with the tools and bases of the one that all tests share, and nothing made of them.
-func cacheWithBase(t *testing.T) string {
+func cacheWithBase(t *testing.T, o setup.Options) string {
 	t.Helper()
-	shared, own := toolroottest.Cache(t), t.TempDir()
-	Made(t) // so that tools and base are there
+	r, err := release.Open(t.Context(), o) // so that tools and base are there
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Bench.Close()
+	shared, own := o.Cache, t.TempDir()
 	for _, pattern := range []string{"tools-*", "base-*", "downloads"} {
 		dirs, err := filepath.Glob(filepath.Join(shared, pattern))
 		if err != nil {

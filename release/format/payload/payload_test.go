@@ -110,8 +110,7 @@ func compressing(t testing.TB, jobs int) *Writer {
 // TestOthersApplyIt lets Python apply payloads as clients do, and OpenSSL verify the signature.
 func TestOthersApplyIt(t *testing.T) {
 	needs.Programs(t, "openssl")
-	judge, err := toolroottest.With(t, toolroot.Suite)(t.Context(), "", []string{"python3"})
-	check(t, err)
+	judge := toolroottest.Judges(t)
 	for name, test := range map[string]struct {
 		bits          int
 		image, kernel []byte

@@ -19,14 +19,9 @@ import (
 // nothing for its cloud, is updated without a network, and a health check of the new release fails; so it goes back.
 func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state fleet.State, wish fleet.Wish) ([]proof.Machine, error) {
 	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
-		var err error
-		if s.oem, s.root, err = s.filesOf(ctx, state.Files); err == nil {
-			_, s.config, err = s.filesOf(ctx, wish.Files)
-		}
-		if err != nil {
+		if err := s.become(ctx, state, wish); err != nil {
 			return []func() error{func() error { return err }}
 		}
-		s.arguments = append(vm.RootArguments(), state.Arguments...)
 		before, after := s.classic(state), s.embedded(state, wish)
 		named := func(step string) string { return state.Name + ", " + wish.Name + ": " + step }
 		return []func() error{
@@ -40,6 +35,31 @@ func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state
 			func() error { return s.boots(ctx, start{step: named("after going back"), slot: "A", expect: &before}) },
 		}
 	})
+}
+
+// Updated tells the middle of that story: the machine boots the new release.
+func (t Teller) Updated(ctx context.Context, platform *platform.Platform, state fleet.State, wish fleet.Wish) ([]proof.Machine, error) {
+	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
+		if err := s.become(ctx, state, wish); err != nil {
+			return []func() error{func() error { return err }}
+		}
+		after := s.embedded(state, wish)
+		return []func() error{
+			func() error { return s.install(ctx, t.To) },
+			func() error {
+				return s.boots(ctx, start{step: state.Name + ", " + wish.Name + ": after the update", slot: "B", expect: &after})
+			},
+		}
+	})
+}
+
+// become makes the story's machine one in a state, with a configuration.
+func (s *story) become(ctx context.Context, state fleet.State, wish fleet.Wish) (err error) {
+	if s.oem, s.root, err = s.filesOf(ctx, state.Files); err == nil {
+		_, s.config, err = s.filesOf(ctx, wish.Files)
+	}
+	s.arguments = append(vm.RootArguments(), state.Arguments...)
+	return err
 }
 
 // VersionsOf are the versions of an update's images. The earlier one is of no release.

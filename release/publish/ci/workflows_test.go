@@ -48,7 +48,7 @@ var (
 	onlyMage = regexp.MustCompile(`^scripts/mage ((?:[a-z]+:)?[a-zA-Z]+)(?: (?:"\$VERSION"|"\$PART"|[a-z0-9]+))?$`)
 	secret   = regexp.MustCompile(`secrets\.|github\.token`)
 	// targets that run what recipes bring, or what was built
-	building = regexp.MustCompile(`^scripts/mage (release|test|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
+	building = regexp.MustCompile(`^scripts/mage (release|test|testNightly|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
 )
 
 // mistakes returns what is wrong with a workflow.

@@ -64,6 +64,7 @@ var judges = []string{
 	"mtools",               // mcopy, mdir
 	"nginx-light",          // a remote cache, with WebDAV
 	"openssl",              //
+	"python3",              // applies payloads
 	"sbsigntool",           // sbsign, sbverify
 	"systemd-container",    // systemd-dissect
 	"systemd-repart",       //
