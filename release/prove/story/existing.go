@@ -37,22 +37,6 @@ func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state
 	})
 }
 
-// Updated tells the middle of that story: the machine boots the new release.
-func (t Teller) Updated(ctx context.Context, platform *platform.Platform, state fleet.State, wish fleet.Wish) ([]proof.Machine, error) {
-	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
-		if err := s.become(ctx, state, wish); err != nil {
-			return []func() error{func() error { return err }}
-		}
-		after := s.embedded(state, wish)
-		return []func() error{
-			func() error { return s.install(ctx, t.To) },
-			func() error {
-				return s.boots(ctx, start{step: state.Name + ", " + wish.Name + ": after the update", slot: "B", expect: &after})
-			},
-		}
-	})
-}
-
 // become makes the story's machine one in a state, with a configuration.
 func (s *story) become(ctx context.Context, state fleet.State, wish fleet.Wish) (err error) {
 	if s.oem, s.root, err = s.filesOf(ctx, state.Files); err == nil {
