@@ -503,6 +503,28 @@ func TestOldToolsAreRemoved(t *testing.T) {
 	}
 }
 
+// A machine whose kernel argument is another cloud's is known by its OEM partition, in the initramfs as in the running system.
+func TestCloudOfTheOEMPartition(t *testing.T) {
+	tools = toolroottest.Open(t)
+	for _, early := range []bool{false, true} {
+		state := State{Arguments: []string{"flatcar.oem.id=openstack"}, Files: Files{
+			"/oem/oem-release": {Text: "ID=stackit\n"}, "/oem/sysext/active-oem-stackit": {}, "/oem/sysext/oem-stackit-2.0.0.raw": {Text: "classic"},
+		}}
+		m := newMachine(t, state, Wish{}, someVersions)
+		m.early = early
+		if _, err := m.boots("A"); err != nil {
+			t.Fatal(err, m.said)
+		}
+		if err := m.updates("A", "B"); err != nil {
+			t.Fatal(err, m.said)
+		}
+		merged, err := m.boots("B")
+		if want := map[string]string{"oem-stackit": "embedded"}; err != nil || !maps.Equal(merged, want) || early && !maps.Equal(m.mergedEarly, want) {
+			t.Errorf("%v; merged are %v, early %v; it says\n%s", err, merged, m.mergedEarly, m.said)
+		}
+	}
+}
+
 // Images of releases that are gone leave the OEM partition, and those of the running one stay.
 func TestImagesOfOldReleases(t *testing.T) {
 	m := newMachineIn(t, "updated")
