@@ -55,9 +55,14 @@ func usrLikeFlatcar(t *testing.T) string {
 // nameFlatcar adds what says that a /usr is Flatcar's.
 func nameFlatcar(t *testing.T, usr string) {
 	t.Helper()
+	postinst, err := os.ReadFile(filepath.Join(Checkout(t), "release/bases/base/files/root/usr/bin/flatcar-postinst"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range map[string]string{
 		"lib/os-release": flatcartest.OSRelease(flatcartest.Version), partition.UpdateKeyPath: "its key\n",
 		partition.UpdateConfPath: "SERVER=https://public.update.flatcar-linux.net/v1/update/\nGROUP=stable\n",
+		"bin/flatcar-postinst":   string(postinst),
 	} {
 		file := filepath.Join(usr, name)
 		err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, flatcartest.Epoch, flatcartest.Epoch))
