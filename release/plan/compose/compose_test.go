@@ -24,6 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/plan/compose/extension/extensiontest"
@@ -254,7 +255,7 @@ func (w *composedRelease) mergedView(t *testing.T, usr tree.Tree) {
 	for _, f := range w.planned.Content.Trust.Files("") {
 		own["/usr/"+f.Path] = true
 	}
-	for _, path := range activate.Paths() {
+	for _, path := range slices.Concat(activate.Paths(), integrate.Postinst.Paths, []string{integrate.Hook, filepath.Dir(integrate.Hook)}) {
 		own["/usr/"+path] = true
 	}
 	for _, path := range w.planned.Content.Updates.Paths() {
