@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
+	"strconv"
 
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
@@ -128,7 +130,8 @@ func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*m
 func Test(ctx context.Context) error {
 	// The longest tests come first, so that no core is idle at the end. oem needs no base and runs while testrelease makes it.
 	// Lint vets.
-	return goTool(ctx, "test", "-timeout=55m", "-vet=off",
+	// Tests wait for machines, downloads and locks, so there is one package more than processors.
+	return goTool(ctx, "test", "-timeout=55m", "-vet=off", "-p="+strconv.Itoa(runtime.NumCPU()+1),
 		"./release/testrelease", "./oem/...", "./release/prove/...", "./release/plan/...", "./...")
 }
 
