@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -71,11 +72,9 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 	})
 }
 
-// postinst returns the base's postinst with the lines that make it leave the OEM images alone, and what they need.
+// postinst returns the base's postinst with the lines that make it leave the OEM images alone, and what they need. If it is to be as it
+// was, only lines of an earlier release are removed.
 func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
-	if !c.Integrate {
-		return nil, nil
-	}
 	for _, name := range integrate.Postinst.Paths {
 		if e, there := b.Target.Usr.Find("/usr/" + name); !there || e.Type != tree.File {
 			continue
@@ -84,10 +83,27 @@ func (c Content) postinst(b *bases.Base) ([]embed.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		script, err = integrate.Postinst.Edit("/usr/"+name+" of the base", script)
-		return append(integrate.Files(), embed.File{Path: name, Mode: 0o755, Content: script}), err
+		edited, err := c.edit(integrate.Postinst, name, "/usr/"+name+" of the base", script)
+		if err == nil && c.Integrate {
+			edited = append(edited, integrate.Files()...)
+		}
+		return edited, err
 	}
 	return nil, nil // it is not updated by Flatcar's means
+}
+
+// edit returns one of Flatcar's scripts as it is to be, if it has to be changed for that.
+func (c Content) edit(s integrate.Script, path, name string, script []byte) ([]embed.File, error) {
+	edited := integrate.Remove(script)
+	if c.Integrate {
+		var err error
+		if edited, err = s.Edit(name, script); err != nil {
+			return nil, err
+		}
+	} else if bytes.Equal(edited, script) {
+		return nil, nil
+	}
+	return []embed.File{{Path: path, Mode: 0o755, Content: edited}}, nil
 }
 
 // seal gives the file system its UUID, and hashes it with that. UUIDs and salt follow from the content alone, not from the base.

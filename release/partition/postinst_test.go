@@ -19,6 +19,10 @@ func TestPostinst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	earlier, err := integrate.Postinst.Edit("an earlier release's", known)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		path, script string
 		kind         tree.Type
@@ -29,6 +33,7 @@ func TestPostinst(t *testing.T) {
 		"known":          {"bin/flatcar-postinst", string(known), tree.File, false, 2, ""},
 		"in sbin":        {"sbin/flatcar-postinst", string(known), tree.File, false, 2, ""},
 		"left alone":     {"bin/flatcar-postinst", "#!/bin/sh\n", tree.File, true, 0, ""},
+		"as it was":      {"bin/flatcar-postinst", string(earlier), tree.File, true, 1, ""},
 		"none":           {"bin/sh", "", tree.File, false, 0, ""},
 		"a link":         {"bin/flatcar-postinst", "", tree.Symlink, false, 0, ""},
 		"another form":   {"bin/flatcar-postinst", "#!/bin/sh\n", tree.File, false, 0, integrate.Env + "=0 leaves"},

@@ -66,13 +66,11 @@ func (c Content) secondStage(ctx context.Context, bench *setup.Bench, b *bases.B
 		if err != nil || !found {
 			return s, err
 		}
-		if c.Integrate {
-			edited, err := afterIgnition(ctx, bench, from)
-			if err != nil {
-				return s, err
-			}
-			added = append(added, edited...)
+		edited, err := c.afterIgnition(ctx, bench, from)
+		if err != nil {
+			return s, err
 		}
+		added = append(added, edited...)
 		editor := squashfs.Editor{Tools: bench.Tools, Dir: dir, Epoch: b.Epoch}
 		if err := editor.Add(ctx, from, to, squashFiles(added, bench.Blobs)); err != nil {
 			return s, fmt.Errorf("/usr/%s of the base: %w", activate.SecondStage, err)
@@ -87,16 +85,15 @@ func (c Content) secondStage(ctx context.Context, bench *setup.Bench, b *bases.B
 	})
 }
 
-// afterIgnition returns the after-ignition step of a second stage with the lines that make it leave the OEM images alone.
-func afterIgnition(ctx context.Context, bench *setup.Bench, stage string) ([]embed.File, error) {
+// afterIgnition returns the after-ignition step of a second stage, as postinst does the other script.
+func (c Content) afterIgnition(ctx context.Context, bench *setup.Bench, stage string) ([]embed.File, error) {
 	for _, name := range integrate.AfterIgnition.Paths {
 		script, there, err := squashfs.ReadFile(ctx, bench.Tools, stage, name)
 		if err != nil {
 			return nil, err
 		}
 		if there {
-			script, err = integrate.AfterIgnition.Edit("/"+name+" of the base's second initramfs stage", script)
-			return []embed.File{{Path: name, Mode: 0o755, Content: script}}, err
+			return c.edit(integrate.AfterIgnition, name, "/"+name+" of the base's second initramfs stage", script)
 		}
 	}
 	return nil, nil

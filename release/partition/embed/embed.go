@@ -231,8 +231,7 @@ func (f File) writeTo(out io.Writer, blobs *store.Blobs) error {
 
 // Identify gives the file system of a partition image a UUID that follows from all that it holds, but not from the UUID it has.
 // A machine mounts the slot of an update while it runs from the other one, and before Linux 6.7 takes two devices of one UUID
-// for the same file system. It returns the digest of what
-// the file system holds: its dm-verity root hash without salt.
+// for the same file system. It returns the digest of what the file system holds: its dm-verity root hash without salt.
 func Identify(ctx context.Context, partition string, hashed io.Writer) (digest.SHA256, error) {
 	if err := btrfs.ResetUUID(partition); err != nil {
 		return digest.SHA256{}, err

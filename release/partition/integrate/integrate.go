@@ -77,7 +77,7 @@ func (s Script) Edit(name string, script []byte) ([]byte, error) {
 	if !bytes.HasPrefix(script, []byte("#!/bin/bash\n")) && !bytes.HasPrefix(script, []byte("#!/bin/sh\n")) {
 		return refuse("line 1 is %.40q; wanted a shell script", firstLine(script))
 	}
-	lines := strings.SplitAfter(string(withoutLines(script)), "\n")
+	lines := strings.SplitAfter(string(Remove(script)), "\n")
 	at := -1
 	for i, line := range lines {
 		if !s.asks.MatchString(strings.TrimSuffix(line, "\n")) {
@@ -103,8 +103,8 @@ func (s Script) Edit(name string, script []byte) ([]byte, error) {
 	return []byte(before + begin + s.Lines + end + strings.Join(lines[at:], "")), nil
 }
 
-// withoutLines removes the lines of an earlier release.
-func withoutLines(script []byte) []byte {
+// Remove returns a script without the lines of an earlier release. They need Files, which the earlier release takes along.
+func Remove(script []byte) []byte {
 	before, rest, there := bytes.Cut(script, []byte(begin))
 	if !there {
 		return script

@@ -33,6 +33,9 @@ func TestEdit(t *testing.T) {
 		if !found || before+after != script || !strings.HasPrefix(after, "if ") {
 			t.Errorf("%s: it has become\n%s", name, edited)
 		}
+		if removed := Remove(edited); string(removed) != script {
+			t.Errorf("%s: without the lines it is\n%s", name, removed)
+		}
 		again, err := s.Edit(name, edited)
 		if err != nil || string(again) != string(edited) {
 			t.Errorf("%s: edited once more it is\n%s\n%v", name, again, err)

@@ -55,7 +55,7 @@ func States(id string, v Versions) []State {
 			Files: join(release, marker, image(onOEM, v.Old), link(onOEM))},
 		{Name: "updated", How: "after an update with a payload for the OEM tools", Marked: true, Arguments: argument,
 			Files: join(release, marker, image(onOEM, v.Earlier), image(onOEM, v.Old), link(onOEM))},
-		{Name: "delivered", How: "after an update to a release of the same version, with a payload for the OEM tools", Marked: true, Arguments: argument,
+		{Name: "delivered", How: "after a boot, with a payload for the release that it is updated to", Marked: true, Arguments: argument,
 			Files: join(release, marker, image(onOEM, v.Old), image(onOEM, v.New), link(onOEM))},
 		{Name: "payload on root", How: "after an update for which the OEM partition was full", Marked: true, Arguments: argument,
 			Files: join(release, marker, image(onOEM, v.Earlier), image(onRoot, v.Old), link(onRoot))},

@@ -121,6 +121,9 @@ func classicOutcomes(r vm.Report) []proof.Outcome {
 	if r.Update != nil {
 		said = append(said, r.Update.Said)
 	}
+	if r.Classic == "" {
+		quiet.Error = "the after-ignition step has not run"
+	}
 	if slices.ContainsFunc(said, func(text string) bool { return strings.Contains(text, "ownload") }) {
 		quiet.Error = fmt.Sprintf("they say %q", said)
 	}

@@ -29,13 +29,12 @@ func prover(t *testing.T, made *testrelease.Release) *boot.Prover {
 	}
 }
 
-// TestMachinesThatExist updates machines in Azure that Flatcar installed, from a release that embeds nothing for them. One goes back.
-// Package fleet has all states of such machines, prove:fleet boots them.
-func TestMachinesThatExist(t *testing.T) {
+// tellerFrom tells stories of machines in Azure that run an older release, which embeds one platform only.
+func tellerFrom(t *testing.T, embeds string) (story.Teller, *platform.Platform) {
+	t.Helper()
 	made := testrelease.Made(t)
-	p := prover(t, made)
 	old := made.Options
-	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{"vagrant"}
+	old.Version, old.Output, old.Platforms = "9998.0.0", t.TempDir(), []string{embeds}
 	if _, err := release.Assemble(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +47,15 @@ func TestMachinesThatExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(made.Choice.Catalogue, func(p *platform.Platform) bool { return p.ID.Value == "azure" })
-	versions := story.VersionsOf(from, to)
+	return story.Teller{Prover: prover(t, made), From: from, To: to}, made.Choice.Catalogue[at]
+}
+
+// TestMachinesThatExist updates machines in Azure that Flatcar installed, from a release that embeds nothing for them. One goes back.
+// Package fleet has all states of such machines, prove:fleet boots them.
+func TestMachinesThatExist(t *testing.T) {
+	teller, azure := tellerFrom(t, "vagrant")
+	versions := story.VersionsOf(teller.From, teller.To)
 	states, wishes := fleet.States("azure", versions), fleet.Wishes("azure", versions)
-	teller := story.Teller{Prover: p, From: from, To: to}
 	for _, c := range []struct {
 		state, wish string
 		tell        func(context.Context, *platform.Platform, fleet.State, fleet.Wish) ([]proof.Machine, error)
@@ -61,7 +66,7 @@ func TestMachinesThatExist(t *testing.T) {
 	} {
 		state := states[slices.IndexFunc(states, func(s fleet.State) bool { return s.Name == c.state })]
 		wish := wishes[slices.IndexFunc(wishes, func(w fleet.Wish) bool { return w.Name == c.wish })]
-		machines, err := c.tell(t.Context(), made.Choice.Catalogue[at], state, wish)
+		machines, err := c.tell(t.Context(), azure, state, wish)
 		if err != nil {
 			t.Fatal(err)
 		}
