@@ -21,6 +21,7 @@ var packages = []string{
 	"btrfs-progs",    // mkfs.btrfs, btrfs
 	"cryptsetup-bin", // veritysetup, to verify
 	"dosfstools",     // fsck.fat
+	"e2fsprogs",      // debugfs
 	"erofs-utils",    // mkfs.erofs, fsck.erofs
 	"fdisk",          // sfdisk
 	"lbzip2",         // compresses payload data

@@ -42,7 +42,7 @@ var (
 
 // Image mounts the file system in the first length bytes of backing. Its superblock must have been checked.
 func Image(ctx context.Context, backing *os.File, length int64, mode Mode) (Mount, error) {
-	device, err := attachLoop(ctx, backing, length, mode.readOnly)
+	device, err := attachLoop(ctx, backing, section{length: length}, mode.readOnly)
 	if err != nil {
 		return Mount{}, err
 	}
