@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"maps"
@@ -10,14 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
-	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/format/osrelease"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/partition/integrate"
@@ -29,16 +28,12 @@ var tools *toolroot.Root
 // standIns are where the reference bases have what stands in for Flatcar's own scripts.
 const standIns = "../../bases/base/files"
 
-// machine is a machine whose scripts run in a private root directory, without a boot: what the initramfs and the running system
-// do to its files, and what systemd-sysext would merge. Images are text files that say what is in their extension-release.
+// machine is a Machine with two slots, on which Flatcar's own scripts run as well.
 type machine struct {
-	t       *testing.T
-	dir     string
-	early   bool // the initramfs merges, as since Flatcar 4628
-	server  bool // there is a network
-	full    bool
-	cmdline string
-	said    string // by the scripts since it was last looked at
+	*Machine
+	t      *testing.T
+	early  bool // the initramfs merges, as since Flatcar 4628
+	server bool // there is a network
 
 	mergedEarly map[string]string // by the initramfs, if it merges
 }
@@ -60,7 +55,12 @@ func newMachine(t *testing.T, s State, w Wish, versions Versions) *machine {
 	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, "bwrap")
-	m := &machine{t: t, dir: t.TempDir(), cmdline: strings.Join(s.Arguments, " "), full: w.Full}
+	simulated, err := NewMachine(t.TempDir(), tools, arch.AMD64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	simulated.Arguments, simulated.full = s.Arguments, w.Full
+	m := &machine{Machine: simulated, t: t}
 	for _, files := range []Files{s.Files, w.Files} {
 		for _, name := range files.Paths() {
 			m.put(name, files[name])
@@ -68,35 +68,11 @@ func newMachine(t *testing.T, s State, w Wish, versions Versions) *machine {
 	}
 	m.slot("A", versions.Old, nil)
 	m.slot("B", versions.New, someRelease(true).System())
-	for _, name := range []string{"init/proc", "init/sysroot", "init/run", "init/programs", "init/dev", "init/mnt", "root/oem", "root/usr", "root/run", "root/mnt", "root/programs", "root/dev", "root/proc", "server"} {
-		m.mkdir(name)
-	}
-	for _, root := range []string{"init", "root"} {
-		for _, name := range []string{"bin", "lib", "lib64"} {
-			if err := os.Symlink("programs/"+name, m.path(root+"/"+name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	for _, version := range []string{versions.Old, versions.New} {
 		m.write("server/oem-azure-"+version+".raw", imageText("oem-azure", version, "downloaded"))
 	}
-	// An image is mounted by copying what it says to where it would be found.
-	m.write("stubs/mount", `#!/programs/bin/sh
-for last; do from=${to-} to=$last; done
-case $from in
-*/SERVER) [ -e /server/on ] && exec cp -r /server/. "$to" ;;
-*.raw) grep -q '^ID=' "$from" && mkdir -p "$to/usr/lib/extension-release.d" &&
-	exec cp "$from" "$to/usr/lib/extension-release.d/extension-release.$(sed -n 's/^SYSEXT_ID=//p' "$from")" ;;
-esac
-exit 1
-`)
-	m.write("stubs/umount", "#!/programs/bin/sh\nrm -rf \"$1\"/*\n")
-	m.write("stubs/systemd-detect-virt", "#!/programs/bin/sh\necho none\nexit 1\n")
 	return m
 }
-
-func (m *machine) path(name string) string { return filepath.Join(m.dir, name) }
 
 func (m *machine) mkdir(name string) {
 	if err := os.MkdirAll(m.path(name), 0o755); err != nil {
@@ -105,8 +81,7 @@ func (m *machine) mkdir(name string) {
 }
 
 func (m *machine) write(name, content string) {
-	m.mkdir(path.Dir(name))
-	if err := os.WriteFile(m.path(name), []byte(content), 0o755); err != nil {
+	if err := m.Machine.write(name, content); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -137,6 +112,7 @@ func (m *machine) put(name string, f File) {
 // slot makes the /usr and the initramfs of a slot. One without files knows nothing of embedded images.
 func (m *machine) slot(name, version string, files []embed.File) {
 	usr := path.Join("slots", name, "usr")
+	m.SetSlot(name, m.path(usr))
 	m.write(usr+"/lib/os-release", "ID=flatcar\nVERSION="+version+"\nVERSION_ID="+version+"\n")
 	m.write(usr+"/share/flatcar/oems/azure", m.standIn("root/usr/share/flatcar/oems/azure"))
 	m.write(usr+"/lib/flatcar/bootengine.img", "")
@@ -174,154 +150,55 @@ func (m *machine) edit(s integrate.Script, script string) string {
 	return string(edited)
 }
 
-// run runs a shell script of a machine whose slot is mounted, in its initramfs or in the running system.
-func (m *machine) run(slot string, initramfs bool, args ...string) error {
-	root, prefix := "root", ""
-	if initramfs {
-		root, prefix = "init", "/sysroot"
-	}
-	oem := "--bind"
-	if m.full {
-		oem = "--ro-bind" // nothing new can be put there
-	}
-	bwrap := []string{"--unshare-all", "--die-with-parent", "--clearenv", "--setenv", "PATH", "/stubs:/programs/bin", "--bind", m.path(root), "/"}
-	if initramfs {
-		bwrap = append(bwrap, "--bind", m.path("root"), "/sysroot", "--bind", m.path("slots/"+slot+"/after"), "/after")
-	}
-	bwrap = append(bwrap,
-		"--ro-bind", m.path("slots/"+slot+"/usr"), prefix+"/usr", oem, m.path("root/oem"), prefix+"/oem",
-		"--bind", m.path("run"), "/run", "--ro-bind", m.path("cmdline"), "/proc/cmdline",
-		"--ro-bind", tools.Path("usr"), "/programs", "--ro-bind", m.path("stubs"), "/stubs", "--ro-bind", m.path("server"), "/server",
-		"--dev-bind", "/dev/null", "/dev/null",
-		"--ro-bind", m.path("slots"), "/slots")
-	var out bytes.Buffer
-	err := run.Run(m.t.Context(), run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
-	m.said += out.String()
-	if failed := (*run.Error)(nil); errors.As(err, &failed) {
-		m.said += failed.Stderr
-		return failed.Err // the command is long
-	}
-	return err
-}
-
 // boots lets a slot boot, and returns what is merged in the end: names with their origin.
 func (m *machine) boots(slot string) (map[string]string, error) {
-	for _, dir := range []string{"run", "root/run"} {
-		if err := os.RemoveAll(m.path(dir)); err != nil {
-			m.t.Fatal(err)
-		}
-		m.mkdir(dir)
+	ctx := m.t.Context()
+	if err := m.starts(); err != nil {
+		m.t.Fatal(err)
 	}
-	m.write("cmdline", m.cmdline+"\n")
-	m.write("init/proc/cmdline", "")
-	m.write("root/proc/cmdline", "")
 	if m.server {
 		m.write("server/on", "")
 	}
-	_, err := os.Stat(m.path("slots/" + slot + "/usr/" + activate.Script))
-	ours := err == nil
-	if ours {
-		if err := m.run(slot, true, "/bin/sh", "/sysroot/usr/"+activate.Script, "/sysroot"); err != nil {
-			return nil, err
-		}
-	}
-	if err := m.run(slot, true, "/bin/sh", "/after"); err != nil {
+	if err := m.activate(ctx, slot, true); err != nil {
 		return nil, err
 	}
-	m.mergedEarly = m.merged(slot, "root/run")
-	if ours {
-		if err := m.run(slot, false, "/bin/sh", "/usr/"+activate.Script); err != nil {
-			return nil, err
-		}
+	if err := m.run(ctx, slot, true, "/bin/sh", "/after"); err != nil {
+		return nil, err
 	}
-	return m.merged(slot, "run"), nil
+	m.mergedEarly = m.origins(slot, "root/run")
+	if err := m.activate(ctx, slot, false); err != nil {
+		return nil, err
+	}
+	return m.origins(slot, "run"), nil
 }
 
 // updates runs the postinst of the slot that was written.
 func (m *machine) updates(from, to string) error {
-	return m.run(from, false, "/bin/bash", "/slots/"+to+"/usr/postinst", "/dev/null")
+	return m.run(m.t.Context(), from, false, "/bin/bash", "/slots/"+to+"/usr/postinst", "/dev/null")
 }
 
-// merged tells what systemd-sysext would merge: the first of each name in its directories, if it is for this system.
-func (m *machine) merged(slot, runDir string) map[string]string {
-	merged, seen := map[string]string{}, map[string]bool{}
-	osRelease := m.fields(m.path("slots/" + slot + "/usr/lib/os-release"))
-	for _, dir := range []string{"root/etc/extensions", runDir + "/extensions", "root/var/lib/extensions"} {
-		entries, err := os.ReadDir(m.path(dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+// origins are where what is merged comes from.
+func (m *machine) origins(slot, run string) map[string]string {
+	merged, err := m.merged(slot, run)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for name, at := range merged {
+		values, err := osrelease.Parse([]byte(m.text(slot, at)))
+		if err != nil {
 			m.t.Fatal(err)
 		}
-		for _, entry := range entries {
-			name := strings.TrimSuffix(entry.Name(), ".raw")
-			file := m.resolve(slot, path.Join(dir, entry.Name()))
-			if file == "" || seen[name] {
-				continue
-			}
-			seen[name] = true
-			if info, err := os.Stat(file); err != nil || info.IsDir() {
-				continue // a mask
-			}
-			release := m.fields(file)
-			strict := release["ORIGIN"] != "embedded" // ours may have another name
-			if release["VERSION_ID"] == osRelease["VERSION_ID"] && (release["SYSEXT_ID"] == name || !strict) {
-				merged[name] = release["ORIGIN"]
-			}
-		}
+		merged[name] = values["ORIGIN"]
 	}
 	return merged
 }
 
-// resolve follows links as the machine would, and returns a path of the host; empty for a link to nothing.
-func (m *machine) resolve(slot, name string) string {
-	at := strings.TrimPrefix(strings.TrimPrefix(name, "root"), "run")
-	if strings.HasPrefix(name, "run") {
-		at = "/run" + at
-	}
-	for range 8 {
-		host := m.host(slot, at)
-		info, err := os.Lstat(host)
-		if err != nil {
-			return ""
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			return host
-		}
-		target, err := os.Readlink(host)
-		if err != nil {
-			return ""
-		}
-		if !path.IsAbs(target) {
-			target = path.Join(path.Dir(at), target)
-		}
-		at = path.Clean(target)
-	}
-	return ""
-}
-
-func (m *machine) host(slot, at string) string {
-	switch {
-	case strings.HasPrefix(at, "/usr/"):
-		return m.path("slots/" + slot + at)
-	case strings.HasPrefix(at, "/run/") && at != "/run/":
-		if _, err := os.Lstat(m.path("root" + at)); err == nil {
-			return m.path("root" + at)
-		}
-		return m.path(strings.TrimPrefix(at, "/"))
-	}
-	return m.path("root" + at)
-}
-
-func (m *machine) fields(file string) map[string]string {
-	content, err := os.ReadFile(file)
+func (m *machine) text(slot, at string) string {
+	content, err := os.ReadFile(view{root: m.Root(), usr: m.slots[slot]}.host(at))
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	fields := map[string]string{}
-	for line := range strings.Lines(string(content)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		fields[key] = value
-	}
-	return fields
+	return string(content)
 }
 
 var someVersions = Versions{Earlier: "1.0.0", Old: "2.0.0", New: "3.0.0"}
