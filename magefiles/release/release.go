@@ -8,6 +8,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship"
 )
@@ -30,3 +31,17 @@ func Install(ctx context.Context, disk string) error {
 //
 // The argument is a disk image, or the disk of a machine. It is only read.
 func Slots(disk string) error { return show.Slots(os.Stdout, disk) }
+
+// Doctor tells what an update to a release does to a machine, by its disk: which state it is in, what will be merged, and what is in the way.
+//
+// The argument is a disk image in raw format, or the disk of a machine. It is only read; ext4 and btrfs are known.
+// VERSION, ARCH and OUTPUT choose the release.
+func Doctor(ctx context.Context, disk string) error {
+	return target.With(func(o setup.Options) error {
+		found, err := prove.Doctor(ctx, o, disk)
+		if err != nil {
+			return err
+		}
+		return show.Doctor(os.Stdout, found)
+	})
+}

@@ -85,6 +85,16 @@ func (m *Machine) write(name, content string) error {
 // Root is the directory of the machine's files: the root partition, and below /oem the OEM partition.
 func (m *Machine) Root() string { return m.path("root") }
 
+// Find returns where a path of the machine is that is on none of its slots, all links followed; empty if it is not there.
+func (m *Machine) Find(name string) string {
+	view := view{root: m.Root()}
+	at := view.resolve(name)
+	if at == "" || strings.HasPrefix(at, "/usr/") || strings.HasPrefix(at, "/run/") {
+		return ""
+	}
+	return view.host(at)
+}
+
 // SetSlot gives a slot a /usr, which is only read.
 func (m *Machine) SetSlot(name, usr string) { m.slots[name] = usr }
 

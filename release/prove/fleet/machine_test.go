@@ -471,3 +471,19 @@ func TestHostileFiles(t *testing.T) {
 		})
 	}
 }
+
+// Each state is told from the others by what is on the disk.
+func TestStateOf(t *testing.T) {
+	tools = toolroottest.Open(t)
+	for _, state := range States("azure", someVersions) {
+		m := newMachine(t, state, Wish{}, someVersions)
+		root, err := os.OpenRoot(m.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if found := StateOf(root, "azure", someVersions); found.Name != state.Name {
+			t.Errorf("%s is taken for %s", state.Name, found.Name)
+		}
+	}
+}

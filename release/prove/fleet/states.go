@@ -3,9 +3,12 @@
 package fleet
 
 import (
+	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
+	"strings"
 )
 
 // Versions are those of an update. Machines may also have what was left by an earlier release.
@@ -100,3 +103,50 @@ func join(all ...Files) Files {
 
 // Paths returns the paths in their order.
 func (f Files) Paths() []string { return slices.Sorted(maps.Keys(f)) }
+
+// StateOf tells which of the states a machine is in, by the files below its root directory.
+func StateOf(root *os.Root, id string, v Versions) State {
+	there := func(name string) bool {
+		_, err := root.Lstat(name)
+		return err == nil
+	}
+	link, _ := root.Readlink("etc/extensions/oem-" + id + ".raw")
+	images, _ := fs.Glob(root.FS(), "oem/sysext/oem-"+id+"-*.raw")
+	name := "born ours"
+	switch marked := there("oem/sysext/active-oem-" + id); {
+	case marked && v.New != v.Old && Delivered(root, id, v.New):
+		name = "delivered"
+	case marked && strings.HasPrefix(link, "/etc/flatcar/oem-sysext/"):
+		name = "payload on root"
+	case marked && strings.HasPrefix(link, "/oem/sysext/") && len(images) > 1:
+		name = "updated"
+	case marked && strings.HasPrefix(link, "/oem/sysext/"):
+		name = "vendor"
+	case marked:
+		name = "fresh"
+	case !there("oem/oem-release") && there("oem/grub.cfg"):
+		name = "migrated"
+	case hasTools(root):
+		name = "unmarked"
+	}
+	states := States(id, v)
+	return states[slices.IndexFunc(states, func(s State) bool { return s.Name == name })]
+}
+
+// hasTools tells whether the OEM partition has more than what says which cloud it is.
+func hasTools(root *os.Root) bool {
+	entries, _ := fs.ReadDir(root.FS(), "oem")
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !slices.Contains([]string{"oem-release", "grub.cfg", "sysext", "lost+found"}, e.Name())
+	})
+}
+
+// Delivered tells whether a machine has Flatcar's image for a release.
+func Delivered(root *os.Root, id, version string) bool {
+	for _, dir := range []string{"oem/sysext", "etc/flatcar/oem-sysext"} {
+		if _, err := root.Lstat(path.Join(dir, "oem-"+id+"-"+version+".raw")); err == nil {
+			return true
+		}
+	}
+	return false
+}
