@@ -60,7 +60,7 @@ func Soak(ctx context.Context, id string) error {
 // Fleet updates machines that Flatcar installed, in all states that they can be in, to the release, and lets them go back.
 //
 // The argument is the platform's id, or all for one whose tools are in several images. VERSION, ARCH and OUTPUT choose the release, which
-// must be on a reference base. There is no network; the machines come from a release that embeds nothing for them.
+// must be on a reference base. A disk stands for the network where there is one; the machines come from a release that embeds nothing for them.
 func Fleet(ctx context.Context, id string) error {
 	return tell(ctx, func(ctx context.Context, o setup.Options, _ string) (*proof.Proof, error) { return prove.Fleet(ctx, o) }, "", id)
 }

@@ -22,8 +22,8 @@ import (
 // classicVersion is that of the release from which machines are updated, which embeds nothing for their cloud.
 const classicVersion = "9998.0.0"
 
-// Fleet updates machines that Flatcar installed, in all states that there are, to the release in OUTPUT/VERSION/ARCH, without a network,
-// and lets them go back. It makes the release that they come from, on the same reference base. All machines are in the cloud that is asked
+// Fleet updates machines that Flatcar installed, in all states that there are, to the release in OUTPUT/VERSION/ARCH, with a network
+// and without, and lets them go back. It makes the release that they come from, on the same reference base. All machines are in the cloud that is asked
 // for, or in the first one whose tools are in several images. It writes proof-fleet.json beside the release's files.
 func Fleet(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	b, to, err := open(ctx, o)
@@ -61,7 +61,7 @@ func Fleet(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	for i, m := range machines {
 		group.Go(func() (err error) {
 			teller := story.Teller{Prover: prover.Nth(i, len(machines)), From: from, To: to}
-			told[i], err = teller.Existing(running, cloud, m.state, m.wish)
+			told[i], err = teller.GoesBack(running, cloud, m)
 			step.Add(1)
 			return err
 		})
@@ -73,22 +73,16 @@ func Fleet(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	return proven, proof.Write(to.Dir, verify.FleetProofName, proven)
 }
 
-// existingMachine is one that is updated.
-type existingMachine struct {
-	state fleet.State
-	wish  fleet.Wish
-}
-
-// existing are all states without a wish, and all wishes where Flatcar's own link does not take the place of what the user has. A full
-// OEM partition makes no difference to a boot.
-func existing(id string, versions fleet.Versions) (machines []existingMachine) {
+// existing are all states without a wish, with a network and without, and all wishes where Flatcar's own link does not take the place of
+// what the user has. A full OEM partition makes no difference to a boot.
+func existing(id string, versions fleet.Versions) (machines []story.Existing) {
 	states, wishes := fleet.States(id, versions), fleet.Wishes(id, versions)
 	for _, s := range states {
-		machines = append(machines, existingMachine{s, wishes[0]})
+		machines = append(machines, story.Existing{State: s, Wish: wishes[0]}, story.Existing{State: s, Wish: wishes[0], Network: true})
 	}
 	for _, w := range wishes[1:] {
 		if !w.Full {
-			machines = append(machines, existingMachine{states[len(states)-1], w})
+			machines = append(machines, story.Existing{State: states[len(states)-1], Wish: w})
 		}
 	}
 	return machines

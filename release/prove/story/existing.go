@@ -15,15 +15,30 @@ import (
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
-// Existing tells the story of a machine that exists, in one of its states, with what its user's configuration says: it runs a release that embeds
-// nothing for its cloud, is updated without a network, and a health check of the new release fails; so it goes back.
-func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state fleet.State, wish fleet.Wish) ([]proof.Machine, error) {
+// Existing is a machine that exists: in one of its states, with what its user's configuration says, and with a network or without.
+type Existing struct {
+	State   fleet.State
+	Wish    fleet.Wish
+	Network bool
+}
+
+// named is a step of the machine's story.
+func (e Existing) named(step string) string {
+	network := "without a network"
+	if e.Network {
+		network = "with a network"
+	}
+	return fmt.Sprintf("%s, %s, %s: %s", e.State.Name, e.Wish.Name, network, step)
+}
+
+// GoesBack tells the story of a machine that exists: it runs a release that embeds nothing for its cloud, is updated, and a health check
+// of the new release fails; so it goes back.
+func (t Teller) GoesBack(ctx context.Context, platform *platform.Platform, e Existing) ([]proof.Machine, error) {
 	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
-		if err := s.become(ctx, state, wish); err != nil {
+		if err := s.become(ctx, e); err != nil {
 			return []func() error{func() error { return err }}
 		}
-		before, after := s.classic(state), s.embedded(state, wish)
-		named := func(step string) string { return state.Name + ", " + wish.Name + ": " + step }
+		before, after, named := s.classic(e.State), s.embedded(e.State, e.Wish), e.named
 		return []func() error{
 			func() error { return s.install(ctx, t.To) },
 			func() error {
@@ -37,12 +52,21 @@ func (t Teller) Existing(ctx context.Context, platform *platform.Platform, state
 	})
 }
 
-// become makes the story's machine one in a state, with a configuration.
-func (s *story) become(ctx context.Context, state fleet.State, wish fleet.Wish) (err error) {
-	if s.oem, s.root, err = s.filesOf(ctx, state.Files); err == nil {
-		_, s.config, err = s.filesOf(ctx, wish.Files)
+// become makes the story's machine one that exists.
+func (s *story) become(ctx context.Context, e Existing) (err error) {
+	if s.oem, s.root, err = s.filesOf(ctx, e.State.Files); err == nil {
+		_, s.config, err = s.filesOf(ctx, e.Wish.Files)
 	}
-	s.arguments = append(vm.RootArguments(), state.Arguments...)
+	s.arguments = append(vm.RootArguments(), e.State.Arguments...)
+	if err != nil || !e.Network {
+		return err
+	}
+	images := fleet.Files{}
+	for _, r := range s.releases {
+		version := r.Manifest.Base.VersionID
+		images["/oem/oem-"+s.platform.ID.Value+"-"+version+".raw"] = fleet.File{Image: &fleet.Image{Version: version}}
+	}
+	s.server, _, err = s.filesOf(ctx, images)
 	return err
 }
 

@@ -58,15 +58,16 @@ func TestMachinesThatExist(t *testing.T) {
 	states, wishes := fleet.States("azure", versions), fleet.Wishes("azure", versions)
 	for _, c := range []struct {
 		state, wish string
-		tell        func(context.Context, *platform.Platform, fleet.State, fleet.Wish) ([]proof.Machine, error)
+		network     bool
+		tell        func(context.Context, *platform.Platform, story.Existing) ([]proof.Machine, error)
 		boots       int
 	}{
-		{"vendor", "none", teller.Existing, 3},
-		{"unmarked", "link to an image for another version", teller.Updated, 1},
+		{"vendor", "none", false, teller.GoesBack, 3},
+		{"unmarked", "link to an image for another version", true, teller.Updated, 1},
 	} {
 		state := states[slices.IndexFunc(states, func(s fleet.State) bool { return s.Name == c.state })]
 		wish := wishes[slices.IndexFunc(wishes, func(w fleet.Wish) bool { return w.Name == c.wish })]
-		machines, err := c.tell(t.Context(), azure, state, wish)
+		machines, err := c.tell(t.Context(), azure, story.Existing{State: state, Wish: wish, Network: c.network})
 		if err != nil {
 			t.Fatal(err)
 		}

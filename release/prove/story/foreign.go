@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
@@ -22,6 +23,12 @@ const (
 	garbage      = "garbage"
 	otherVersion = "other-version"
 	unsigned     = "unsigned"
+)
+
+// What the command oem-sysext says of an image that is not merged, and what follows where systemd-sysext does not say why.
+const (
+	notMerged   = "linked, but not merged: "
+	unexplained = "systemd-sysext does not say why"
 )
 
 // foreignImages makes the images that a machine of a version is to refuse: bytes that are no image, an extension for
@@ -87,9 +94,21 @@ func refused(e boot.Expectation, attempts []vm.Attempt) []proof.Outcome {
 	if err := boot.Joined(boot.Differ("the status", fmt.Sprint(a.Status), "0"), boot.SameSet("merged images", a.Merged, e.Images)); err != nil {
 		skipped.Error = err.Error()
 	}
+	told := proof.Outcome{Assertion: "oem-sysext says why an image is not merged"}
+	var errs []error
+	for _, name := range []string{garbage, otherVersion} {
+		_, why, said := strings.Cut(find(name).Why, notMerged)
+		if !said || strings.HasPrefix(why, unexplained) {
+			errs = append(errs, fmt.Errorf("of %s it says %q", name, find(name).Why))
+		}
+	}
+	if err := boot.Joined(errs...); err != nil {
+		told.Error = err.Error()
+	}
 	return []proof.Outcome{
 		fails("a file that is no image is told", garbage),
 		skipped,
 		fails("an image without a signature is told where the policy wants one", unsigned),
+		told,
 	}
 }

@@ -26,7 +26,11 @@ func failed(outcomes []proof.Outcome) []string {
 // Each way of taking a foreign image fails one assertion, and every assertion has one.
 func TestEachImageThatIsTakenFailsOneAssertion(t *testing.T) {
 	refusing := func() []vm.Attempt {
-		return []vm.Attempt{{Name: garbage, Status: 1}, {Name: otherVersion, Merged: someExpectation.Images}, {Name: unsigned, Status: 1}}
+		return []vm.Attempt{
+			{Name: garbage, Status: 1, Why: "garbage - yes yes no it was put there; linked, but not merged: Failed to open it"},
+			{Name: otherVersion, Merged: someExpectation.Images, Why: "other-version - yes yes no linked, but not merged: it is for version 1"},
+			{Name: unsigned, Status: 1},
+		}
 	}
 	if names := failed(refused(someExpectation, refusing())); names != nil {
 		t.Errorf("failed: %v", names)
@@ -38,7 +42,8 @@ func TestEachImageThatIsTakenFailsOneAssertion(t *testing.T) {
 	}{
 		{func(a []vm.Attempt) { a[0].Status = 0 }, 0},
 		{func(a []vm.Attempt) { a[0].Merged = []string{garbage} }, 0},
-		{func(a []vm.Attempt) { a[0].Name = "" }, 0},
+		{func(a []vm.Attempt) { a[0].Why = "" }, 3},
+		{func(a []vm.Attempt) { a[1].Why = "linked, but not merged: systemd-sysext does not say why; see" }, 3},
 		{func(a []vm.Attempt) { a[1].Merged = append([]string{otherVersion}, a[1].Merged...) }, 1},
 		{func(a []vm.Attempt) { a[1].Merged = nil }, 1},
 		{func(a []vm.Attempt) { a[1].Status = 1 }, 1},

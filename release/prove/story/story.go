@@ -105,6 +105,7 @@ type story struct {
 	releases map[string]Installable // by slot
 
 	oem, root map[string]string // files of the machine's partitions
+	server    map[string]string // what stands for a network has, if there is one
 	config    map[string]string // that the machine's configuration has, if it has one
 	arguments []string          // of a machine that keeps what it writes
 
@@ -126,6 +127,13 @@ func (s *story) makeDisk(ctx context.Context, r Installable) error {
 			return err
 		}
 		data = append(data, root)
+	}
+	if s.server != nil {
+		server, err := vm.Server(ctx, s.Tools, filepath.Join(s.dir, "server.img"), s.server)
+		if err != nil {
+			return err
+		}
+		data = append(data, server)
 	}
 	efi := filepath.Join(s.dir, "efi.img")
 	if err := errors.Join(os.WriteFile(efi, nil, 0o600), os.Truncate(efi, int64(disks.ESPSize))); err != nil {

@@ -49,6 +49,11 @@ func Root(ctx context.Context, tools *toolroot.Root, image string, files map[str
 	return data(ctx, tools, Partition{Number: 9, Name: "ROOT", Content: image}, files)
 }
 
+// Server makes a partition that stands for a network: what stands in for Flatcar's own scripts downloads from it. Files are as of OEM.
+func Server(ctx context.Context, tools *toolroot.Root, image string, files map[string]string) (Partition, error) {
+	return data(ctx, tools, Partition{Number: 10, Name: "SERVER", Content: image}, files)
+}
+
 // RootArguments are for the kernel, behind those of the base.
 func RootArguments() []string { return []string{"root=LABEL=ROOT", "rootfstype=btrfs"} }
 

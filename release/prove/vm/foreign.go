@@ -17,4 +17,5 @@ type Attempt struct {
 	Name   string   `json:"name"`
 	Status int      `json:"status"` // that systemd-sysext ended with
 	Merged []string `json:"merged"` // after it
+	Why    string   `json:"why"`    // what the command oem-sysext says of the image
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -235,6 +236,7 @@ func readProofs(o setup.Options) ([]*proof.Proof, error) {
 }
 
 // MergeProofs makes the release's proof of those of its parts. Each platform must have been proven once, with the release's files.
+// A proof that another job has made in one part is added as it is.
 func MergeProofs(o setup.Options) (*proof.Proof, error) {
 	parts, err := readProofs(o)
 	if err != nil {
@@ -254,5 +256,29 @@ func MergeProofs(o setup.Options) (*proof.Proof, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proofs in %s: %w", proofs(o), err)
 	}
-	return whole, proof.Write(o.Dir(), verify.ProofName, whole)
+	if err := proof.Write(o.Dir(), verify.ProofName, whole); err != nil {
+		return nil, err
+	}
+	return whole, addWholeProofs(o)
+}
+
+// addWholeProofs adds the proofs that lie beside the parts, under the names that they have in a release.
+func addWholeProofs(o setup.Options) error {
+	for _, kind := range verify.Proofs {
+		path := filepath.Join(o.Output, proofsDir, kind.Name)
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		p, err := proof.Decode(content)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := proof.Write(o.Dir(), kind.Name, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }

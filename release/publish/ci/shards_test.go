@@ -3,6 +3,7 @@ package ci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/setup"
+	"github.com/flatcar/oem-sysext/release/ship/verify"
 )
 
 func TestParsePart(t *testing.T) {
@@ -87,6 +91,38 @@ func TestMatrix(t *testing.T) {
 		t.Error("makes no parts")
 	}
 	if err := Shard(t.Context(), o, Part{1, 1}, io.Discard); err == nil || !strings.Contains(err.Error(), "REMOTE_CACHE_WRITE") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestWholeProofs adds the proof of another job to a release, and refuses what is none.
+func TestWholeProofs(t *testing.T) {
+	o := options(t, "OUTPUT="+t.TempDir(), "VERSION=1.2.3")
+	if err := errors.Join(os.MkdirAll(o.Dir(), 0o755), os.MkdirAll(filepath.Join(o.Output, proofsDir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	page, sum := `<section id="proofs"></section>`, strings.Repeat("0", 64)+"  "+manifest.ReportFile+"\n"
+	fleet := filepath.Join(o.Output, proofsDir, verify.FleetProofName)
+	for name, content := range map[string]string{
+		filepath.Join(o.Dir(), manifest.ReportFile): page, filepath.Join(o.Dir(), sums.FileName): sum,
+		fleet: `{"schema": 1, "machines": [{"platform": "azure"}]}`,
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := addWholeProofs(o); err != nil {
+		t.Fatal(err)
+	}
+	listed, err := os.ReadFile(filepath.Join(o.Dir(), sums.FileName))
+	reported, errReport := os.ReadFile(filepath.Join(o.Dir(), manifest.ReportFile))
+	if errors.Join(err, errReport) != nil || !strings.Contains(string(listed), verify.FleetProofName) || !strings.Contains(string(reported), "machines that exist") {
+		t.Errorf("sums are %s, the report %s", listed, reported)
+	}
+	if err := os.WriteFile(fleet, []byte("no proof"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := addWholeProofs(o); err == nil || !strings.Contains(err.Error(), fleet) {
 		t.Errorf("error is %v", err)
 	}
 }
