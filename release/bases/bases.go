@@ -107,6 +107,7 @@ func (b *Base) openReference(ctx context.Context, bench *setup.Bench, r Request)
 		Arch:        string(r.Arch),
 		Version:     r.Version,
 		Sources:     b.Suite.SourceLines(),
+		Keyring:     b.Suite.Keyring(),
 		Fingerprint: b.Suite.Fingerprint.String(),
 		Epoch:       b.Epoch,
 		Log:         bench.Log,

@@ -24,6 +24,7 @@ type Spec struct {
 	Packages []string  // in addition to essential ones; recommended packages are not added
 	Exclude  []string  // shell patterns of absolute paths that are not unpacked, such as /usr/share/man/*
 	Sources  []string  // sources.list lines: the suite, and optionally -updates and -security
+	Keyring  string    // file with the OpenPGP keys that may sign these
 	Epoch    time.Time // newest modification time of any file
 }
 
@@ -58,6 +59,7 @@ func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
 		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"mmdebstrap", "--mode=root", "--format=directory", "--variant=essential",
 		"--architectures=" + spec.Arch,
+		"--keyring=" + spec.Keyring,
 		"--include=" + strings.Join(spec.Packages, ","),
 		`--aptopt=APT::Install-Recommends "false"`,
 		// apt's user may not be able to enter the work directory, such as below a private home.

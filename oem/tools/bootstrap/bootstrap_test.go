@@ -26,17 +26,17 @@ import (
 func spec(t *testing.T) bootstrap.Spec {
 	needs.Root(t)
 	needs.Programs(t, bootstrap.Programs()...)
-	sources, err := repository.HostSources("/etc/apt", os.Getenv)
+	sources, err := repository.Configured("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := &repository.Archive{Sources: sources, Store: fetch.New(t.TempDir(), logger(t), nil), Log: logger(t)}
+	archive := &repository.Archive{Sources: sources, Store: fetch.New(t.TempDir(), logger(t), nil), Log: logger(t), CacheDir: filepath.Join(t.TempDir(), "a cache [of] %20 #1")}
 	release, err := archive.Release(t.Context(), "trixie", "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return bootstrap.Spec{
-		Suite: "trixie", Arch: "amd64", Sources: release.SourceLines(), Epoch: release.SuiteDate(),
+		Suite: "trixie", Arch: "amd64", Sources: release.SourceLines(), Keyring: release.Keyring(), Epoch: release.SuiteDate(),
 		Packages: []string{"openssh-server", "systemd-resolved"},
 		Exclude:  []string{"/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*"},
 	}

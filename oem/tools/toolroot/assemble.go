@@ -59,6 +59,7 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 			Packages: o.Packages,
 			Exclude:  []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"},
 			Sources:  o.Release.SourceLines(),
+			Keyring:  o.Release.Keyring(),
 			Epoch:    o.Epoch,
 		}, filepath.Join(temp, "root"), o.Log)
 	})

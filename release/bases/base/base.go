@@ -54,6 +54,7 @@ type Options struct {
 	Arch        string    // as Debian names it
 	Version     string    // three numbers, and optionally a plus sign and the name of a build
 	Sources     []string  // sources.list lines of the definition's suite
+	Keyring     string    // file with the OpenPGP keys that may sign these
 	Fingerprint string    // of what the sources hold: with another one the base is assembled anew
 	Epoch       time.Time // no file is younger than this
 	Log         *slog.Logger
@@ -176,6 +177,7 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 		Packages: slices.Concat(def.Packages, def.Build),
 		Exclude:  def.Exclude,
 		Sources:  opts.Sources,
+		Keyring:  opts.Keyring,
 		Epoch:    opts.Epoch,
 	}, root, opts.Log)
 	if err != nil {

@@ -25,12 +25,12 @@ const realSuite = "trixie"
 // TestRealArchive compares with apt and dpkg what comes from the archive that the host's apt uses.
 func TestRealArchive(t *testing.T) {
 	needs.Programs(t, "apt-get", "dpkg-deb")
-	sources, err := HostSources("/etc/apt", os.Getenv)
+	sources, err := Configured("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	a := &Archive{Sources: sources, Log: log, Store: fetch.New(t.TempDir(), log, nil)}
+	a := &Archive{Sources: sources, Log: log, Store: fetch.New(t.TempDir(), log, nil), CacheDir: t.TempDir()}
 	r, err := a.Release(t.Context(), realSuite, "amd64")
 	if err != nil {
 		t.Fatal(err)
@@ -184,16 +184,18 @@ func newApt(t *testing.T, r *Release, status string) apt {
 	}
 	a := apt{}
 	for name, value := range map[string]string{
-		"Dir::State":            dir + "/state",
-		"Dir::State::status":    dir + "/status",
-		"Dir::Cache":            dir + "/cache",
-		"Dir::Cache::pkgcache":  "pkgcache.bin", // images for containers turn it off
-		"Dir::Etc::sourcelist":  dir + "/sources.list",
-		"Dir::Etc::sourceparts": dir + "/empty",
-		"Dir::Etc::preferences": dir + "/empty/none",
-		"APT::Architecture":     r.Arch,
-		"APT::Sandbox::User":    "root",
-		"Acquire::Languages":    "none",
+		"Dir::State":             dir + "/state",
+		"Dir::State::status":     dir + "/status",
+		"Dir::Cache":             dir + "/cache",
+		"Dir::Cache::pkgcache":   "pkgcache.bin", // images for containers turn it off
+		"Dir::Etc::sourcelist":   dir + "/sources.list",
+		"Dir::Etc::sourceparts":  dir + "/empty",
+		"Dir::Etc::trusted":      r.Keyring(),
+		"Dir::Etc::trustedparts": dir + "/empty",
+		"Dir::Etc::preferences":  dir + "/empty/none",
+		"APT::Architecture":      r.Arch,
+		"APT::Sandbox::User":     "root",
+		"Acquire::Languages":     "none",
 	} {
 		a.options = append(a.options, "-o"+name+"="+value)
 	}

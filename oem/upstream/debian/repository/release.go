@@ -14,7 +14,6 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
-	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
 
 // The pockets of a suite: fixes between point releases, and security fixes, which have a separate archive.
@@ -31,6 +30,7 @@ type Release struct {
 	Fingerprint digest.SHA256
 
 	archive *Archive
+	keyring string // a file with the keys that may sign
 	pockets []pocket
 }
 
@@ -52,7 +52,11 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 	if !debian.ValidName(suite) || !debian.ValidName(arch) {
 		return nil, fmt.Errorf("suite %q, architecture %q; wanted names such as trixie and amd64", suite, arch)
 	}
-	keys, err := signature.ReadKeyring(a.Keyring)
+	keys, err := a.keys()
+	if err != nil {
+		return nil, err
+	}
+	keyring, err := a.keyringFile()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +68,7 @@ func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, er
 		group.Go(func() { found[i], failed[i] = a.inRelease(ctx, name, keys) })
 	}
 	group.Wait()
-	release := &Release{Suite: suite, Arch: arch, archive: a}
+	release := &Release{Suite: suite, Arch: arch, archive: a, keyring: keyring}
 	for i, name := range names {
 		if failed[i] != nil && i > 0 && errors.Is(failed[i], fetch.ErrNotFound) && found[0].isUnreleased() {
 			a.Log.Info("the suite does not have this pocket yet", "suite", suite, "pocket", name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ func attachLoop(ctx context.Context, backing *os.File, part section, readOnly bo
 }
 
 func configureLoop(number int, backing *os.File, part section, readOnly bool) (*os.File, error) {
-	device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), os.O_RDWR, 0)
+	device, err := openLoop(fmt.Sprintf("/dev/loop%d", number), number)
 	if err != nil {
 		return nil, err
 	}
@@ -61,4 +62,20 @@ func configureLoop(number int, backing *os.File, part section, readOnly bool) (*
 		return nil, fmt.Errorf("attach %s to %s: %w", backing.Name(), device.Name(), err)
 	}
 	return device, nil
+}
+
+// loopMajor is the number of the kernel's driver of loop devices (Documentation/admin-guide/devices.txt).
+const loopMajor = 7
+
+// openLoop opens a loop device. In a container /dev has only those that were there when it was started, so one that is missing is made.
+func openLoop(path string, number int) (*os.File, error) {
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return device, err
+	}
+	err = unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(loopMajor, uint32(number))))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make %s, which this container lacks: %w; run it with the host's /dev, or as a privileged container", path, err)
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
 }
