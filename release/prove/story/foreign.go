@@ -61,7 +61,7 @@ func (s *story) extension(ctx context.Context, dir, name, versionID string) ([]b
 		return nil, err
 	}
 	err := s.Tools.Run(ctx, toolroot.Cmd{
-		Program: "mksquashfs", Args: []string{tree, image, "-all-root", "-quiet", "-no-progress"}, Read: []string{tree}, Write: []string{dir},
+		Program: "mksquashfs", Args: []string{tree, image, "-all-root", "-quiet", "-no-progress", "-noappend"}, Read: []string{tree}, Write: []string{dir},
 	})
 	if err != nil {
 		return nil, err
