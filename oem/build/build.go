@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the same inputs give a different tree.
-const revision = 4
+const revision = 6
 
 // Builder makes trees for one base.
 type Builder struct {
@@ -145,7 +147,7 @@ func (b *Builder) tree(ctx context.Context, r *Resolved) (tree.Tree, error) {
 // key is the cache key of make: everything that it reads.
 func (b *Builder) key(ctx context.Context, r *Resolved) ([]any, error) {
 	q := r.Recipe
-	key := []any{revision, r.Arch, r.Inputs(), r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires}
+	key := []any{revision, r.Arch, r.Inputs(), r.Beside, q.Sources, q.Build, q.Files.Value, q.Move, q.Units, q.Prune, q.Requires, slices.Sorted(maps.Keys(q.Special))}
 	if q.GoModule() != nil {
 		key = append(key, b.Go.Version)
 	}

@@ -41,3 +41,13 @@ func pruned(t tree.Tree, patterns []recipe.Glob) map[string]recipe.Glob {
 	}
 	return by
 }
+
+// prunes tells whether a recipe leaves out a path.
+func prunes(r *recipe.Recipe, name string) bool {
+	for ; name != "/"; name = path.Dir(name) {
+		if slices.ContainsFunc(slices.Concat(never, r.Prune), func(g recipe.Glob) bool { return g.Match(name) }) {
+			return true
+		}
+	}
+	return false
+}

@@ -14,7 +14,11 @@ import (
 // It returns the names of all files that are not from mere dependencies.
 func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own map[string]bool, err error) {
 	own = map[string]bool{}
-	to := kind.Place{Root: root, Arch: r.Arch, KeepNeeded: func(name string) bool { return keeps(r.Recipe, name) }}
+	to := kind.Place{
+		Root: root, Arch: r.Arch,
+		KeepNeeded: func(name string) bool { return keeps(r.Recipe, name) },
+		Prunes:     func(name string) bool { return prunes(r.Recipe, "/"+name) },
+	}
 	to.Keep = func(name string) bool {
 		own[path.Base(name)] = true
 		return to.KeepNeeded(name)

@@ -1,7 +1,9 @@
 package recipe
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 )
@@ -12,6 +14,8 @@ type Deb struct {
 	Suite    string            `yaml:"suite,required"`
 	Packages []strictyaml.Text `yaml:"packages,required"`
 	Without  []string          `yaml:"without"` // dependencies to leave out, such as those that only install scripts need
+	// Reviewed are packages whose install scripts do what the image can do without, with the first digits of the scripts' SHA-256.
+	Reviewed map[string]string `yaml:"reviewed"`
 }
 
 // Name is the kind's key.
@@ -39,5 +43,12 @@ func (d *Deb) check(c *checker) {
 	for _, name := range d.Packages {
 		c.packageName(name)
 	}
+	for _, name := range slices.Sorted(maps.Keys(d.Reviewed)) {
+		if !validReview.MatchString(d.Reviewed[name]) {
+			c.add(d.Line, "reviewed: %s: %q; wanted 12 to 64 hexadecimal digits, as the error about the package says", name, d.Reviewed[name])
+		}
+	}
 	c.suite(d.Line, d.Suite)
 }
+
+var validReview = regexp.MustCompile(`^[0-9a-f]{12,64}$`)

@@ -24,12 +24,12 @@ func Of(r *recipe.Recipe, s recipe.Source) kind.Source {
 	if s.Deb == nil {
 		return nil
 	}
-	return source{s.Deb, r.Name.Value}
+	return source{s.Deb, r}
 }
 
 type source struct {
 	*recipe.Deb
-	recipe string // its name
+	recipe *recipe.Recipe
 }
 
 // everywhere are packages that are never installed on a base other than Debian, because it has its own or no use for them.

@@ -16,6 +16,7 @@ import (
 
 // Unpack unpacks the packages.
 func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
+	var scripts []script
 	for _, pin := range pins {
 		keep := to.Keep
 		if !d.names(pin.Name) {
@@ -28,8 +29,13 @@ func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to k
 		if err != nil {
 			return kind.About(pin, err)
 		}
+		read, err := readScript(pin, file)
+		if err != nil {
+			return kind.About(pin, err)
+		}
+		scripts = append(scripts, read)
 	}
-	return nil
+	return d.install(scripts, to)
 }
 
 // names tells whether the recipe lists a package, which otherwise is a dependency.
@@ -44,7 +50,7 @@ func (d source) fetch(ctx context.Context, env *kind.Env, a arch.Arch, pin lock.
 	})
 	if errors.Is(err, fetch.ErrNotFound) {
 		return "", &kind.GoneError{
-			Recipe: d.recipe, Package: pin.Name, Pinned: pin.Version, Offered: d.offered(ctx, env, a, pin.Name), Err: fetch.ErrNotFound,
+			Recipe: d.recipe.Name.Value, Package: pin.Name, Pinned: pin.Version, Offered: d.offered(ctx, env, a, pin.Name), Err: fetch.ErrNotFound,
 		}
 	}
 	return file, err

@@ -73,6 +73,7 @@ type Place struct {
 	Arch       arch.Arch
 	Keep       func(name string) bool
 	KeepNeeded func(name string) bool // used instead for packages that are only dependencies
+	Prunes     func(name string) bool // whether a path is left out again later
 }
 
 // About adds the pin to an error.

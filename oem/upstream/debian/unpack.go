@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -129,6 +130,57 @@ func readControl(member io.Reader) (Control, error) {
 			return nil, fmt.Errorf("control has %d stanzas; wanted 1", len(stanzas))
 		}
 		return Control(stanzas[0]), nil
+	}
+}
+
+// maxScript limits an install script. The longest ones have some 100 KiB.
+const maxScript = size.MiB
+
+// InstallScript returns the script that configures a package when it is installed (deb-postinst(5)); empty if it has none. The caller has
+// verified the .deb.
+func InstallScript(deb string) ([]byte, error) {
+	file, err := os.Open(deb)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	script, err := installScript(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: control.tar: %w", deb, err)
+	}
+	return script, nil
+}
+
+func installScript(deb io.Reader) ([]byte, error) {
+	members, err := newArReader(deb)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFormat(members); err != nil {
+		return nil, err
+	}
+	content, err := nextTar(members, "control.tar")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := archive.Decompress(content)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	for reader := tar.NewReader(io.LimitReader(plain, int64(maxControl))); ; {
+		header, err := reader.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case path.Clean(header.Name) != "postinst":
+			continue
+		case header.Size > int64(maxScript):
+			return nil, fmt.Errorf("postinst has %v; wanted at most %v", size.Bytes(header.Size), maxScript)
+		}
+		return io.ReadAll(reader)
 	}
 }
 

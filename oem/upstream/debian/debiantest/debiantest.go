@@ -83,11 +83,19 @@ func Tar(t testing.TB, names ...string) string {
 	return out.String()
 }
 
-// Control writes the control member of a package.
-func Control(t testing.TB, control string) string {
+// Control writes the control member of a package, with a script that configures it if there is one.
+func Control(t testing.TB, control string, postinst ...string) string {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
+	for _, script := range postinst {
+		if err := w.WriteHeader(&tar.Header{Name: "./postinst", Typeflag: tar.TypeReg, Size: int64(len(script))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, script); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := w.WriteHeader(&tar.Header{Name: "./control", Typeflag: tar.TypeReg, Size: int64(len(control))}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,86 @@
+package deb
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/flatcar/oem-sysext/oem/definition/lock"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
+)
+
+// scriptOf reads the install script of a package.
+func scriptOf(t *testing.T, name, commands string) script {
+	t.Helper()
+	deb := debiantest.Ar(
+		debiantest.Member{"debian-binary", "2.0\n"},
+		debiantest.Member{"control.tar", debiantest.Control(t, "Package: "+name+"\n", "#!/bin/sh\nset -e\n"+commands+"\n")},
+	)
+	file := filepath.Join(t.TempDir(), name+".deb")
+	if err := os.WriteFile(file, deb, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	read, err := readScript(lock.Pin{Name: name, Version: "1"}, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+func TestInstall(t *testing.T) {
+	big := "update-alternatives --install /usr/bin/nc nc /bin/nc.big 60 --slave /usr/bin/ncat ncat /usr/bin/ncat.big"
+	small := "update-alternatives --install /bin/nc nc /bin/nc.small 50"
+	capable := "setcap cap_net_raw+ep /bin/nc.small"
+	digest := scriptOf(t, "x", "probe").digest
+	for name, c := range map[string]struct {
+		scripts  []string
+		special  string
+		reviewed string
+		prunes   string
+		link     string // what usr/bin/nc leads to
+		says     string
+	}{
+		"one":                    {scripts: []string{small}, link: "/usr/bin/nc.small"},
+		"the highest priority":   {scripts: []string{small, big}, link: "/usr/bin/nc.big"},
+		"the better one is gone": {scripts: []string{small, big}, prunes: "usr/bin/nc.big", link: "/usr/bin/nc.small"},
+		"a name that is pruned":  {scripts: []string{small}, prunes: "usr/bin/nc"},
+		"another is there":       {scripts: []string{strings.ReplaceAll(small, "/bin/nc ", "/bin/nc.big ")}},
+		"a capability":           {scripts: []string{small, capable}, says: "recipes/x/recipe.yaml:7: its install script gives /usr/bin/nc.small a privilege: setcap cap_net_raw+ep /bin/nc.small"},
+		"which is declared":      {scripts: []string{small, capable}, special: "/usr/bin/nc.small", link: "/usr/bin/nc.small"},
+		"of what is pruned":      {scripts: []string{capable}, prunes: "usr/bin/nc.small"},
+		"of what is not there":   {scripts: []string{"chmod u+s /usr/bin/nothing"}},
+		"a program":              {scripts: []string{"probe"}, says: "x 1: recipes/x/recipe.yaml:7: its install script may change /usr by what is not done here:\n  probe\nif the image can do without, write reviewed: {x: " + digest[:12] + "}"},
+		"which was looked at":    {scripts: []string{"probe"}, reviewed: digest[:12]},
+		"which is another now":   {scripts: []string{"probe --all"}, reviewed: digest[:12], says: "probe --all"},
+		"which is no shell's":    {scripts: []string{"if"}, says: "postinst: 3:1"},
+	} {
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if err := errors.Join(root.MkdirAll("usr/bin", 0o755), root.WriteFile("usr/bin/nc.big", nil, 0o755), root.WriteFile("usr/bin/nc.small", nil, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		r := &recipe.Recipe{File: "recipes/x/recipe.yaml", Special: map[string]recipe.Special{}}
+		if c.special != "" {
+			r.Special[c.special] = recipe.Special{}
+		}
+		d := source{&recipe.Deb{Line: 7, Reviewed: map[string]string{"x": c.reviewed}}, r}
+		var scripts []script
+		for _, commands := range c.scripts {
+			scripts = append(scripts, scriptOf(t, "x", commands))
+		}
+		err = d.install(scripts, kind.Place{Root: root, KeepNeeded: func(string) bool { return true }, Prunes: func(name string) bool { return name == c.prunes }})
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: error is %v; wanted %q", name, err, c.says)
+		}
+		if link, _ := root.Readlink("usr/bin/nc"); link != c.link {
+			t.Errorf("%s: usr/bin/nc leads to %q; wanted %q", name, link, c.link)
+		}
+	}
+}
