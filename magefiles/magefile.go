@@ -6,13 +6,11 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"runtime"
 	"strconv"
 
 	"github.com/flatcar/oem-sysext/release"
-	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/setup"
 
@@ -67,7 +65,15 @@ func Build(ctx context.Context) error {
 // UPDATE_KEY is the key that signs update payloads. With only its public half, signatures are made elsewhere and taken from the
 // directory UPDATE_SIGNATURES; a run that lacks some writes a signing request there.
 // It goes to _output/VERSION/ARCH. Exit code 3 means that the images do not fit.
-func Release(ctx context.Context) error { return withPlan(ctx, release.Assemble, show.Release) }
+func Release(ctx context.Context) error {
+	return target.With(func(o setup.Options) error {
+		m, err := release.Assemble(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Release(os.Stdout, m, o.Output)
+	})
+}
 
 // Compose makes a release from a profile.
 //
@@ -112,15 +118,13 @@ func Prove(ctx context.Context) error {
 //
 // PROFILE defines the content of the release and its budgets (release/profiles), BASE is as for release. PREVIOUS names the
 // manifests of earlier releases, to show what grew. Exit code 3 means that the images do not fit.
-func Fit(ctx context.Context) error { return withPlan(ctx, release.Fit, show.Plan) }
-
-func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*manifest.Manifest, error), show func(io.Writer, *manifest.Manifest) error) error {
+func Fit(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		m, err := plan(ctx, o)
+		m, err := release.Fit(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show(os.Stdout, m)
+		return show.Plan(os.Stdout, m)
 	})
 }
 

@@ -46,7 +46,7 @@ func Combine(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := show.Release(os.Stdout, m); err != nil {
+		if err := show.Release(os.Stdout, m, o.Output); err != nil {
 			return err
 		}
 		return ci.Summarize(o)

@@ -4,6 +4,7 @@ package show
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
@@ -25,8 +26,9 @@ func Images(out io.Writer, images []oem.Image) error {
 	return t.Flush()
 }
 
-// Release prints the plan, the free space in /usr and the size of an update.
-func Release(out io.Writer, m *manifest.Manifest) error {
+// Release prints the plan, the free space in /usr, the size of an update, where the release is in the output directory, and what
+// can be done with it.
+func Release(out io.Writer, m *manifest.Manifest, output string) error {
 	if err := Plan(out, m); err != nil {
 		return err
 	}
@@ -43,7 +45,13 @@ func Release(out io.Writer, m *manifest.Manifest) error {
 			tools = max(tools, m.File(p.File).Size)
 		}
 	}
-	_, err = fmt.Fprintf(out, "an update downloads %v, and at most %v more on machines with their tools on the OEM partition\n", update, tools)
+	fmt.Fprintf(out, "an update downloads %v, and at most %v more on machines with their tools on the OEM partition\n", update, tools)
+	dir := filepath.Join(output, m.Version, m.Arch)
+	fmt.Fprintf(out, "\nthe release is in %s; %s shows it\n", dir, filepath.Join(dir, manifest.ReportFile))
+	if m.Base.ID != "flatcar" {
+		fmt.Fprintf(out, "it is a stand-in, on the reference base %s; BASE=stable makes one of Flatcar's latest stable release\n", m.Base.ID)
+	}
+	_, err = fmt.Fprintln(out, "next: scripts/mage prove boots it in virtual machines; scripts/mage -l lists what else there is")
 	return err
 }
 

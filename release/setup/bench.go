@@ -205,7 +205,7 @@ func (b *Bench) Timed(name string, work func() error) error {
 func CheckHost(programs ...string) error {
 	var lacking []error
 	if os.Geteuid() != 0 {
-		lacking = append(lacking, errors.New("not running as root, which loop mounts and assembling the base need; run it with sudo"))
+		lacking = append(lacking, errors.New("not running as root, which loop mounts and assembling the base need; run it with sudo, and with settings behind that, which sudo drops otherwise: sudo BASE=stable scripts/mage release"))
 	}
 	programs = slices.Concat(programs, check.Programs(), []string{"go"})
 	slices.Sort(programs) // several steps need the same ones

@@ -15,7 +15,7 @@ func (Glob) JSONSchema() map[string]any { return map[string]any{"pattern": "^/"}
 
 // JSONSchema wants a whole number with a unit.
 func (Limit) JSONSchema() map[string]any {
-	return map[string]any{"pattern": "^[0-9]+ *(B|KiB|MiB|GiB)?$"}
+	return map[string]any{"pattern": "^([0-9]+ *(B|KiB|MiB|GiB)|0)$"}
 }
 
 // JSONSchema wants octal digits.

@@ -18,7 +18,7 @@ const (
 	GiB Bytes = 1 << 30
 )
 
-// Parse reads a whole number with an optional unit: "512", "512 B", "24 MiB", "1GiB".
+// Parse reads a whole number with a unit: "512 B", "24 MiB", "1GiB". Only 0 needs none.
 // It refuses fractions, negative numbers, decimal units (MB) and anything above 2^63-1 bytes.
 func Parse(text string) (Bytes, error) {
 	digits := strings.TrimLeft(text, "0123456789")
@@ -26,8 +26,13 @@ func Parse(text string) (Bytes, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a size; wanted a whole number with B, KiB, MiB or GiB, such as 24 MiB", text)
 	}
-	unit, known := map[string]Bytes{"": 1, "B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB}[strings.TrimSpace(digits)]
-	if !known {
+	unit, known := map[string]Bytes{"B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB}[strings.TrimSpace(digits)]
+	switch {
+	case strings.TrimSpace(digits) == "" && number == 0:
+		return 0, nil
+	case strings.TrimSpace(digits) == "":
+		return 0, fmt.Errorf("%q has no unit; wanted B, KiB, MiB or GiB, such as 24 MiB", text)
+	case !known:
 		return 0, fmt.Errorf("%q has the unit %q; wanted B, KiB, MiB or GiB", text, strings.TrimSpace(digits))
 	}
 	if number > math.MaxInt64/int64(unit) {

@@ -35,7 +35,7 @@ func Programs() []string { return []string{"mmdebstrap", "unshare"} }
 // It needs to be root, and takes about half a minute for a bootable system.
 func Make(ctx context.Context, spec Spec, dir string, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("assemble %s: needs root; run it with sudo", dir)
+		return fmt.Errorf("assemble %s: needs root; run it with sudo, and settings such as BASE=stable behind that", dir)
 	}
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("assemble %s: it exists; remove it first", dir)
