@@ -9,6 +9,7 @@ package check
 import (
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -21,12 +22,14 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the verdict on an unchanged tree, or its wording, may change.
-const revision = 4
+const revision = 5
 
 // Problem is an error at one path of a tree.
 type Problem struct {
 	Path string `json:"path"`
 	Text string `json:"text"` // what is wrong; what to do
+	// Runtime tells that a running machine may have what is missing, made by an administrator or by another program.
+	Runtime bool `json:"runtime,omitempty"`
 }
 
 func (p Problem) String() string { return p.Path + " " + p.Text }
@@ -83,7 +86,12 @@ type check struct {
 }
 
 func (c *check) add(path, format string, args ...any) {
-	c.problems = append(c.problems, Problem{path, fmt.Sprintf(format, args...)})
+	c.problems = append(c.problems, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// addRuntime adds a problem that a running machine may not have.
+func (c *check) addRuntime(path, format string, args ...any) {
+	c.problems = append(c.problems, Problem{Path: path, Text: fmt.Sprintf(format, args...), Runtime: true})
 }
 
 // inImage tells whether a path leads to a file of the image.
@@ -278,7 +286,11 @@ func (c *check) links() error {
 		if made.has(target) {
 			continue
 		}
-		c.add(e.Path, "is a link to %s: %v; add the target or create it with tmpfiles.d, or prune the link", e.Target, err)
+		add := c.add
+		if missing := (*missingError)(nil); errors.Is(err, errRuntime) || errors.As(err, &missing) && under(missing.path, "/etc") {
+			add = c.addRuntime
+		}
+		add(e.Path, "is a link to %s: %v; add the target or create it with tmpfiles.d, or prune the link", e.Target, err)
 	}
 	return nil
 }

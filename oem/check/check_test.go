@@ -315,6 +315,33 @@ func TestEveryProblemOfFiles(t *testing.T) {
 	)
 }
 
+// What a unit needs to be started, beside its programs.
+func TestFilesOfUnits(t *testing.T) {
+	w := newWorld(t)
+	w.file("/usr/share/tool/defaults", "A=b\n")
+	w.file("/usr/lib/tmpfiles.d/tool.conf", "C /etc/tool - - - - /usr/share/tool\nd /var/lib/made 0755\nf \"/etc/default/made\"\nd /var/spool/a/b\n")
+	w.file("/usr/lib/systemd/system/multi-user.target", "[Unit]\n")
+	w.file("/usr/lib/systemd/system/b@.service", "[Service]\nExecStart=/usr/bin/cat\n")
+	w.file("/usr/lib/systemd/system/a.service", "[Service]\nExecStart=/usr/bin/cat\nStateDirectory=own own2:alias\nWorkingDirectory=/var/lib/own\n"+
+		"EnvironmentFile=-/etc/default/optional\nEnvironmentFile=/etc/default/made\nEnvironmentFile=/etc/tool/defaults\nEnvironmentFile=/run/metadata/flatcar\n"+
+		"EnvironmentFile=/etc/%p.conf\nReadWritePaths=/var/lib/made -/var/lib/optional +/tmp/x /var/log /var/spool/a\nBindPaths=/usr/share/tool:/opt/tool\n"+
+		"LoadCredential=key:/run/key\nLoadCredential=key\nWorkingDirectory=~\n")
+	w.file("/usr/lib/systemd/system/c.service", "[Service]\nExecStart=/usr/bin/cat\nEnvironmentFile=/etc/default/missing\nLoadCredential=key:/etc/missing.key\n"+
+		"WorkingDirectory=/var/lib/missing\nBindReadOnlyPaths=/opt/missing:/x\nReadWritePaths=/var/lib/made /etc/missing\nEnvironmentFile=/usr/share/tool/missing\n")
+	w.file("/usr/lib/systemd/system/multi-user.target.d/10-x.conf", "[Unit]\nUpholds=a.service b@1.service d.service\n")
+	w.file("/usr/lib/systemd/system/multiuser.target.d/10-x.conf", "[Unit]\nUpholds=a.service\n")
+	w.want(
+		"/usr/lib/systemd/system/c.service has BindReadOnlyPaths=/opt/missing, which neither the base nor the image has; make it by a line d",
+		"/usr/lib/systemd/system/c.service has EnvironmentFile=/etc/default/missing, which neither the base nor the image has; files in /etc are not in an image",
+		"/usr/lib/systemd/system/c.service has EnvironmentFile=/usr/share/tool/missing, which neither the base nor the image has; add it",
+		"/usr/lib/systemd/system/c.service has LoadCredential=/etc/missing.key, which neither",
+		"/usr/lib/systemd/system/c.service has ReadWritePaths=/etc/missing, which neither",
+		"/usr/lib/systemd/system/c.service has WorkingDirectory=/var/lib/missing, which neither",
+		"/usr/lib/systemd/system/multi-user.target.d/10-x.conf has Upholds=d.service, which neither",
+		"/usr/lib/systemd/system/multiuser.target.d/10-x.conf is a drop-in for multiuser.target, which neither",
+	)
+}
+
 // module returns a kernel module that holds nothing but its version.
 func module(t *testing.T, vermagic string) string {
 	t.Helper()

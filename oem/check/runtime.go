@@ -1,10 +1,14 @@
 package check
 
 import (
+	"path"
 	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// runtimePaths are paths that exist on a booted machine, but neither in base nor image.
+// runtimePaths are paths that exist on a booted machine, but neither in base nor image: whether each is copied, or is a link, with all that is
+// below it.
 type runtimePaths map[string]bool
 
 // runtimePaths returns what tmpfiles.d(5) of base and image creates.
@@ -12,7 +16,7 @@ func (c *check) runtimePaths() (runtimePaths, error) {
 	made := runtimePaths{}
 	for _, file := range c.view.below("/usr/lib/tmpfiles.d", ".conf") {
 		e, err := c.view.resolve(file.Path)
-		if err != nil {
+		if err != nil || e.Type != tree.File {
 			continue // a link to /dev/null masks a file of the base
 		}
 		content, err := c.view.read(e)
@@ -29,7 +33,7 @@ func (r runtimePaths) add(content string) {
 	for line := range strings.Lines(content) {
 		words := strings.Fields(line)
 		if len(words) >= 2 && strings.ContainsAny(words[0][:1], "fFwdDevqQpLcbC") {
-			r[strings.Trim(words[1], `"`)] = true
+			r[strings.Trim(words[1], `"`)] = words[0][0] == 'C' || words[0][0] == 'L'
 		}
 	}
 }
@@ -41,5 +45,17 @@ func (r runtimePaths) has(name string) bool {
 			return true
 		}
 	}
-	return r[name]
+	_, made := r[name]
+	return made
+}
+
+// hasBelow is has, also of what is in a tree that is copied, and of a directory in which something is created.
+func (r runtimePaths) hasBelow(name string, dir bool) bool {
+	name = path.Clean(name)
+	for made, whole := range r {
+		if made == name || whole && under(name, made) || dir && under(made, name) {
+			return true
+		}
+	}
+	return false
 }

@@ -66,9 +66,9 @@ func (c *Checker) systemd(ctx context.Context, t tree.Tree) ([]Problem, error) {
 // verdict turns a line of output into a problem. Most lines begin with a file name.
 func verdict(line string) Problem {
 	if match := aboutFile.FindStringSubmatch(line); match != nil {
-		return Problem{match[1], fmt.Sprintf("line %s: systemd reports: %s; correct it, or prune the file", match[2], match[3])}
+		return Problem{Path: match[1], Text: fmt.Sprintf("line %s: systemd reports: %s; correct it, or prune the file", match[2], match[3])}
 	}
-	return Problem{"systemd", fmt.Sprintf("says %q; correct the unit or what it needs, or prune it", line)}
+	return Problem{Path: "systemd", Text: fmt.Sprintf("says %q; correct the unit or what it needs, or prune it", line)}
 }
 
 var aboutFile = regexp.MustCompile(`^(/\S+?):([0-9]+):? (.*)$`)

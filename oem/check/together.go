@@ -28,7 +28,7 @@ func Together(trees []Named) []Problem {
 		for _, e := range named.Tree {
 			for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
 				if hides(name) {
-					problems = append(problems, Problem{e.Path, fmt.Sprintf(
+					problems = append(problems, Problem{Path: e.Path, Text: fmt.Sprintf(
 						"has the xattr %s in %s, which would hide lower layers; remove it", name, named.Name)})
 				}
 			}
@@ -38,7 +38,7 @@ func Together(trees []Named) []Problem {
 				continue
 			}
 			if other, _ := trees[at].Tree.Find(e.Path); !other.Equal(e) {
-				problems = append(problems, Problem{e.Path, fmt.Sprintf(
+				problems = append(problems, Problem{Path: e.Path, Text: fmt.Sprintf(
 					"differs between %s and %s (%v | %v); prune or move it in one of them", trees[at].Name, named.Name, other, e)})
 			}
 		}

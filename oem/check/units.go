@@ -10,10 +10,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// units checks that programs started by the image's units, D-Bus services and device rules exist, and the users and groups
-// of units.
+// units checks that programs started by the image's units, D-Bus services and device rules exist, and the users and groups,
+// files and directories of units.
 func (c *check) units() error {
 	known, err := c.view.accounts()
+	if err != nil {
+		return err
+	}
+	made, err := c.runtimePaths()
 	if err != nil {
 		return err
 	}
@@ -35,7 +39,11 @@ func (c *check) units() error {
 				c.add(e.Path, "starts %s, which does not exist; add a recipe or package with it, or prune or replace the file", program)
 			}
 		}
-		c.unitAccounts(e.Path, content, known)
+		if strings.HasPrefix(e.Path, unitDir+"/") {
+			c.unitAccounts(e.Path, content, known)
+			c.unitFiles(e.Path, content, made)
+			c.upheld(e.Path, content)
+		}
 	}
 	return nil
 }
@@ -75,9 +83,6 @@ func settings(content string, each func(key, value string)) {
 // unitAccounts checks that the base or sysusers.d has the users and groups that a unit runs programs as (systemd.exec(5)).
 // Names with specifiers are skipped, as are those that systemd allocates (DynamicUser=).
 func (c *check) unitAccounts(name, content string, known *accounts.Database) {
-	if !strings.HasPrefix(name, "/usr/lib/systemd/system/") {
-		return
-	}
 	has := map[string]func(string) bool{
 		"User": known.HasUser, "Group": known.HasGroup, "SupplementaryGroups": known.HasGroup,
 		"SocketUser": known.HasUser, "SocketGroup": known.HasGroup,

@@ -142,6 +142,10 @@ func (c *Composer) oneOf(ctx context.Context, x *profiles.Extension) (*Extension
 	}
 	found, err := c.checker.Tree(ctx, made.Tree)
 	for _, p := range found {
+		if p.Runtime && x.Recipe.Value == "" {
+			c.bench.Log.Warn("an extension of others needs what only a running machine has", "extension", x.Name.Value, "problem", p.String())
+			continue
+		}
 		problems = append(problems, p.String())
 	}
 	if len(problems) > 0 {

@@ -148,7 +148,9 @@ update: {key: update.pem, server: "https://updates.example.org/v1/update/", grou
 	tools := toolroottest.Open(t)
 	flat := append(program("flat", "flat"), extensiontest.Entry{Path: "usr/share/flat/", Type: tar.TypeDir, Mode: 0o700}, extensiontest.Entry{Path: "usr/share/flat/data", Mode: 0o600, Content: strings.Repeat("x", 100_000)})
 	for file, entries := range map[string][]extensiontest.Entry{
-		"by-name.raw": program("by-name", "hello"), "two-1.raw": program("two", "one"), "two-2.raw": program("two", "two"),
+		// What only a running machine has is no mistake in an image of others.
+		"by-name.raw": append(program("by-name", "hello"), extensiontest.Entry{Path: "usr/bin/by-name-plugin", Target: "/var/lib/by-name/plugin"}),
+		"two-1.raw":   program("two", "one"), "two-2.raw": program("two", "two"),
 		"flat.raw": flat, "packed.raw": program("packed", "packed"),
 	} {
 		filesystem := extensiontest.SquashFS
