@@ -4,7 +4,8 @@
 // In: a manifest and the base address of releases. Out: names and contents of two files for each platform whose whole image is
 // among the release's files. The image's name contains version and architecture, since systemd-sysupdate finds versions by name.
 //
-// An extension is for one version of the OS, named in its extension-release: machines of another version do not merge it.
+// An extension is for one version of the OS, named in its extension-release: machines of another version do not merge it. So a machine
+// gets that of the version that it runs, not the newest one.
 package sysupdate
 
 import (
@@ -34,7 +35,7 @@ type extension struct {
 	Name    string // oem-ID
 	Image   string
 	SHA256  string
-	Latest  string // address of the directory with the newest release's files
+	Running string // address of the directory with the files of the release that the machine runs
 	Tagged  string // and of this one's
 	File    string // name of the definition
 	Title   string
@@ -49,7 +50,7 @@ Verify=yes
 
 [Source]
 Type=url-file
-Path={{.Latest}}
+Path={{.Running}}
 MatchPattern={{.Name}}-@v-%a.raw
 
 [Target]
@@ -83,6 +84,19 @@ storage:
       hard: false
 `))
 
+// versionID is what systemd replaces by the VERSION_ID of the running system (sysupdate.d(5)).
+const versionID = "%w"
+
+// running returns the address of the files for the version of the OS that a machine runs, which its image has to be for. A nightly is for
+// its own version only: its tag is not what os-release says.
+func running(m *manifest.Manifest, address, tag string) string {
+	escape := func(text string) string { return strings.ReplaceAll(text, "%", "%%") }
+	if tag = escape(tag); m.Version == m.Base.VersionID {
+		tag = strings.Replace(tag, m.Version, versionID, 1)
+	}
+	return escape(address) + "/download/" + tag
+}
+
 // Files returns the files of all platforms by name. An empty address means DefaultAddress. tag is the release's tag.
 func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error) {
 	address = strings.TrimSuffix(cmp.Or(address, DefaultAddress), "/")
@@ -95,7 +109,7 @@ func Files(m *manifest.Manifest, address, tag string) (map[string][]byte, error)
 		name := "oem-" + p.ID
 		e := extension{
 			Name: name, Image: ImageName(name, m), Title: "OEM tools for " + strings.Join(strings.Fields(p.Name), " ") + ", " + m.Version,
-			Latest: address + "/latest/download", Tagged: address + "/download/" + tag, File: name + suffix,
+			Running: running(m, address, tag), Tagged: address + "/download/" + tag, File: name + suffix,
 		}
 		file := m.File(e.Image)
 		if file.Name == "" {

@@ -26,7 +26,7 @@ import (
 // testManifest has one platform with an image of a few bytes.
 func testManifest(version, systemd string) (*manifest.Manifest, []byte) {
 	m := &manifest.Manifest{
-		Version: version, Arch: "amd64", Base: manifest.Base{Systemd: systemd},
+		Version: version, Arch: "amd64", Base: manifest.Base{Systemd: systemd, VersionID: strings.SplitN(version, "+", 2)[0]},
 		Platforms: []manifest.Platform{{ID: "azure", Name: "Azure: \"cloud\"\n[Target]"}, {ID: "none", Name: "Without an image"}},
 	}
 	content := []byte("image of " + version)
@@ -174,7 +174,8 @@ func (m machine) active(t *testing.T) string {
 	return string(content)
 }
 
-// TestSystemdTakesIt lets systemd-sysupdate install a release, then a newer one, and refuse one that is not what was signed.
+// TestSystemdTakesIt lets systemd-sysupdate install the image of the release that a machine runs, then that of the next one after an update,
+// and refuse one that is not what was signed.
 func TestSystemdTakesIt(t *testing.T) {
 	key, err := openpgp.NewEntity("Release", "", "release@example.org", &packet.Config{Algorithm: packet.PubKeyAlgoRSA})
 	if err != nil {
@@ -182,33 +183,56 @@ func TestSystemdTakesIt(t *testing.T) {
 	}
 	machine := newMachine(t, key)
 	served := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(served, "latest/download"), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	server := httptest.NewServer(http.FileServer(http.Dir(served)))
 	defer server.Close()
-	for i, version := range []string{"9999.0.0", "9999.0.0+nightly-20260102-0304", "9999.0.1"} {
+	serve := func(version string, key *openpgp.Entity) (dir string, content []byte) {
 		m, content := testManifest(version, "257.9")
-		publish(t, filepath.Join(served, "latest/download"), key, m, content)
-		if i == 0 {
-			files, err := Files(m, server.URL, "x")
-			if err != nil {
-				t.Fatal(err)
-			}
-			machine.put(t, "etc/sysupdate.oem-azure.d/oem-azure.transfer", files["oem-azure.transfer"])
+		dir = filepath.Join(served, "download", version+"-amd64")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
 		}
+		publish(t, dir, key, m, content)
+		return dir, content
+	}
+	if err := os.Remove(filepath.Join(machine.dir, "etc/os-release")); err != nil { // a link to that of the programs
+		t.Fatal(err)
+	}
+	runs := func(version string) { machine.put(t, "etc/os-release", []byte("ID=flatcar\nVERSION_ID="+version+"\n")) }
+	define := func(version string) {
+		m, _ := testManifest(version, "257.9")
+		files, err := Files(m, server.URL, version+"-amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		machine.put(t, "etc/sysupdate.oem-azure.d/oem-azure.transfer", files["oem-azure.transfer"])
+	}
+	for _, version := range []string{"9999.0.0", "9999.0.1"} {
+		_, content := serve(version, key)
+		if version == "9999.0.0" {
+			define(version)
+			serve("9999.0.9", key) // the newest release is not what the machine runs
+		}
+		runs(version)
 		if err := machine.update(t); err != nil {
 			t.Fatal(err)
 		}
 		if got := machine.active(t); got != string(content) {
-			t.Fatalf("after %s the machine has %q", version, got)
+			t.Fatalf("running %s the machine has %q", version, got)
 		}
 	}
+	const nightly = "9999.0.2+nightly-20260102-0304"
+	_, content := serve(nightly, key)
+	define(nightly)
+	runs("9999.0.2")
+	if err := machine.update(t); err != nil || machine.active(t) != string(content) {
+		t.Fatalf("running a nightly the machine has %q, %v", machine.active(t), err)
+	}
+	define("9999.0.0")
 	before := machine.active(t)
-	m, content := testManifest("9999.0.2", "257.9")
-	dir := filepath.Join(served, "latest/download")
-	publish(t, dir, key, m, content)
-	if err := os.WriteFile(filepath.Join(dir, ImageName("oem-azure", m)), []byte("another of 9999.0.2"), 0o644); err != nil {
+	runs("9999.0.3")
+	dir, content := serve("9999.0.3", key)
+	m, _ := testManifest("9999.0.3", "257.9")
+	if err := os.WriteFile(filepath.Join(dir, ImageName("oem-azure", m)), []byte("another of 9999.0.3"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := machine.update(t); err == nil || machine.active(t) != before {
