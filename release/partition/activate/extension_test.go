@@ -50,7 +50,8 @@ func TestExtensions(t *testing.T) {
 		"another version":       {map[string]string{conf: "box=1.2"}, map[string]string{"box": "box.raw.v/box_1.2.raw"}, []string{"linked box 1.2: box=1.2 in"}},
 		"the last word":         {map[string]string{conf: "box=1.2\nbox"}, map[string]string{"box": "box.raw.v/box_1.10.raw"}, nil},
 		"no such version":       {map[string]string{conf: "box=2"}, nil, []string{"box is not linked: this release has no version 2 of it (box=2 in"}},
-		"no such name":          {map[string]string{conf: "nope\ntool"}, map[string]string{"tool": "tool.raw"}, []string{"nope is not in this release (nope in /etc/flatcar/enabled-sysext.conf)"}},
+		"no such name":          {map[string]string{"etc/flatcar/oem-sysext.conf": "nope\ntool"}, map[string]string{"tool": "tool.raw"}, []string{"nope is not in this release (nope in /etc/flatcar/oem-sysext.conf)"}},
+		"Flatcar's own":         {map[string]string{conf: "zfs\ntool"}, map[string]string{"tool": "tool.raw"}, nil},
 		"mask":                  {map[string]string{conf: "tool", "etc/extensions/tool/": ""}, nil, []string{"tool is not linked: /etc/extensions/tool is the user's choice"}},
 		"mask by null":          {map[string]string{"etc/extensions/core.raw": "->/dev/null"}, map[string]string{"core": ""}, []string{"core is not linked: /etc/extensions/core.raw is the user's choice"}},
 		"own":                   {map[string]string{conf: "tool", "var/lib/extensions/tool.raw": "mine"}, nil, []string{"tool is not linked: /var/lib/extensions/tool.raw is the user's choice"}},
@@ -95,12 +96,12 @@ func TestExtensions(t *testing.T) {
 func TestTheSystemSaysTheRest(t *testing.T) {
 	p := withExtensions(t)
 	p.link("sysroot", ".")
-	p.write("etc/flatcar/enabled-sysext.conf", "nope\n")
+	p.write("etc/flatcar/oem-sysext.conf", "nope\n")
 	first := p.run("/sysroot")
 	if !strings.Contains(first, "linked core") || !strings.Contains(first, "nope is not in this release") {
 		t.Errorf("the initramfs says %q", first)
 	}
-	p.write("etc/flatcar/oem-sysext.conf", "tool\n")
+	p.write("etc/flatcar/oem-sysext.conf", "nope\ntool\n")
 	if says := p.run(); says != "linked tool: tool in /etc/flatcar/oem-sysext.conf" {
 		t.Errorf("the system says %q", says)
 	}

@@ -55,8 +55,8 @@ type composeStep struct {
 var composeSteps = []composeStep{
 	{
 		name: "one version chosen, an unknown name, the rest off", merged: []string{"dos2unix"}, lies: "dos2unix.raw.v/dos2unix_1.raw",
-		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix=1\nnope\n"},
-		says:  "nope is not in this release (nope in /etc/flatcar/enabled-sysext.conf)",
+		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix=1\nzfs\n", "etc/flatcar/oem-sysext.conf": "nope\n"},
+		says:  "nope is not in this release (nope in /etc/flatcar/oem-sysext.conf)",
 	}, {
 		name: "another choice at the next boot, and a mask", merged: []string{"dos2unix"}, lies: "dos2unix.raw.v/dos2unix_2.raw",
 		files: map[string]string{"etc/flatcar/enabled-sysext.conf": "dos2unix\ntree\n", "etc/extensions/tree/": ""},
