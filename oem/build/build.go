@@ -267,7 +267,7 @@ func (b *Builder) compile(ctx context.Context, r *Resolved, root *os.Root) error
 			return err
 		}
 		if err := b.Go.Build(ctx, module, r.Arch, made, root.Name()); err != nil {
-			return err
+			return fmt.Errorf("%s:%d: %w", r.Recipe.File, r.Recipe.GoModule().Line, err)
 		}
 	}
 	return nil

@@ -114,6 +114,9 @@ func (g *Toolchain) Sum(ctx context.Context, module, version string) (string, er
 
 // Build builds a main package of a module for an architecture: static, stripped, reproducible with the same toolchain.
 func (g *Toolchain) Build(ctx context.Context, moduleDir string, a arch.Arch, program Program, root string) error {
+	if err := g.isProgram(ctx, moduleDir, a, program.Package); err != nil {
+		return err
+	}
 	to := filepath.Join(root, program.To)
 	err := run.Run(ctx, run.Cmd{
 		Program: "go",
@@ -122,7 +125,7 @@ func (g *Toolchain) Build(ctx context.Context, moduleDir string, a arch.Arch, pr
 		Env:     append(slices.Clone(g.env), "GOARCH="+string(a)),
 	})
 	if err != nil {
-		return err
+		return g.explain(ctx, moduleDir, a, program.Package, err)
 	}
 	return os.Chmod(to, 0o755) // whatever the umask
 }
