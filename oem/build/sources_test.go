@@ -235,6 +235,22 @@ func TestURL(t *testing.T) {
 	}
 }
 
+// A version is changed and its digest forgotten: the file of the old version is in the store, and not at the new address.
+func TestURLWithAForgottenDigest(t *testing.T) {
+	m := newMirror(t)
+	old, next := tgz(t, "usr/bin/tool"), tgz(t, "usr/bin/tool", "usr/bin/more")
+	m.files["/tool-1.0-x86_64"], m.files["/tool-1.1-x86_64"] = old, next
+	b, _ := m.over(t, checkout(t, urlSource(m, old, "")))
+	if _, err := files(t, b); err != nil {
+		t.Fatal(err)
+	}
+	bumped, _ := m.over(t, checkout(t, strings.Replace(urlSource(m, old, ""), "version: 1.0", "version: 1.1", 1)))
+	bumped.Store, bumped.Results = b.Store, b.Results
+	if _, err := files(t, bumped); err == nil || !strings.Contains(err.Error(), "wrong content") || !strings.Contains(err.Error(), digest.Of(next).String()) {
+		t.Errorf("error is %v; wanted the digest of the new file", err)
+	}
+}
+
 func TestURLRefuses(t *testing.T) {
 	good := tgz(t, "usr/bin/tool")
 	serve := func(content []byte) http.HandlerFunc {

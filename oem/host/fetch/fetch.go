@@ -68,6 +68,7 @@ type Want struct {
 	URLs   []string // tried in order
 	SHA256 digest.SHA256
 	Size   size.Bytes // 0 when not known; then MaxUnknown is the limit
+	Fresh  bool       // download it even if it is stored: whether an address has it is what is asked
 }
 
 // limit is the largest length that the file may have.
@@ -86,7 +87,7 @@ func (s *Store) File(ctx context.Context, want Want) (string, error) {
 		return "", fmt.Errorf("fetch %s: no sha256 digest is given", redactAll(want.URLs))
 	}
 	path := filepath.Join(s.dir, "sha256", want.SHA256.String())
-	if ok, err := s.intact(path, want); ok || err != nil {
+	if ok, err := s.intact(path, want); !want.Fresh && ok || err != nil {
 		return path, err
 	}
 	part, err := s.lockPartial(ctx, want.SHA256)
@@ -95,7 +96,7 @@ func (s *Store) File(ctx context.Context, want Want) (string, error) {
 	}
 	defer part.release()
 	// The previous lock holder may have finished the file. A damaged one may only be replaced under the lock.
-	if ok, err := s.intact(path, want); ok || err != nil {
+	if ok, err := s.intact(path, want); !want.Fresh && ok || err != nil {
 		return path, err
 	}
 	if err := s.download(ctx, part, want); err != nil {

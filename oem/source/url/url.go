@@ -9,7 +9,9 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/source/download"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
@@ -33,10 +35,23 @@ func (u source) Agrees(a arch.Arch, pins []lock.Pin) bool {
 	return len(pins) > 0 && pins[0].SHA256() == want
 }
 
+// ask downloads the file from an address that was not asked before, whatever the digest: the file of another version, whose digest has been
+// forgotten in the recipe, may be in the store.
+func (u source) ask(ctx context.Context, env *kind.Env, addresses []string, want digest.SHA256) error {
+	_, err := store.Memo(ctx, env.Results.Step("asked", []any{addresses, want}), store.Nothing, func() (bool, error) {
+		_, err := env.Store.File(ctx, fetch.Want{URLs: addresses, SHA256: want, Fresh: true})
+		return err == nil, err
+	})
+	return err
+}
+
 // Look downloads the file, by the digest in the recipe, and its signature.
 func (u source) Look(ctx context.Context, env *kind.Env, a arch.Arch) ([]lock.Pin, error) {
 	digest, _ := u.Digest(a)
 	addresses := u.Addresses(a)
+	if err := u.ask(ctx, env, addresses, digest); err != nil {
+		return nil, err
+	}
 	file, err := env.Store.File(ctx, fetch.Want{URLs: addresses, SHA256: digest})
 	if err != nil {
 		return nil, err
