@@ -11,13 +11,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // List shows all platforms with their recipes and missing tools.
 func List() error {
-	platforms, err := definition.Platforms(os.DirFS("."))
+	platforms, err := definition.Platforms(rooted.Files("."))
 	if err != nil {
 		return err
 	}

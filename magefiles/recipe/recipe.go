@@ -12,13 +12,14 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Check reads all recipes, lock files and platforms and reports every mistake in them.
 func Check() error {
-	platforms, err := definition.Platforms(os.DirFS("."))
+	platforms, err := definition.Platforms(rooted.Files("."))
 	if err == nil {
 		err = care.CheckLocks(".", setup.DefaultBase)
 	}
@@ -70,7 +71,7 @@ func Diff(ctx context.Context, name string) error {
 // They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json.
 // Run it after changing the Go types.
 func Schema() error {
-	schemas, err := care.Schemas(os.DirFS("."))
+	schemas, err := care.Schemas(rooted.Files("."))
 	for name, content := range schemas {
 		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/source"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
@@ -82,7 +83,7 @@ func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, 
 
 // look reads the edited recipe and resolves its sources.
 func (c *locker) look(ctx context.Context, name string) (*lock.Lock, error) {
-	all, mistakes := recipe.Load(os.DirFS(c.checkout), "recipes")
+	all, mistakes := recipe.Load(rooted.Files(c.checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return nil, err
 	}

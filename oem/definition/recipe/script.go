@@ -86,6 +86,7 @@ func (c *checker) script() {
 		return
 	}
 	c.executable(s.Run)
+	c.scriptDir(s)
 	c.suite(s.Line, s.Suite)
 	for _, name := range s.Packages {
 		c.packageName(name)

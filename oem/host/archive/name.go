@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"path"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
 
 // cleanName returns an entry's name without the leading "/" or "./" that packages use, such as "usr/bin/x".
@@ -33,10 +34,9 @@ func checkText(text string) error {
 		return errors.New("empty name or target")
 	case len(text) > MaxName:
 		return fmt.Errorf("name or target has %d bytes; wanted at most %d", len(text), MaxName)
-	case !utf8.ValidString(text):
-		return errors.New("name or target is not UTF-8")
-	case strings.ContainsFunc(text, unicode.IsControl):
-		return fmt.Errorf("name or target %q has control characters", text)
+	}
+	if err := foreign.Check(text); err != nil {
+		return fmt.Errorf("name or target %w", err)
 	}
 	return nil
 }
@@ -50,18 +50,8 @@ func checkSymlink(name, target string) error {
 	if path.IsAbs(target) {
 		return nil
 	}
-	depth := strings.Count(name, "/")
-	for part := range strings.SplitSeq(target, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			depth--
-		default:
-			depth++
-		}
-		if depth < 0 {
-			return fmt.Errorf("is a link to %q, which leads out of the root", target)
-		}
+	if rooted.LeadsOut(name, target) {
+		return fmt.Errorf("is a link to %q, which leads out of the root", target)
 	}
 	return nil
 }
