@@ -51,6 +51,7 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 		},
 		Timeout: s.Timeout.Duration(),
 		Size:    s.Output.Limit(),
+		Memory:  s.Memory.Limit(),
 	}
 	if err := job.Run(ctx, root); err != nil {
 		return fmt.Errorf("%s:%d: %w", r.Recipe.File, s.Line, err)

@@ -104,7 +104,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 		return nil, err
 	}
 	var out bytes.Buffer
-	err = run.Run(ctx, run.Cmd{
+	err = bwrap.Run(ctx, run.Cmd{
 		Program: "unshare",
 		Args: slices.Concat([]string{"--mount", "--", "sh", "-c", merge, "merge", dir},
 			sandbox(dir, c.base.Dir), []string{"sh", "-c", judges, "judges"}, units),

@@ -38,3 +38,6 @@ func (Timeout) JSONSchema() map[string]any { return map[string]any{"pattern": "^
 
 // JSONSchema wants a whole number with a unit.
 func (Output) JSONSchema() map[string]any { return Limit{}.JSONSchema() }
+
+// JSONSchema wants a whole number with a unit.
+func (Memory) JSONSchema() map[string]any { return Limit{}.JSONSchema() }
