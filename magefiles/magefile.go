@@ -54,7 +54,7 @@ func Build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Images(os.Stdout, images)
+		return show.Images(target.Out(), images)
 	})
 }
 
@@ -90,7 +90,7 @@ func Initrd(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Initrds(os.Stdout, made)
+		return show.Initrds(target.Out(), made)
 	})
 }
 
@@ -104,7 +104,7 @@ func Prove(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -120,7 +120,7 @@ func withPlan(ctx context.Context, plan func(context.Context, setup.Options) (*m
 		if err != nil {
 			return err
 		}
-		return show(os.Stdout, m)
+		return show(target.Out(), m)
 	})
 }
 

@@ -4,7 +4,6 @@ package platform
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -22,7 +21,7 @@ func List() error {
 	if err != nil {
 		return err
 	}
-	return platform.List(os.Stdout, platforms)
+	return platform.List(target.Out(), platforms)
 }
 
 // New creates a platform from a template.
@@ -45,6 +44,6 @@ func Boot(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Trial(os.Stdout, t)
+		return show.Trial(target.Out(), t)
 	})
 }

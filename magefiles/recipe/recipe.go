@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -49,7 +48,7 @@ func Show(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Recipe(os.Stdout, explained)
+		return show.Recipe(target.Out(), explained)
 	})
 }
 
@@ -62,7 +61,7 @@ func Diff(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Diff(os.Stdout, diff)
+		return show.Diff(target.Out(), diff)
 	})
 }
 
@@ -99,6 +98,6 @@ func Lock(ctx context.Context, name string) error {
 func Bump(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)
-		return errors.Join(care.WriteBumped(os.Stdout, changes), err)
+		return errors.Join(care.WriteBumped(target.Out(), changes), err)
 	})
 }

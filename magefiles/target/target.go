@@ -3,9 +3,12 @@ package target
 
 import (
 	"errors"
+	"io"
+	"os"
 
 	"github.com/magefile/mage/mg"
 
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -17,7 +20,7 @@ func With(work func(o setup.Options) error) error {
 	if err != nil {
 		return err
 	}
-	err = work(o)
+	err = foreign.Error(work(o))
 	var known interface {
 		error
 		ExitStatus() int
@@ -27,6 +30,9 @@ func With(work func(o setup.Options) error) error {
 	}
 	return err
 }
+
+// Out returns standard output for what targets print, which may quote others.
+func Out() io.Writer { return foreign.Writer(os.Stdout) }
 
 // For is With for one platform.
 func For(id string, work func(o setup.Options) error) error {

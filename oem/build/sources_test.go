@@ -564,7 +564,7 @@ func TestSupersededDeb(t *testing.T) {
 	if _, err := other.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "for base forky") {
 		t.Errorf("for another base: %v", err)
 	}
-	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
+	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
 	if _, err := strict.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "recipe.yaml:7: the lock file has no entry for") {
 		t.Errorf("for another question: %v", err)
 	}

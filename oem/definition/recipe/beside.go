@@ -87,7 +87,10 @@ func (c *checker) content(line strictyaml.Line, dir string, checkLink func(insid
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(foreign.Check(target), checkLink(strings.TrimPrefix(name, root+"/"), target)); err != nil {
+			if err = foreign.Check(target); err == nil {
+				err = checkLink(strings.TrimPrefix(name, root+"/"), target)
+			}
+			if err != nil {
 				c.add(line, "%s: %v", name, err)
 			}
 		default:

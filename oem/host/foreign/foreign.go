@@ -8,6 +8,7 @@ package foreign
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode"
@@ -36,6 +37,32 @@ func Text(text string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Writer returns a writer to a terminal or a log: what is written there goes through Text. Each write is for itself, so a character,
+// or the beginning of a line, must not be written in parts.
+func Writer(out io.Writer) io.Writer { return writer{out} }
+
+type writer struct{ io.Writer }
+
+func (w writer) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, Text(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Error returns an error whose text is safe to print, around err.
+func Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	return shown{err}
+}
+
+type shown struct{ error }
+
+func (e shown) Error() string { return Text(e.error.Error()) }
+func (e shown) Unwrap() error { return e.error }
 
 // escape escapes one line, except for the control characters in keep.
 func escape(line, keep string) string {

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // MaxLength is the maximum length of a file in bytes. Real ones have less than 1 KiB.
@@ -41,6 +43,9 @@ func Parse(content []byte) (map[string]string, error) {
 		value, err := unquote(text)
 		if err != nil {
 			return nil, fmt.Errorf("os-release line %d: %s: %w", number, key, err)
+		}
+		if err := foreign.Check(value); err != nil {
+			return nil, fmt.Errorf("os-release line %d: %s: %w; wanted one line of text", number, key, err)
 		}
 		values[key] = value
 	}
