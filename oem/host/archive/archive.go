@@ -12,6 +12,7 @@
 //   - devices, fifos, sockets and unknown types;
 //   - more than [MaxEntries] entries or [MaxBytes] bytes, and, beyond the first [MaxFree] bytes,
 //     more than [MaxRatio] bytes out of each byte of the archive;
+//   - windows of zstd and dictionaries of xz above 128 MiB, which is memory that they would take;
 //   - entries that are longer or shorter than announced, truncated archives, and bytes after the end of a tar stream;
 //   - zip archives that are encrypted or that use the same bytes for two entries.
 //
@@ -30,9 +31,9 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/xz"
 )
 
 // Limits for one archive. The largest real one, a kernel package, has 7 000 entries and 150 MB.
