@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"path"
@@ -25,6 +26,38 @@ func cleanName(name string) (string, error) {
 		}
 	}
 	return path.Clean(strings.TrimLeft(name, "/")), nil
+}
+
+// checkGlobal accepts comments, such as the commit that git writes. Other defaults for all entries are applied by some readers and
+// not by others.
+func checkGlobal(header *tar.Header) error {
+	for record := range header.PAXRecords {
+		if record != "comment" {
+			return fmt.Errorf("sets %q for all entries; wanted nothing but a comment", record)
+		}
+	}
+	return nil
+}
+
+// checkHeader refuses headers that contradict themselves, and so are read in several ways.
+func checkHeader(header *tar.Header) error {
+	isFile := header.Typeflag == tar.TypeReg || header.Typeflag == tar.TypeGNUSparse
+	if !isFile && header.Size != 0 {
+		return fmt.Errorf("has %d bytes of content and is no file; wanted none", header.Size)
+	}
+	if !isFile && header.Typeflag != tar.TypeDir && strings.HasSuffix(header.Name, "/") {
+		return errors.New("has a name that ends with a slash and is no directory")
+	}
+	if (isFile || header.Typeflag == tar.TypeDir) && header.Linkname != "" {
+		return fmt.Errorf("links to %q and is no link", header.Linkname)
+	}
+	const anyKind, directory, file, link = 0o170000, 0o040000, 0o100000, 0o120000
+	kinds := map[byte]int64{tar.TypeReg: file, tar.TypeGNUSparse: file, tar.TypeLink: file, tar.TypeDir: directory, tar.TypeSymlink: link}
+	// Some writers put the type into the mode, too.
+	if kind := header.Mode & anyKind; header.Mode&^(anyKind|0o7777) != 0 || kind != 0 && kinds[header.Typeflag] != kind {
+		return fmt.Errorf("has mode %o, which is not that of its type %q", header.Mode, header.Typeflag)
+	}
+	return nil
 }
 
 // checkText refuses text that breaks listings, scripts or terminals, or is too long for a file system.
