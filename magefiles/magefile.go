@@ -52,7 +52,7 @@ func Build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Images(os.Stdout, images)
+		return show.Images(target.Out(), images)
 	})
 }
 
@@ -71,7 +71,7 @@ func Release(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Release(os.Stdout, m, o.Output)
+		return show.Release(target.Out(), m, o.Output)
 	})
 }
 
@@ -96,7 +96,7 @@ func Initrd(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Initrds(os.Stdout, made)
+		return show.Initrds(target.Out(), made)
 	})
 }
 
@@ -110,7 +110,7 @@ func Prove(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -124,7 +124,7 @@ func Fit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Plan(os.Stdout, m)
+		return show.Plan(target.Out(), m)
 	})
 }
 

@@ -3,7 +3,6 @@ package base
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -15,6 +14,6 @@ import (
 // BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
 func Show(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		return show.Base(ctx, o, os.Stdout)
+		return show.Base(ctx, o, target.Out())
 	})
 }

@@ -3,7 +3,6 @@ package build
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -20,6 +19,6 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Images(os.Stdout, images)
+		return show.Images(target.Out(), images)
 	})
 }

@@ -3,7 +3,6 @@ package ci
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -17,7 +16,7 @@ import (
 // SHARDS is the number of parts, 4 by default, ARCH the architecture. If GITHUB_OUTPUT names a file, the lists become the outputs
 // build and prove of the workflow's step.
 func Matrix() error {
-	return target.With(func(o setup.Options) error { return ci.Matrix(o, os.Stdout) })
+	return target.With(func(o setup.Options) error { return ci.Matrix(o, target.Out()) })
 }
 
 // Prepare assembles the tool root and the base, which all parts need.
@@ -33,7 +32,7 @@ func Prepare(ctx context.Context) error {
 //
 // The argument is the part, such as 2/4. The base comes from REMOTE_CACHE, the results go to REMOTE_CACHE_WRITE.
 func Shard(ctx context.Context, part string) error {
-	return withPart(part, func(o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, os.Stdout) })
+	return withPart(part, func(o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, target.Out()) })
 }
 
 // Combine makes the release from the results of all parts.
@@ -46,7 +45,7 @@ func Combine(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := show.Release(os.Stdout, m, o.Output); err != nil {
+		if err := show.Release(target.Out(), m, o.Output); err != nil {
 			return err
 		}
 		return ci.Summarize(o)
@@ -62,7 +61,7 @@ func Prove(ctx context.Context, part string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(target.Out(), proof)
 	})
 }
 
@@ -78,7 +77,7 @@ func Proof() error {
 		if err := ci.Summarize(o); err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proof)
+		return show.Proof(target.Out(), proof)
 	})
 }
 
@@ -87,7 +86,7 @@ func Proof() error {
 // NEEDS is the workflow's context needs, as JSON. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write issues.
 func Report(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		return ci.ReportNight(ctx, o, os.Stdout)
+		return ci.ReportNight(ctx, o, target.Out())
 	})
 }
 
@@ -97,7 +96,7 @@ func Report(ctx context.Context) error {
 // GITHUB_REF_NAME is their base branch. The checkout must be clean and is left unchanged.
 func Bump(ctx context.Context, recipe string) error {
 	return target.With(func(o setup.Options) error {
-		return ci.BumpRequests(ctx, o, []string{recipe}, os.Stdout)
+		return ci.BumpRequests(ctx, o, []string{recipe}, target.Out())
 	})
 }
 

@@ -4,7 +4,6 @@ package fit
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -22,7 +21,7 @@ func Explain(ctx context.Context, image string) error {
 		if err != nil {
 			return err
 		}
-		return show.Explanation(os.Stdout, explained)
+		return show.Explanation(target.Out(), explained)
 	})
 }
 

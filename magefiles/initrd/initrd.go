@@ -3,10 +3,10 @@ package initrd
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/plan/early"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -21,7 +21,7 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Initrds(os.Stdout, made)
+		return show.Initrds(target.Out(), made)
 	})
 }
 
@@ -29,4 +29,4 @@ func Platform(ctx context.Context, id string) error {
 //
 // The argument is an initramfs as boot loaders pass it to a kernel: concatenated archives, compressed or not.
 // It is only read.
-func List(file string) error { return early.List(file, os.Stdout) }
+func List(file string) error { return foreign.Error(early.List(file, target.Out())) }

@@ -3,7 +3,6 @@ package payload
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -17,6 +16,6 @@ import (
 // OUT is a directory for the payload's content: NAME.bin and NAME.vmlinuz, or NAME.raw.
 func Verify(ctx context.Context, file string) error {
 	return target.With(func(o setup.Options) error {
-		return ship.VerifyPayload(ctx, file, o.Proof.PublicKey, o.Proof.Out, os.Stdout)
+		return ship.VerifyPayload(ctx, file, o.Proof.PublicKey, o.Proof.Out, target.Out())
 	})
 }

@@ -4,24 +4,24 @@ package platform
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // List shows all platforms with their recipes and missing tools.
 func List() error {
-	platforms, err := definition.Platforms(os.DirFS("."))
+	platforms, err := definition.Platforms(rooted.Files("."))
 	if err != nil {
 		return err
 	}
-	return platform.List(os.Stdout, platforms)
+	return platform.List(target.Out(), platforms)
 }
 
 // New creates a platform from a template.
@@ -44,6 +44,6 @@ func Boot(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Trial(os.Stdout, t)
+		return show.Trial(target.Out(), t)
 	})
 }

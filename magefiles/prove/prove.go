@@ -3,7 +3,6 @@ package prove
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -23,7 +22,7 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -53,7 +52,7 @@ func Soak(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -82,7 +81,7 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -97,7 +96,7 @@ func Initramfs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }
 
@@ -110,6 +109,6 @@ func Compose(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(os.Stdout, proven)
+		return show.Proof(target.Out(), proven)
 	})
 }

@@ -5,20 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Check reads all recipes, lock files and platforms and reports every mistake in them.
 func Check() error {
-	platforms, err := definition.Platforms(os.DirFS("."))
+	platforms, err := definition.Platforms(rooted.Files("."))
 	if err == nil {
 		err = care.CheckLocks(".", setup.DefaultBase)
 	}
@@ -48,7 +48,7 @@ func Show(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Recipe(os.Stdout, explained)
+		return show.Recipe(target.Out(), explained)
 	})
 }
 
@@ -61,7 +61,7 @@ func Diff(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Diff(os.Stdout, diff)
+		return show.Diff(target.Out(), diff)
 	})
 }
 
@@ -70,7 +70,7 @@ func Diff(ctx context.Context, name string) error {
 // They go to recipes/recipe.schema.json, platforms/platform.schema.json and release/profiles/profile.schema.json.
 // Run it after changing the Go types.
 func Schema() error {
-	schemas, err := care.Schemas(os.DirFS("."))
+	schemas, err := care.Schemas(rooted.Files("."))
 	for name, content := range schemas {
 		err = errors.Join(err, atomicfile.WriteBytes(name, 0o644, content))
 	}
@@ -98,6 +98,6 @@ func Lock(ctx context.Context, name string) error {
 func Bump(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)
-		return errors.Join(care.WriteBumped(os.Stdout, changes), err)
+		return errors.Join(care.WriteBumped(target.Out(), changes), err)
 	})
 }

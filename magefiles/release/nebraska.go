@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release/publish/nebraska"
@@ -17,6 +16,6 @@ import (
 // Without NEBRASKA_URL it prints the answer that any Omaha server must give.
 func Nebraska(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		return nebraska.Register(ctx, o, os.Stdout)
+		return nebraska.Register(ctx, o, target.Out())
 	})
 }

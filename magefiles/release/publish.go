@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -21,7 +20,7 @@ import (
 func Publish(ctx context.Context, version string) error {
 	return target.With(func(o setup.Options) error {
 		o.Version = version
-		return publish.Publish(ctx, o, os.Stdout)
+		return publish.Publish(ctx, o, target.Out())
 	})
 }
 
@@ -31,7 +30,7 @@ func Publish(ctx context.Context, version string) error {
 // that the keys are usable, and that nothing is published under the tag yet.
 func MayPublish(ctx context.Context) error {
 	return target.With(func(o setup.Options) error {
-		return publish.MayPublish(ctx, o, os.Stdout)
+		return publish.MayPublish(ctx, o, target.Out())
 	})
 }
 
@@ -41,7 +40,7 @@ func MayPublish(ctx context.Context) error {
 // RELEASE_MINISIGN_KEY a minisign public key; if they are set, good signatures of SHA256SUMS are required.
 func Verify(ctx context.Context, dirOrTag string) error {
 	return target.With(func(o setup.Options) error {
-		return publish.Verify(ctx, o, dirOrTag, os.Stdout)
+		return publish.Verify(ctx, o, dirOrTag, target.Out())
 	})
 }
 
@@ -51,7 +50,7 @@ func Verify(ctx context.Context, dirOrTag string) error {
 // GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it.
 func Prune(ctx context.Context, keep int) error {
 	return target.With(func(o setup.Options) error {
-		return publish.Prune(ctx, o, keep, os.Stdout)
+		return publish.Prune(ctx, o, keep, target.Out())
 	})
 }
 
@@ -60,7 +59,7 @@ func Prune(ctx context.Context, keep int) error {
 // Each is a directory, a manifest, or the tag of a release in GITHUB_REPOSITORY.
 func Diff(ctx context.Context, older, newer string) error {
 	return target.With(func(o setup.Options) error {
-		return publish.Compare(ctx, o, older, newer, os.Stdout)
+		return publish.Compare(ctx, o, older, newer, target.Out())
 	})
 }
 
@@ -70,7 +69,7 @@ func Diff(ctx context.Context, older, newer string) error {
 // the next steps of the workflow's job, and the output version of this step.
 func NightlyVersion() error {
 	return target.With(func(o setup.Options) error {
-		return ci.NightlyVersion(o, time.Now(), os.Stdout)
+		return ci.NightlyVersion(o, time.Now(), target.Out())
 	})
 }
 
@@ -79,6 +78,6 @@ func NightlyVersion() error {
 // GITHUB_REF_NAME is the tag, ARCH the architecture. It is passed to a workflow as by nightlyVersion.
 func TagVersion() error {
 	return target.With(func(o setup.Options) error {
-		return ci.TagVersion(o, os.Stdout)
+		return ci.TagVersion(o, target.Out())
 	})
 }

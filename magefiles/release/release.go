@@ -4,10 +4,10 @@ package release
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship"
@@ -30,7 +30,7 @@ func Install(ctx context.Context, disk string) error {
 // Slots shows the slots of a disk and which one boots next.
 //
 // The argument is a disk image, or the disk of a machine. It is only read.
-func Slots(disk string) error { return show.Slots(os.Stdout, disk) }
+func Slots(disk string) error { return foreign.Error(show.Slots(target.Out(), disk)) }
 
 // Doctor tells what an update to a release does to a machine, by its disk: which state it is in, what will be merged, and what is in the way.
 //
@@ -42,6 +42,6 @@ func Doctor(ctx context.Context, disk string) error {
 		if err != nil {
 			return err
 		}
-		return show.Doctor(os.Stdout, found)
+		return show.Doctor(target.Out(), found)
 	})
 }

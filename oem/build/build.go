@@ -221,7 +221,7 @@ func (b *Builder) layOut(ctx context.Context, r *Resolved, root *os.Root) error 
 		return err
 	}
 	if r.Recipe.Files.Value != "" {
-		if err := dir.Copy(root, b.Env().Beside(r.Recipe, r.Recipe.Files.Value), "/"); err != nil {
+		if err := dir.Copy(root, b.Env(), r.Recipe, r.Recipe.Files.Value, "/"); err != nil {
 			return err
 		}
 	}
@@ -298,7 +298,12 @@ func checkRequires(t tree.Tree, r *recipe.Recipe) error {
 func scanBeside(env *kind.Env, r *recipe.Recipe) (tree.Tree, error) {
 	var found tree.Tree
 	for _, dir := range r.Beside() {
-		part, err := tree.Scan(env.Beside(r, dir), digest.OfReader)
+		root, err := env.Beside(r, dir)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		part, err := tree.Scan(root.Name(), digest.OfReader)
 		if err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ import (
 func checkout(t *testing.T, definition string, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64, arm64]\nmax_size: 1 MiB\n"+definition)
+	write(t, filepath.Join(dir, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64, arm64]\nmax_size: 1 MiB\n"+definition)
 	for i := 0; i < len(files); i += 2 {
 		write(t, filepath.Join(dir, "recipes/tool", files[i]), files[i+1])
 	}
@@ -127,7 +127,7 @@ func TestChangedFileIsNoticed(t *testing.T) {
 	if err != nil || cmp.Equal(first, second) {
 		t.Errorf("a changed file gave the tree of before, %v", err)
 	}
-	write(t, filepath.Join(dir, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nfiles: files\nprune: [/usr/share/tool/a]\n")
+	write(t, filepath.Join(dir, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nfiles: files\nprune: [/usr/share/tool/a]\n")
 	third, err := made(t, b, load(t, dir), arch.AMD64)
 	if err != nil || third.Files() != 0 {
 		t.Errorf("a changed recipe gave %v, %v", third, err)

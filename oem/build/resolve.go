@@ -3,12 +3,12 @@ package build
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
 
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/source"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
@@ -25,7 +25,7 @@ func (b *Builder) Resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch) (*
 
 // ReadLock reads the recipe's lock file.
 func (b *Builder) ReadLock(r *recipe.Recipe) (*lock.Lock, error) {
-	return lock.Read(os.DirFS(b.Checkout), path.Join(path.Dir(r.File), lock.FileName))
+	return lock.Read(rooted.Files(b.Checkout), path.Join(path.Dir(r.File), lock.FileName))
 }
 
 func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, locked *lock.Lock) (*Resolved, error) {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 
+	"github.com/flatcar/oem-sysext/oem/source/dir"
 	"github.com/flatcar/oem-sysext/oem/tools/sandbox"
 )
 
@@ -27,6 +28,15 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 		return err
 	}
 	s := r.Recipe.Build.Script
+	own, err := newRoot(b.Scratch)
+	if err != nil {
+		return err
+	}
+	defer removeRoot(own)
+	// A copy has the modes that the cache key has, and binding it follows no link of the recipe.
+	if err := dir.Copy(own, b.Env(), r.Recipe, s.Dir(), "/"); err != nil {
+		return err
+	}
 	tools, err := b.open(ctx, scriptToolset(s))
 	if err != nil {
 		return err
@@ -34,13 +44,14 @@ func (b *Builder) script(ctx context.Context, r *Resolved, root *os.Root) error 
 	job := sandbox.Job{
 		Tools:  tools,
 		Script: path.Join(recipeDir, s.Run.Value[len(s.Dir()):]),
-		Inputs: map[string]string{recipeDir: b.Env().Beside(r.Recipe, s.Dir()), sourcesDir: sources.Name()},
+		Inputs: map[string]string{recipeDir: own.Name(), sourcesDir: sources.Name()},
 		Env: map[string]string{
 			"ARCH": string(r.Arch), "TRIPLET": r.Arch.Triplet(), "SOURCES": sourcesDir, "RECIPE": recipeDir,
 			"SOURCE_DATE_EPOCH": strconv.FormatInt(b.Epoch.Unix(), 10),
 		},
 		Timeout: s.Timeout.Duration(),
 		Size:    s.Output.Limit(),
+		Memory:  s.Memory.Limit(),
 	}
 	if err := job.Run(ctx, root); err != nil {
 		return fmt.Errorf("%s:%d: %w", r.Recipe.File, s.Line, err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -446,8 +448,8 @@ func TestGitHub(t *testing.T) {
 	}
 }
 
-// binpkgOf makes a Gentoo binary package with an empty xpak segment.
-func binpkgOf(t *testing.T, names ...string) []byte {
+// binpkgOf makes a Gentoo binary package.
+func binpkgOf(t *testing.T, category, pf string, names ...string) []byte {
 	t.Helper()
 	needs.Programs(t, "bzip2")
 	unzipped, err := gzip.NewReader(bytes.NewReader(tgz(t, names...)))
@@ -458,15 +460,23 @@ func binpkgOf(t *testing.T, names ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(packed, "XPAKPACK\x00\x00\x00\x00\x00\x00\x00\x00XPAKSTOP\x00\x00\x00\x18STOP"...)
+	var index, data []byte
+	for _, entry := range [][2]string{{"CATEGORY", category}, {"PF", pf}, {"CHOST", "x86_64-cros-linux-gnu"}} {
+		index = append(binary.BigEndian.AppendUint32(index, uint32(len(entry[0]))), entry[0]...)
+		index = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(index, uint32(len(data))), uint32(len(entry[1])+1))
+		data = append(data, entry[1]+"\n"...)
+	}
+	segment := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte("XPAKPACK"), uint32(len(index))), uint32(len(data)))
+	segment = append(slices.Concat(segment, index, data), "XPAKSTOP"...)
+	return append(binary.BigEndian.AppendUint32(append(packed, segment...), uint32(len(segment))), "STOP"...)
 }
 
 func TestBinpkg(t *testing.T) {
 	m := newMirror(t)
 	const dir = "/flatcar/boards/amd64-usr/4593.1.0/pkgs/"
-	tool, library := binpkgOf(t, "./usr/bin/tool"), binpkgOf(t, "./usr/lib64/lib.so")
+	tool, library := binpkgOf(t, "app", "tool-1-r2", "./usr/bin/tool"), binpkgOf(t, "lib", "lib-3", "./usr/lib64/lib.so")
 	m.files[dir+"app/tool-1-r2.tbz2"], m.files[dir+"lib/lib-3.tbz2"] = tool, library
-	m.files[dir+"Packages"] = fmt.Appendf(nil, "ARCH: amd64\n\nCPV: app/tool-1-r2\nSIZE: %d\nRDEPEND: lib/lib sys/libc\n\nCPV: lib/lib-3\nSIZE: %d\n\n", len(tool), len(library))
+	m.files[dir+"Packages"] = fmt.Appendf(nil, "ARCH: amd64\nPACKAGES: 2\n\nCPV: app/tool-1-r2\nSIZE: %d\nRDEPEND: lib/lib sys/libc\n\nCPV: lib/lib-3\nSIZE: %d\n\n", len(tool), len(library))
 	const definition = "sources: [{binpkg: {release: 4593.1.0, packages: [app/tool]}}]\n"
 	b, _ := m.over(t, checkout(t, definition))
 	b.Base.Gentoo = []byte("sys/libc-2.40-r1::portage-stable\n")
@@ -484,10 +494,10 @@ func TestBinpkg(t *testing.T) {
 		t.Errorf("without a mirror: %v", err)
 	}
 	for says, index := range map[string]string{
-		`is for "arm64"; wanted amd64`: "ARCH: arm64\n\n",
-		"not in the index":             "ARCH: amd64\n\n",
+		`is for "arm64"; wanted amd64`: "ARCH: arm64\nPACKAGES: 0\n\n",
+		"not in the index":             "ARCH: amd64\nPACKAGES: 0\n\n",
 		"wrong content":                strings.Replace(string(m.files[dir+"Packages"]), fmt.Sprint("SIZE: ", len(tool)), "SIZE: 1", 1),
-		"the index says 00":            strings.Replace(string(m.files[dir+"Packages"]), "CPV: app", "SHA1: 00\nCPV: app", 1),
+		"the index says 0000":          strings.Replace(string(m.files[dir+"Packages"]), "CPV: app", "SHA1: "+strings.Repeat("0", 40)+"\nCPV: app", 1),
 	} {
 		m.files[dir+"Packages"] = []byte(index)
 		other, _ := m.over(t, checkout(t, definition))
@@ -580,7 +590,7 @@ func TestSupersededDeb(t *testing.T) {
 	if _, err := other.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "for base forky") {
 		t.Errorf("for another base: %v", err)
 	}
-	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
+	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
 	if _, err := strict.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "recipe.yaml:7: the lock file has no entry for") {
 		t.Errorf("for another question: %v", err)
 	}

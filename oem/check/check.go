@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
@@ -60,7 +61,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
-	for _, step := range []func() error{one.files, one.links, one.libraries, one.units} {
+	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -102,6 +103,16 @@ func (c *check) inImage(name string) bool {
 	}
 	_, found := c.view.image.Find(e.Path)
 	return found
+}
+
+// names checks that names and targets of links do nothing where they are shown.
+func (c *check) names() error {
+	for _, e := range c.view.image {
+		if err := errors.Join(foreign.Check(e.Path), foreign.Check(e.Target)); err != nil {
+			c.add(foreign.Line(e.Path), "its name or target does something where it is shown; rename it, or prune it")
+		}
+	}
+	return nil
 }
 
 // files checks each file by itself.

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/host/store"
@@ -104,7 +106,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 		return nil, err
 	}
 	var out bytes.Buffer
-	err = run.Run(ctx, run.Cmd{
+	err = bwrap.Run(ctx, run.Cmd{
 		Program: "unshare",
 		Args: slices.Concat([]string{"--mount", "--", "sh", "-c", merge, "merge", dir},
 			sandbox(dir, c.base.Dir), []string{"sh", "-c", judges, "judges"}, units),
@@ -148,9 +150,14 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	if err := os.Symlink(c.base.Dir, filepath.Join(dir, "base")); err != nil {
 		return err
 	}
+	image, err := os.OpenRoot(filepath.Join(dir, "image"))
+	if err != nil {
+		return err
+	}
+	defer image.Close()
 	for _, e := range t {
 		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
-			if err := c.place(filepath.Join(dir, "image", below), e); err != nil {
+			if err := c.place(image, below, e); err != nil {
 				return err
 			}
 		}
@@ -172,16 +179,21 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 }
 
 // place creates one entry. Only files that the judges read have content; the others just have to exist.
-func (c *Checker) place(name string, e tree.Entry) error {
+func (c *Checker) place(image *os.Root, name string, e tree.Entry) error {
 	switch {
 	case e.Type == tree.Dir:
-		return os.Mkdir(name, 0o755)
+		return image.Mkdir(name, 0o755)
 	case e.Type == tree.Symlink:
-		return os.Symlink(e.Target, name)
+		return image.Symlink(e.Target, name)
 	case isRead(e.Path):
-		return os.Link(c.blobs.Path(e.SHA256), name)
+		parent, err := image.Open(path.Dir(name))
+		if err != nil {
+			return err
+		}
+		defer parent.Close()
+		return unix.Linkat(unix.AT_FDCWD, c.blobs.Path(e.SHA256), int(parent.Fd()), path.Base(name), 0)
 	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, os.FileMode(e.Mode&0o777))
+	f, err := image.OpenFile(name, os.O_CREATE|os.O_EXCL, os.FileMode(e.Mode&0o777))
 	if err != nil {
 		return err
 	}

@@ -156,3 +156,39 @@ func TestRecipe(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// TestActiveText says that what a definition shows to people does nothing where it is shown.
+func TestActiveText(t *testing.T) {
+	for text, want := range map[string]string{
+		`summary: "x\e]0;title\a"`:          `recipes/a/recipe.yaml:2: summary: "x\x1b]0;title\a" has control characters; wanted one line of text`,
+		"license: |\n  MIT\n  ID=_any":      `recipes/a/recipe.yaml:4: license: "MIT\nID=_any\n" has control characters`,
+		`license: "MIT\u202e"`:              `license: "MIT\u202e" has control characters`,
+		"homepage: javascript:alert(1)":     `recipes/a/recipe.yaml:3: homepage "javascript:alert(1)"; wanted an address such as https://`,
+		"homepage: https://u:p@example.org": `homepage "https://u:p@example.org"; wanted`,
+		"homepage: //example.org":           `homepage "//example.org"; wanted`,
+		`requires: ["/usr/bin/\x1b[2J"]`:    `an item of requires: "/usr/bin/\x1b[2J" has control characters`,
+		`move: {"/etc/\n": /usr/x}`:         `a key: "/etc/\n" has control characters`,
+		`"un\eknown": 1`:                    `unknown key "un\x1bknown"`,
+	} {
+		key, _, _ := strings.Cut(text, ":")
+		var lines []string
+		for line := range strings.Lines(goodRecipe) {
+			if strings.HasPrefix(line, key+":") {
+				line, text = text+"\n", ""
+			}
+			lines = append(lines, line)
+		}
+		content := strings.Replace(strings.Join(lines, "")+text+"\n", "NAME", "a", 1)
+		_, err := Platforms(fstest.MapFS{"recipes/a/recipe.yaml": {Data: []byte(content)}})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\x1b\a\u202e") {
+			t.Errorf("error is %v; wanted %s", err, want)
+		}
+	}
+	_, err := Platforms(fstest.MapFS{"platforms/x.yaml": {Data: []byte("id: x\nname: \"X\\nID=_any\"\nkernel_id: x\narches: [amd64]\nrecipes: []\n" +
+		"detect: [{virt: kvm}]\nkernel_arguments: {all: [\"a\\eb\"]}\n")}})
+	for _, want := range []string{`platforms/x.yaml:2: name: "X\nID=_any" has control`, `platforms/x.yaml:7: an item of all: "a\x1bb" has control`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; wanted %s", err, want)
+		}
+	}
+}

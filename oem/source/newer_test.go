@@ -20,7 +20,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/upstream/github"
 )
 
-const head = "# The tool.\nname: tool\nsummary: s\nhomepage: h\nlicense: MIT\narches: [amd64, arm64]\nmax_size: 1 MiB\n"
+const head = "# The tool.\nname: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64, arm64]\nmax_size: 1 MiB\n"
 
 // bumped looks for a newer version of the recipe's first source and returns the definition with it.
 // HOST in the definition is a server with these files.

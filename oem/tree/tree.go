@@ -3,6 +3,7 @@ package tree
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -99,6 +100,47 @@ func (t Tree) WithParents(like Tree) Tree {
 
 // Conflict is a path that differs between two trees.
 type Conflict struct{ A, B Entry }
+
+// UnmarshalJSON refuses what is no tree: it may come from a cache of others, and is laid out as files.
+func (t *Tree) UnmarshalJSON(encoded []byte) error {
+	var entries []Entry
+	if err := json.Unmarshal(encoded, &entries); err != nil {
+		return err
+	}
+	if err := Tree(entries).check(); err != nil {
+		return err
+	}
+	*t = entries
+	return nil
+}
+
+// check reports the first entry that breaks what Entry and Tree promise.
+func (t Tree) check() error {
+	others := map[string]bool{} // what is no directory
+	for i, e := range t {
+		switch {
+		case e.Path == "/" || !path.IsAbs(e.Path) || path.Clean(e.Path) != e.Path || strings.Contains(e.Path, "\x00"):
+			return fmt.Errorf("tree: entry %q: wanted an absolute and clean path", e.Path)
+		case i > 0 && t[i-1].Path >= e.Path:
+			return fmt.Errorf("tree: entry %q: is twice, or not in the order of paths", e.Path)
+		case e.Type != Dir && e.Type != File && e.Type != Symlink:
+			return fmt.Errorf("tree: entry %q: has the type %q; wanted one of %s, %s and %s", e.Path, e.Type, Dir, File, Symlink)
+		case e.Mode > 0o7777 || e.UID < 0 || e.GID < 0 || e.Size < 0:
+			return fmt.Errorf("tree: entry %q: has mode %o, owner %d:%d and size %d", e.Path, e.Mode, e.UID, e.GID, e.Size)
+		case (e.Type == Symlink) != (e.Target != "") || strings.Contains(e.Target, "\x00"):
+			return fmt.Errorf("tree: entry %q: has the type %s and the target %q", e.Path, e.Type, e.Target)
+		}
+		for dir := path.Dir(e.Path); dir != "/"; dir = path.Dir(dir) {
+			if others[dir] {
+				return fmt.Errorf("tree: entry %q: is below %q, which is no directory", e.Path, dir)
+			}
+		}
+		if e.Type != Dir {
+			others[e.Path] = true
+		}
+	}
+	return nil
+}
 
 // Merge returns the entries of both trees, and the conflicts, for which the result has the entry of a.
 func Merge(a, b Tree) (Tree, []Conflict) {

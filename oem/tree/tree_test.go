@@ -3,6 +3,7 @@ package tree
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -120,5 +121,31 @@ func TestScanRefusesFIFO(t *testing.T) {
 	}
 	if _, err := Scan(root, digest.OfReader); err == nil || !strings.Contains(err.Error(), "pipe") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestTreesOfOthers says that what is read as a tree can be laid out as files.
+func TestTreesOfOthers(t *testing.T) {
+	good := `{"path":"/usr","type":"d","mode":493},{"path":"/usr/a","type":"-","mode":420},{"path":"/usr/l","type":"l","mode":511,"target":"a"}`
+	for entries, want := range map[string]string{
+		good:                                     "",
+		`{"path":"/usr/a","type":"-"}`:           "", // parents may lack
+		`{"path":"/usr/../../etc/x","type":"-"}`: "wanted an absolute and clean path",
+		`{"path":"usr","type":"d"}`:              "wanted an absolute and clean path",
+		`{"path":"/","type":"d"}`:                "wanted an absolute and clean path",
+		good + `,{"path":"/usr/l/x","type":"-"}`: `is below "/usr/l", which is no directory`,
+		good + `,{"path":"/usr/l-","type":"d"},{"path":"/usr/l/x/y","type":"-"}`: `is below "/usr/l"`,
+		good + `,{"path":"/usr/l","type":"d"}`:                                   "is twice, or not in the order",
+		good + `,{"path":"/bin","type":"d"}`:                                     "is twice, or not in the order",
+		`{"path":"/usr","type":"b"}`:                                             `has the type "b"`,
+		`{"path":"/usr","type":"d","mode":4096000}`:                              "has mode",
+		`{"path":"/usr","type":"l"}`:                                             `the target ""`,
+		`{"path":"/usr","type":"d","target":"/etc"}`:                             `the target "/etc"`,
+	} {
+		var read Tree
+		err := json.Unmarshal([]byte("["+entries+"]"), &read)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error is %v; wanted %q", entries, err, want)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"text/tabwriter"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/source"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
@@ -82,7 +85,7 @@ func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, 
 
 // look reads the edited recipe and resolves its sources.
 func (c *locker) look(ctx context.Context, name string) (*lock.Lock, error) {
-	all, mistakes := recipe.Load(os.DirFS(c.checkout), "recipes")
+	all, mistakes := recipe.Load(rooted.Files(c.checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return nil, err
 	}
@@ -185,7 +188,18 @@ func WriteBumped(out io.Writer, changes []Bumped) error {
 	fmt.Fprintln(table, "| recipe\t| what\t| from\t| to\t|")
 	fmt.Fprintln(table, "| ---\t| ---\t| ---\t| ---\t|")
 	for _, c := range changes {
-		fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t|\n", c.Recipe, c.Name, cmp.Or(c.From, "-"), cmp.Or(c.To, "-"))
+		fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t|\n", c.Recipe, cell(c.Name), cell(cmp.Or(c.From, "-")), cell(cmp.Or(c.To, "-")))
 	}
 	return table.Flush()
+}
+
+// plainCell matches what Markdown leaves alone, as all names and versions of packages are.
+var plainCell = regexp.MustCompile(`^[A-Za-z0-9.+~:/ -]+$`)
+
+// cell writes what others chose.
+func cell(text string) string {
+	if plainCell.MatchString(text) {
+		return text
+	}
+	return foreign.Code(text)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/release/bases"
 	"github.com/flatcar/oem-sysext/release/bases/base"
@@ -41,7 +42,7 @@ type forBase struct {
 
 // openLocker selects recipes by name, or all. The caller closes the bench.
 func openLocker(o setup.Options, names []string) (*locker, error) {
-	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
+	all, mistakes := recipe.Load(rooted.Files(o.Checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (c *locker) lock(ctx context.Context, r *recipe.Recipe) (file string, chang
 func lockFile(r *recipe.Recipe) string { return filepath.Join(filepath.Dir(r.File), lock.FileName) }
 
 func (c *locker) readLock(r *recipe.Recipe) (*lock.Lock, error) {
-	return lock.Read(os.DirFS(c.checkout), lockFile(r))
+	return lock.Read(rooted.Files(c.checkout), lockFile(r))
 }
 
 // writeLock writes a lock file, or removes an empty one, and reports whether anything changed.
@@ -219,13 +220,13 @@ func CheckLocks(checkout, baseID string) error {
 	if err != nil {
 		return err
 	}
-	recipes, mistakes := recipe.Load(os.DirFS(checkout), "recipes")
+	recipes, mistakes := recipe.Load(rooted.Files(checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return err
 	}
 	var stale []string
 	for name, r := range recipes {
-		locked, err := lock.Read(os.DirFS(checkout), lockFile(r))
+		locked, err := lock.Read(rooted.Files(checkout), lockFile(r))
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ func TestProjectsOwnLockFiles(t *testing.T) {
 const goTool = `# The tool.
 name: tool
 summary: s
-homepage: h
+homepage: https://example.org
 license: MIT
 arches: [amd64, arm64]
 max_size: 1 MiB

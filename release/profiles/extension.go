@@ -3,8 +3,10 @@ package profiles
 import (
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
 
 // Extension is one extension beside the OEM tools, with its source and the machines that get it. Exactly one source is set.
@@ -217,6 +220,10 @@ func (c *checker) source(x *Extension) {
 // beside checks that a path in the profile exists.
 func (c *checker) beside(name strictyaml.Text, directory bool) bool {
 	info, err := os.Stat(c.profile.Path(name.Value))
+	ofCheckout := c.profile.File == path.Join(Dir, c.profile.Name+".yaml")
+	if relative := path.Clean(name.Value); ofCheckout && fs.ValidPath(relative) {
+		info, err = fs.Stat(rooted.Files(c.profile.Dir), relative) // follows no link: who wrote it need not own the host
+	}
 	if err == nil && info.IsDir() == directory && (directory || info.Mode().IsRegular()) {
 		return true
 	}

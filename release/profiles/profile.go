@@ -17,6 +17,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 )
 
@@ -110,7 +111,7 @@ func Load(checkout, name string, known Known) (*Profile, error) {
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("no profile %q: %w; %s has %s", name, err, Dir, strings.Join(Names(os.DirFS(checkout)), ", "))
+		return nil, fmt.Errorf("no profile %q: %w; %s has %s", name, err, Dir, strings.Join(Names(rooted.Files(checkout)), ", "))
 	}
 	mistakes := strictyaml.Decode(p.File, content, p)
 	return p, append(mistakes, p.check(known)...).Err()

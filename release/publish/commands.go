@@ -162,6 +162,9 @@ func manifestOf(ctx context.Context, o setup.Options, release string) (*manifest
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", release, err)
 	}
+	if tag := manifest.Tag(m.Version, m.Arch); tag != release {
+		return nil, fmt.Errorf("%s: what is there is release %s", release, tag)
+	}
 	return m, nil
 }
 
@@ -241,7 +244,9 @@ func Verify(ctx context.Context, o setup.Options, release string, out io.Writer)
 		return err
 	}
 	var from verify.Source = verify.Directory(release)
-	if info, err := os.Stat(release); err != nil || !info.IsDir() {
+	info, err := os.Stat(release)
+	isTag := err != nil || !info.IsDir()
+	if isTag {
 		if from, err = published(ctx, o, release); err != nil {
 			return err
 		}
@@ -252,6 +257,9 @@ func Verify(ctx context.Context, o setup.Options, release string, out io.Writer)
 	}
 	if err := result.Err(); err != nil {
 		return fmt.Errorf("%s fails verification:\n%w", release, err)
+	}
+	if m := result.Manifest; isTag && manifest.Tag(m.Version, m.Arch) != release {
+		return fmt.Errorf("%s fails verification: what is there is release %s, whatever its signatures say", release, manifest.Tag(m.Version, m.Arch))
 	}
 	signed := "no signature was checked: set RELEASE_KEY or RELEASE_MINISIGN_KEY"
 	if len(result.Signed) > 0 {

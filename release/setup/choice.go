@@ -3,12 +3,12 @@ package setup
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/profiles"
@@ -31,7 +31,7 @@ type Choice struct {
 func Choose(o Options) (*Choice, error) {
 	c := &Choice{Integrate: !o.Integrate.Off}
 	var err error
-	if c.Catalogue, c.Recipes, err = definition.All(os.DirFS(o.Checkout)); err != nil {
+	if c.Catalogue, c.Recipes, err = definition.All(rooted.Files(o.Checkout)); err != nil {
 		return nil, err
 	}
 	known := profiles.Known{Platforms: PlatformIDs(c.Catalogue), Recipes: slices.Sorted(maps.Keys(c.Recipes))}

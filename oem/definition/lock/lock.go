@@ -151,7 +151,7 @@ func (s *Source) pins(a arch.Arch) *[]Pin {
 	return &s.AMD64
 }
 
-// Encode writes the file, one line for each pin, which keeps diffs readable.
+// Encode writes the file, one line for each pin, which keeps diffs readable. What parse would refuse is not written.
 func (l *Lock) Encode(recipe string) ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Written by %s. Review it, do not edit it.\n", Command(recipe))
@@ -161,7 +161,11 @@ func (l *Lock) Encode(recipe string) ([]byte, error) {
 	if err := encoder.Encode(mapping(0, field{"sources", list(sources, Source.node)})); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), encoder.Close()
+	if err := encoder.Close(); err != nil {
+		return nil, err
+	}
+	_, err := parse("the new lock file of "+recipe, out.Bytes()) // names and versions are others' text
+	return out.Bytes(), err
 }
 
 func (s Source) node() *yaml.Node {

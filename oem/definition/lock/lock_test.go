@@ -50,7 +50,7 @@ sources:
 
 // TestRoundTripOfAnyText: what YAML would read as something else is written so that it does not.
 func TestRoundTripOfAnyText(t *testing.T) {
-	for _, text := range []string{"two\nlines", "ends\n", "- a", "a: b", "a #b", "{}", "~", "null", "0x1f", "true", "'", "\"", " a ", "\t", "|-", "!!null a", "&a", "é\u2028"} {
+	for _, text := range []string{"- a", "a: b", "a #b", "{}", "~", "null", "0x1f", "true", "'", "\"", " a ", "|-", "!!null a", "&a", "é…"} {
 		pins := []Pin{{Name: text, Version: text, From: text, File: "a", Digest: "h1:" + Digest(text)}}
 		wrote := Lock{Sources: []Source{{Source: text, Base: text, AMD64: pins, ARM64: []Pin{}}}}
 		content, err := wrote.Encode("tool")
@@ -65,6 +65,16 @@ func TestRoundTripOfAnyText(t *testing.T) {
 		}
 		if diff := cmp.Diff(&wrote, read); diff != "" {
 			t.Errorf("%q: %s\n%s", text, diff, content)
+		}
+	}
+}
+
+// What others chose is not written when it could not be read again.
+func TestEncodeRefusesActiveText(t *testing.T) {
+	for _, text := range []string{"two\nlines", "ends\n", "\t", "\x1b[2J", "é\u2028", "\u202e"} {
+		wrote := Lock{Sources: []Source{{Source: "a", AMD64: []Pin{{Name: "a", Version: text, File: "a", Digest: "h1:AA="}}}}}
+		if _, err := wrote.Encode("tool"); err == nil || !strings.Contains(err.Error(), "control characters") {
+			t.Errorf("%q: error is %v", text, err)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 type Platform struct {
 	ID              strictyaml.Text   `yaml:"id,required"`
 	Name            string            `yaml:"name,required"`
-	Homepage        string            `yaml:"homepage"`
+	Homepage        recipe.Homepage   `yaml:"homepage"`
 	KernelID        strictyaml.Text   `yaml:"kernel_id,required"` // flatcar.oem.id= on the kernel command line
 	Arches          []arch.Arch       `yaml:"arches,required"`
 	RecipeNames     []strictyaml.Text `yaml:"recipes,required"`

@@ -17,4 +17,4 @@ func (*Dir) Question(bool) string { return "" }
 // DependsOnBase is false: a directory is the same for every base.
 func (*Dir) DependsOnBase(bool) bool { return false }
 
-func (d *Dir) check(c *checker) { c.directory(d.Path) }
+func (d *Dir) check(c *checker) { c.directory(d.Path, string(d.To)) }

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -27,7 +28,21 @@ func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
 		c.check()
 		return append(found, c.mistakes...)
 	})
-	return set, append(mistakes, set.checkNeeds()...)
+	return set, slices.Concat(mistakes, links(fsys, dir), set.checkNeeds())
+}
+
+// links reports recipes' directories that are links, which are not looked into.
+func links(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
+	}
+	for _, entry := range entries {
+		if name := path.Join(dir, entry.Name()); entry.Type() == fs.ModeSymlink {
+			mistakes = append(mistakes, strictyaml.Mistake{File: name, Line: 1, Text: "is a link; wanted a directory of its own"})
+		}
+	}
+	return mistakes
 }
 
 // checker finds mistakes in one recipe that strictyaml cannot see.
@@ -55,7 +70,7 @@ func (c *checker) check() {
 		c.source(source)
 	}
 	if r.Files.Value != "" {
-		c.directory(r.Files)
+		c.directory(r.Files, "/")
 	}
 	c.programs()
 	c.script()
@@ -89,21 +104,9 @@ func (c *checker) suite(line strictyaml.Line, suite string) {
 
 // executable checks for an executable script beside the definition.
 func (c *checker) executable(name strictyaml.Text) {
-	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name.Value))
+	info, err := fs.Stat(c.fsys, c.beside(name.Value))
 	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
 		c.add(name.Line, "%q is not an executable file beside %s; wanted a script (chmod +x)", name, FileName)
-	}
-}
-
-func (c *checker) directory(dir strictyaml.Text) {
-	name := strings.TrimSuffix(dir.Value, "/")
-	if !fs.ValidPath(name) || name == "." {
-		c.add(dir.Line, "%q; wanted a directory beside %s", dir, FileName)
-		return
-	}
-	info, err := fs.Stat(c.fsys, path.Join(path.Dir(c.recipe.File), name))
-	if err != nil || !info.IsDir() {
-		c.add(dir.Line, "%q is not a directory; wanted one beside %s", dir, FileName)
 	}
 }
 

@@ -15,7 +15,7 @@ const FileName = "recipe.yaml"
 type Recipe struct {
 	Name     strictyaml.Text    `yaml:"name,required"`
 	Summary  string             `yaml:"summary,required"`
-	Homepage string             `yaml:"homepage,required"`
+	Homepage Homepage           `yaml:"homepage,required"`
 	License  string             `yaml:"license,required"` // an SPDX expression
 	Arches   []arch.Arch        `yaml:"arches,required"`
 	Needs    []strictyaml.Text  `yaml:"needs"` // recipes that are added with this one

@@ -13,6 +13,9 @@ func (Path) JSONSchema() map[string]any { return map[string]any{"pattern": "^/us
 // JSONSchema wants an absolute pattern.
 func (Glob) JSONSchema() map[string]any { return map[string]any{"pattern": "^/"} }
 
+// JSONSchema wants an address of a page.
+func (Homepage) JSONSchema() map[string]any { return map[string]any{"pattern": "^https?://"} }
+
 // JSONSchema wants a whole number with a unit.
 func (Limit) JSONSchema() map[string]any {
 	return map[string]any{"pattern": "^([0-9]+ *(B|KiB|MiB|GiB)|0)$"}
@@ -38,3 +41,6 @@ func (Timeout) JSONSchema() map[string]any { return map[string]any{"pattern": "^
 
 // JSONSchema wants a whole number with a unit.
 func (Output) JSONSchema() map[string]any { return Limit{}.JSONSchema() }
+
+// JSONSchema wants a whole number with a unit.
+func (Memory) JSONSchema() map[string]any { return Limit{}.JSONSchema() }

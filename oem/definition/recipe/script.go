@@ -19,6 +19,7 @@ type Script struct {
 	Packages []strictyaml.Text `yaml:"packages"`     // Debian packages that the script needs, such as gcc
 	Timeout  Timeout           `yaml:"timeout"`      // 10m if empty
 	Output   Output            `yaml:"max_output"`   // how much it may write; 256 MiB if empty
+	Memory   Memory            `yaml:"max_memory"`   // of one process; 2 GiB if empty
 }
 
 // Dir is the directory beside the definition that the script sees.
@@ -34,6 +35,7 @@ type Timeout time.Duration
 const (
 	maxTimeout = 2 * time.Hour
 	maxOutput  = 2 * size.GiB // the output is in memory until it is unpacked
+	maxMemory  = 16 * size.GiB
 )
 
 // UnmarshalText reads what time.ParseDuration reads.
@@ -74,6 +76,26 @@ func (o Output) Limit() size.Bytes {
 	return o.Bytes
 }
 
+// Memory limits what a process of a script takes.
+type Memory struct{ size.Bytes }
+
+// UnmarshalText reads what size.Parse reads.
+func (m *Memory) UnmarshalText(text []byte) (err error) {
+	m.Bytes, err = size.Parse(string(text))
+	if err == nil && (m.Bytes < 64*size.MiB || m.Bytes > maxMemory) {
+		return fmt.Errorf("max_memory %q; wanted 64 MiB to %v", text, maxMemory)
+	}
+	return err
+}
+
+// Limit is the limit, or the default.
+func (m Memory) Limit() size.Bytes {
+	if m.Bytes == 0 {
+		return 2 * size.GiB
+	}
+	return m.Bytes
+}
+
 var validScript = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_.-]+)+$`)
 
 func (c *checker) script() {
@@ -86,6 +108,7 @@ func (c *checker) script() {
 		return
 	}
 	c.executable(s.Run)
+	c.scriptDir(s)
 	c.suite(s.Line, s.Suite)
 	for _, name := range s.Packages {
 		c.packageName(name)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,8 +118,7 @@ func (c *checker) signature(s *Signature) {
 	case (s.Minisign == "") == (s.OpenPGP.Value == ""):
 		c.add(s.Line, "a signature needs one key; wanted either minisign: or openpgp:")
 	case s.OpenPGP.Value != "":
-		name := path.Join(path.Dir(c.recipe.File), s.OpenPGP.Value)
-		if info, err := fs.Stat(c.fsys, name); err != nil || !info.Mode().IsRegular() || !fs.ValidPath(s.OpenPGP.Value) {
+		if info, err := fs.Stat(c.fsys, c.beside(s.OpenPGP.Value)); err != nil || !info.Mode().IsRegular() || !fs.ValidPath(s.OpenPGP.Value) {
 			c.add(s.OpenPGP.Line, "%q does not exist; wanted a file with public keys beside %s", s.OpenPGP, FileName)
 		}
 	}

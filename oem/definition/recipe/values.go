@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"io/fs"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -21,6 +22,19 @@ func (p *Path) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q; wanted a clean path below /usr/, such as /usr/bin/agent", path)
 	}
 	*p = Path(path)
+	return nil
+}
+
+// Homepage is the address of a page for people.
+type Homepage string
+
+// UnmarshalText refuses what is no link to a page: a browser may run other addresses.
+func (h *Homepage) UnmarshalText(text []byte) error {
+	address, err := url.Parse(string(text))
+	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Hostname() == "" || address.User != nil {
+		return fmt.Errorf("homepage %q; wanted an address such as https://example.org/agent", text)
+	}
+	*h = Homepage(text)
 	return nil
 }
 

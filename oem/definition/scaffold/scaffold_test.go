@@ -68,7 +68,8 @@ func TestWhatIsEmptyIsNamed(t *testing.T) {
 func fill(text string) string {
 	text = strings.Replace(text, "recipes: [chrony-pool]", "recipes: [my-tool]", 1)
 	text = strings.Replace(text, "  - # such as", "  - ", 1)
-	return regexp.MustCompile(`(?m)^( *)(summary|name|homepage|license|sys_vendor): #`).ReplaceAllString(text, "$1$2: value #")
+	text = strings.ReplaceAll(text, "homepage: #", "homepage: https://example.org #")
+	return regexp.MustCompile(`(?m)^( *)(summary|name|license|sys_vendor): #`).ReplaceAllString(text, "$1$2: value #")
 }
 
 func TestFilledInItIsFine(t *testing.T) {

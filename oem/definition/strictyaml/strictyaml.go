@@ -24,6 +24,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // Line is the line of a file, counted from 1.
@@ -47,7 +49,9 @@ type Mistake struct {
 	Text string // what is wrong; what is wanted
 }
 
-func (m Mistake) String() string { return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text) }
+func (m Mistake) String() string {
+	return foreign.Line(fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text))
+}
 
 // Mistakes are all mistakes of one or several files.
 type Mistakes []Mistake
@@ -195,6 +199,10 @@ func hasKeys(t reflect.Type) bool {
 func (d *decoder) scalar(key string, node *yaml.Node, wanted string, set func() error) {
 	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
 		d.unfit(key, node, wanted)
+		return
+	}
+	if err := foreign.Check(node.Value); err != nil {
+		d.add(node.Line, "%s: %v; wanted one line of text", key, err)
 		return
 	}
 	if err := set(); err != nil {

@@ -12,8 +12,12 @@
 //   - devices, fifos, sockets and unknown types;
 //   - more than [MaxEntries] entries or [MaxBytes] bytes, and, beyond the first [MaxFree] bytes,
 //     more than [MaxRatio] bytes out of each byte of the archive;
+//   - windows of zstd and dictionaries of xz above 128 MiB, which is memory that they would take;
 //   - entries that are longer or shorter than announced, truncated archives, and bytes after the end of a tar stream;
-//   - zip archives that are encrypted or that use the same bytes for two entries.
+//   - headers that contradict themselves: content of what is no file, a target of what is no link, a mode of another type, and defaults
+//     for all entries other than comments;
+//   - zip archives that are encrypted, that use the same bytes for two entries or have some that are of none, whose directory differs
+//     from what is before an entry, and names with a backslash.
 //
 // Symbolic links with an absolute target are stored unchanged; the user of the tree decides what they mean.
 package archive
@@ -30,9 +34,9 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/xz"
 )
 
 // Limits for one archive. The largest real one, a kernel package, has 7 000 entries and 150 MB.
@@ -133,6 +137,7 @@ var (
 	errTooLarge = fmt.Errorf("more than %v when unpacked; if that is intended, raise archive.MaxBytes", MaxBytes)
 	errBomb     = fmt.Errorf("unpacks to more than %d times its size: a decompression bomb; if that is intended, raise archive.MaxRatio", MaxRatio)
 	errCut      = errors.New("the archive is truncated; fetch it again")
+	errTwice    = errors.New("the archive has two entries of this name")
 	errTrailing = errors.New("bytes after the end of the archive")
 )
 
@@ -181,13 +186,16 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tailReader counts the zero bytes at the end of what was read.
-type tailReader struct {
+// Whole reads a plain tar stream to its very end.
+type Whole struct {
 	stream io.Reader
-	zeros  int64
+	zeros  int64 // bytes at the end of what was read
 }
 
-func (r *tailReader) Read(p []byte) (int, error) {
+// NewWhole returns a reader of a tar stream, for package tar.
+func NewWhole(stream io.Reader) *Whole { return &Whole{stream: stream} }
+
+func (r *Whole) Read(p []byte) (int, error) {
 	n, err := r.stream.Read(p)
 	if tail := int64(n - len(bytes.TrimRight(p[:n], "\x00"))); tail == int64(n) {
 		r.zeros += tail
@@ -197,9 +205,9 @@ func (r *tailReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish reads past the last entry, so that the decompressor verifies its checksum.
+// Finish reads past the last entry, so that the decompressor verifies its checksum.
 // A tar archive ends in two blocks of 512 zero bytes (POSIX.1-2017, pax, "ustar Interchange Format") and padding.
-func (r *tailReader) finish() error {
+func (r *Whole) Finish() error {
 	if r.zeros < 512 {
 		return errCut
 	}

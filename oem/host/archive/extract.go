@@ -20,6 +20,7 @@ type extractor struct {
 	stream  meter           // the unpacked stream
 	files   meter           // file contents, which exceed the stream where files have holes
 	kinds   map[string]byte // types of the entries unpacked so far, by path
+	left    map[string]byte // types of those left out, by name
 	dirs    []*tar.Header   // set last, because writing files into them changes their metadata
 }
 
@@ -32,14 +33,14 @@ func newExtractor(root *os.Root, o Options, packed func() int64) *extractor {
 		o.Keep = func(*tar.Header) bool { return true }
 	}
 	return &extractor{
-		root: root, opts: o, asRoot: os.Geteuid() == 0, kinds: map[string]byte{},
+		root: root, opts: o, asRoot: os.Geteuid() == 0, kinds: map[string]byte{}, left: map[string]byte{},
 		stream: meter{packed: packed}, files: meter{packed: packed},
 	}
 }
 
 // run unpacks all entries of a tar stream.
 func (x *extractor) run(stream io.Reader) error {
-	whole := &tailReader{stream: &meteredReader{stream, &x.stream}}
+	whole := NewWhole(&meteredReader{stream, &x.stream})
 	reader := tar.NewReader(whole)
 	for {
 		header, err := reader.Next()
@@ -54,7 +55,7 @@ func (x *extractor) run(stream io.Reader) error {
 			return &EntryError{x.opts.Name, name, asCut(err)}
 		}
 	}
-	if err := whole.finish(); err != nil {
+	if err := whole.Finish(); err != nil {
 		return fmt.Errorf("%s: %w", x.opts.Name, asCut(err))
 	}
 	return x.finishDirs()
@@ -74,21 +75,31 @@ func (x *extractor) entry(header *tar.Header, content io.Reader) error {
 		return errEntries
 	}
 	if header.Typeflag == tar.TypeXGlobalHeader {
-		return nil // defaults for PAX records, such as a git commit; package tar applies none of them
+		return checkGlobal(header)
 	}
 	name, err := cleanName(header.Name)
 	if err != nil {
 		return err
 	}
+	if err := checkHeader(header); err != nil {
+		return err
+	}
 	if name == "." {
+		if header.Typeflag != tar.TypeDir {
+			return errors.New("is the root and no directory")
+		}
 		return nil // the root is the caller's
 	}
 	header.Name = x.opts.Path(name)
+	if kind, known := x.left[name]; known && (kind != tar.TypeDir || header.Typeflag != tar.TypeDir) {
+		return errTwice
+	}
 	if !x.opts.Keep(header) {
+		x.left[name] = header.Typeflag
 		return nil
 	}
 	if kind, known := x.kinds[header.Name]; known && (kind != tar.TypeDir || header.Typeflag != tar.TypeDir) {
-		return errors.New("the archive has two entries of this name")
+		return errTwice
 	}
 	if err := x.enter(path.Dir(header.Name)); err != nil {
 		return err

@@ -1,12 +1,14 @@
 package archive
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"path"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 )
 
 // cleanName returns an entry's name without the leading "/" or "./" that packages use, such as "usr/bin/x".
@@ -26,6 +28,38 @@ func cleanName(name string) (string, error) {
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
+// checkGlobal accepts comments, such as the commit that git writes. Other defaults for all entries are applied by some readers and
+// not by others.
+func checkGlobal(header *tar.Header) error {
+	for record := range header.PAXRecords {
+		if record != "comment" {
+			return fmt.Errorf("sets %q for all entries; wanted nothing but a comment", record)
+		}
+	}
+	return nil
+}
+
+// checkHeader refuses headers that contradict themselves, and so are read in several ways.
+func checkHeader(header *tar.Header) error {
+	isFile := header.Typeflag == tar.TypeReg || header.Typeflag == tar.TypeGNUSparse
+	if !isFile && header.Size != 0 {
+		return fmt.Errorf("has %d bytes of content and is no file; wanted none", header.Size)
+	}
+	if !isFile && header.Typeflag != tar.TypeDir && strings.HasSuffix(header.Name, "/") {
+		return errors.New("has a name that ends with a slash and is no directory")
+	}
+	if (isFile || header.Typeflag == tar.TypeDir) && header.Linkname != "" {
+		return fmt.Errorf("links to %q and is no link", header.Linkname)
+	}
+	const anyKind, directory, file, link = 0o170000, 0o040000, 0o100000, 0o120000
+	kinds := map[byte]int64{tar.TypeReg: file, tar.TypeGNUSparse: file, tar.TypeLink: file, tar.TypeDir: directory, tar.TypeSymlink: link}
+	// Some writers put the type into the mode, too.
+	if kind := header.Mode & anyKind; header.Mode&^(anyKind|0o7777) != 0 || kind != 0 && kinds[header.Typeflag] != kind {
+		return fmt.Errorf("has mode %o, which is not that of its type %q", header.Mode, header.Typeflag)
+	}
+	return nil
+}
+
 // checkText refuses text that breaks listings, scripts or terminals, or is too long for a file system.
 func checkText(text string) error {
 	switch {
@@ -33,10 +67,9 @@ func checkText(text string) error {
 		return errors.New("empty name or target")
 	case len(text) > MaxName:
 		return fmt.Errorf("name or target has %d bytes; wanted at most %d", len(text), MaxName)
-	case !utf8.ValidString(text):
-		return errors.New("name or target is not UTF-8")
-	case strings.ContainsFunc(text, unicode.IsControl):
-		return fmt.Errorf("name or target %q has control characters", text)
+	}
+	if err := foreign.Check(text); err != nil {
+		return fmt.Errorf("name or target %w", err)
 	}
 	return nil
 }
@@ -50,18 +83,8 @@ func checkSymlink(name, target string) error {
 	if path.IsAbs(target) {
 		return nil
 	}
-	depth := strings.Count(name, "/")
-	for part := range strings.SplitSeq(target, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			depth--
-		default:
-			depth++
-		}
-		if depth < 0 {
-			return fmt.Errorf("is a link to %q, which leads out of the root", target)
-		}
+	if rooted.LeadsOut(name, target) {
+		return fmt.Errorf("is a link to %q, which leads out of the root", target)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package archive
 import (
 	"archive/tar"
 	"archive/zip"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,7 +15,7 @@ import (
 // Zip unpacks a zip archive into root, by the same rules as Tar.
 // Entries from systems without Unix modes get 0644 or 0755. All entries belong to root.
 //
-// As in every zip reader, only the central directory counts; bytes that it does not refer to are ignored.
+// The directory counts. What is before an entry must say the same, and every byte must belong to an entry or the directory.
 func Zip(file io.ReaderAt, length int64, root *os.Root, o Options) error {
 	x := newExtractor(root, o, func() int64 { return length })
 	entries, err := zipEntries(file, length)
@@ -42,12 +41,17 @@ func zipEntries(file io.ReaderAt, length int64) ([]*zip.File, error) {
 		return nil, err
 	}
 	budget.unlimited = true
+	reader.RegisterDecompressor(zip.Deflate, inflate)
 	entries := reader.File
 	if len(entries) > MaxEntries {
 		return nil, errEntries
 	}
 	starts := map[*zip.File]int64{}
+	const encrypted = 1 // APPNOTE.TXT, 4.4.4
 	for _, entry := range entries {
+		if entry.Flags&encrypted != 0 {
+			return nil, fmt.Errorf("entry %q: is encrypted", entry.Name)
+		}
 		if starts[entry], err = entry.DataOffset(); err != nil {
 			return nil, fmt.Errorf("entry %q: %w", entry.Name, err)
 		}
@@ -61,7 +65,7 @@ func zipEntries(file io.ReaderAt, length int64) ([]*zip.File, error) {
 			return nil, fmt.Errorf("entries %q and %q use the same bytes of the archive", entry.Name, next.Name)
 		}
 	}
-	return entries, nil
+	return entries, checkLayout(file, length, reader.Comment, inOrder, starts)
 }
 
 // readBudget fails reads above a number of bytes.
@@ -80,9 +84,8 @@ func (r *readBudget) ReadAt(p []byte, offset int64) (int, error) {
 
 // zipEntry unpacks one entry as if it came from a tar archive.
 func (x *extractor) zipEntry(entry *zip.File) error {
-	const encrypted = 1 // APPNOTE.TXT, 4.4.4
-	if entry.Flags&encrypted != 0 {
-		return errors.New("is encrypted")
+	if err := checkZipName(entry); err != nil {
+		return err
 	}
 	if entry.UncompressedSize64 > uint64(MaxBytes) {
 		return errTooLarge

@@ -3,8 +3,10 @@ package archive
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -89,6 +91,31 @@ func TestZipOfInfoZip(t *testing.T) {
 	}
 }
 
+// stuffed is an archive with an entry that has more bytes than its content needs.
+func stuffed(t *testing.T) []byte {
+	t.Helper()
+	var packed, out bytes.Buffer
+	deflate, err := flate.NewWriter(&packed, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deflate.Write([]byte("x")); err != nil || deflate.Close() != nil {
+		t.Fatal(err)
+	}
+	packed.WriteString("more")
+	w := zip.NewWriter(&out)
+	content, err := w.CreateRaw(&zip.FileHeader{
+		Name: "f", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE([]byte("x")), UncompressedSize64: 1, CompressedSize64: uint64(packed.Len()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := content.Write(packed.Bytes()); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestZipRefuses(t *testing.T) {
 	good := zipOf(t, zipped{"f", strings.Repeat("content", 100), 0o644}, zipped{"g", "x", 0o644})
 	altered := bytes.Clone(good)
@@ -102,6 +129,12 @@ func TestZipRefuses(t *testing.T) {
 	second := directory + 1 + bytes.Index(overlapping[directory+1:], []byte("PK\x01\x02"))
 	copy(overlapping[second+42:second+46], overlapping[directory+42:directory+46]) // where its bytes are
 	copy(overlapping[second+16:second+28], overlapping[directory+16:directory+28]) // and how many
+	changed := func(at int, with string) []byte {
+		c := bytes.Clone(good)
+		copy(c[at:], with)
+		return c
+	}
+	local := bytes.LastIndex(good, []byte("PK\x03\x04"))
 	var many []zipped
 	for i := range MaxEntries + 1 {
 		many = append(many, zipped{fmt.Sprint(i), "", 0o644})
@@ -123,6 +156,14 @@ func TestZipRefuses(t *testing.T) {
 		{"encrypted", encrypted, "is encrypted"},
 		{"longer than it says", longer, `test.zip: entry "f"`},
 		{"overlapping", overlapping, "use the same bytes"},
+		{"another name before it", changed(local+30, "h"), `entry "g": the header before its content has another name`},
+		{"another method before it", changed(local+8, "\x00"), "other flags or another method"},
+		{"bytes before", append([]byte("#!/bin/sh\n"), good...), "bytes that belong to no entry"},
+		{"bytes after", append(bytes.Clone(good), 0), "bytes after the end of the archive"},
+		{"an entry that the directory lacks", bytes.Replace(good, []byte("PK\x01\x02"), append([]byte("PK\x03\x04"+strings.Repeat("\x00", 26)), "PK\x01\x02"...), 1), "zip: not a valid"},
+		{"backslash", zipOf(t, zipped{`a\b`, "", 0o644}), "wanted slashes"},
+		{"absolute", zipOf(t, zipped{"/a", "", 0o644}), "is absolute"},
+		{"more than its content", stuffed(t), "bytes after the end of its compressed content"},
 		{"cut", good[:len(good)-30], "test.zip: zip: not a valid zip file"},
 		{"empty", nil, "test.zip: zip: not a valid zip file"},
 		{"many entries", zipOf(t, many...), "more than 50000 entries"},

@@ -80,7 +80,7 @@ func (s *Store) removeOld(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || time.Since(info.ModTime()) < partialKept {
+		if err != nil || time.Since(info.ModTime()).Abs() < partialKept {
 			continue
 		}
 		if part, _ := tryPartial(filepath.Join(dir, entry.Name()), 0); part != nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // Display shows progress. Its methods may be called concurrently.
@@ -28,7 +30,7 @@ func New(out io.Writer) *Display {
 	return &Display{out: out, terminal: isFile && term.IsTerminal(int(file.Fd())), start: time.Now()}
 }
 
-// Say writes one line with the time since the start.
+// Say writes one line, which may quote others (package foreign), with the time since the start.
 func (d *Display) Say(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,7 +38,7 @@ func (d *Display) Say(format string, args ...any) {
 	if d.terminal {
 		erase = "\r\033[K" // a bar may be on this line
 	}
-	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", erase, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(d.out, "%s%6.1fs  %s\n", erase, time.Since(d.start).Seconds(), foreign.Text(fmt.Sprintf(format, args...)))
 }
 
 // Step is a part of the work, of a known amount.

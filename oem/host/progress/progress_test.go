@@ -47,3 +47,12 @@ func TestPlainLines(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignText says that a server's words cannot reach the terminal or the runner's parser of commands.
+func TestForeignText(t *testing.T) {
+	var out bytes.Buffer
+	New(&out).Logger(slog.LevelInfo).Warn("no answer", "error", "HTTP 500 \x1b]0;title\a\n::error::x")
+	if got, want := out.String(), `HTTP 500 \x1b]0;title\a`+"\n"+`\x3a:error::x`+"\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("log has %q; wanted it to end with %q", got, want)
+	}
+}

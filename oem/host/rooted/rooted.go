@@ -1,4 +1,5 @@
-// Package rooted creates files and directories below an os.Root, with exact modes whatever the umask.
+// Package rooted creates files and directories below an os.Root, with exact modes whatever the umask, and reads those that
+// somebody else made there without following a link.
 package rooted
 
 import (

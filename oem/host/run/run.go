@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Cmd is one run of a program.
@@ -23,7 +26,8 @@ type Cmd struct {
 	Dir     string   // working directory; the caller's when empty
 	Env     []string // the whole environment as NAME=value; nothing is inherited
 	Stdin   io.Reader
-	Stdout  io.Writer // where standard output goes; dropped when nil
+	Stdout  io.Writer  // where standard output goes; dropped when nil
+	Files   []*os.File // open in the program as 3, 4 and so on
 }
 
 // stderrKept is how much of the end of standard error an error message carries.
@@ -58,8 +62,13 @@ func Run(ctx context.Context, c Cmd) error {
 	stderr := &tail{limit: stderrKept}
 	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Dir, c.Env, c.Stdin, c.Stdout, stderr
+	cmd.ExtraFiles = c.Files
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would inherit
+	}
+	// Files that this process inherited are not for other programs. Go opens its own so that they are not, either.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return &Error{Program: c.Program, Args: c.Args, Err: fmt.Errorf("close inherited files: %w", err)}
 	}
 	// The kernel sends the parent-death signal when the starting thread ends, so the thread must live on.
 	runtime.LockOSThread()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -29,14 +30,23 @@ type server struct {
 // stall is how long a transfer may make no progress. A slower cache costs more than it saves.
 const stall = time.Minute
 
-func openHTTP(address string) (Remote, error) {
+func openHTTP(address string, trusted bool) (Remote, error) {
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
 		return nil, errors.New("wanted an address such as https://cache.example.org/oem, without a query")
 	}
+	if parsed.Scheme == "http" && !trusted && !isLocal(parsed.Hostname()) {
+		return nil, fmt.Errorf("plain http to %s, on whose way anybody could write results; use https, or %shttp:// where the network is trusted", parsed.Hostname(), insecure)
+	}
 	client := fetch.NewClient(slog.New(slog.DiscardHandler)) // the caller logs the first failure
 	client.RetryMax = 1
 	return &server{strings.TrimSuffix(address, "/"), client}, nil
+}
+
+// isLocal tells whether a host is this machine.
+func isLocal(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // ask sends a request; content is the body, or nil. The caller closes the answer, whose status is 200, 201 or 204.

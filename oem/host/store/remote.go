@@ -37,10 +37,14 @@ type Remote interface {
 	Put(ctx context.Context, kind Kind, key digest.SHA256, content *os.File, length int64) error
 }
 
-// OpenRemote returns the cache at an address (http: or https:, with user and password if required) or in a directory.
+// insecure before an address of http says that everybody on the way may write to the cache.
+const insecure = "insecure+"
+
+// OpenRemote returns the cache at an address (https: with user and password if required, or http: on this machine; insecure+http: elsewhere) or in a directory.
 func OpenRemote(place string) (Remote, error) {
-	if strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://") {
-		return openHTTP(place)
+	address, trusted := strings.CutPrefix(place, insecure)
+	if strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://") {
+		return openHTTP(address, trusted)
 	}
 	if strings.Contains(place, "://") {
 		return nil, errors.New("wanted a directory, or an address of http or https")

@@ -316,9 +316,17 @@ func TestLargeBlobsStay(t *testing.T) {
 }
 
 func TestOpenRemoteRefuses(t *testing.T) {
-	for _, place := range []string{"ftp://example.org/", "http://", "https://example.org/?key=1", "http://[::1/", "file:///tmp"} {
+	for _, place := range []string{"ftp://example.org/", "http://", "https://example.org/?key=1", "http://[::1/", "file:///tmp", "http://example.org/oem", "http://10.0.0.1/", "insecure+file:///tmp"} {
 		if r, err := OpenRemote(place); err == nil {
 			t.Errorf("%s is %v", place, r)
+		}
+	}
+}
+
+func TestOpenRemote(t *testing.T) {
+	for _, place := range []string{"https://example.org/oem", "http://localhost:8080/", "http://127.0.0.1/", "http://[::1]:80/oem", "insecure+http://10.0.0.1/", "some/directory"} {
+		if _, err := OpenRemote(place); err != nil {
+			t.Errorf("%s: %v", place, err)
 		}
 	}
 }

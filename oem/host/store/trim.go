@@ -67,7 +67,7 @@ func (c *Cache) Trim(limit size.Bytes, scratch *Scratch, patterns ...string) (si
 		return 0, err
 	}
 	mark := filepath.Join(c.dir, trimmed)
-	if info, err := os.Stat(mark); err == nil && time.Since(info.ModTime()) < pause {
+	if info, err := os.Stat(mark); err == nil && past(info.ModTime(), time.Now()) && time.Since(info.ModTime()) < pause {
 		return 0, nil
 	}
 	if err := os.WriteFile(mark, nil, 0o644); err != nil {
@@ -100,6 +100,7 @@ func (c *Cache) Trim(limit size.Bytes, scratch *Scratch, patterns ...string) (si
 
 func (c *Cache) entries(patterns []string) ([]entry, error) {
 	var entries []entry
+	now := time.Now()
 	for _, pattern := range patterns {
 		names, err := fs.Glob(os.DirFS(c.dir), pattern)
 		if err != nil {
@@ -112,6 +113,9 @@ func (c *Cache) entries(patterns []string) ([]entry, error) {
 			e, err := measure(filepath.Join(c.dir, name))
 			if err != nil {
 				return nil, err
+			}
+			if !past(e.used, now) {
+				e.used = time.Time{} // a clock was wrong, and nothing is known
 			}
 			entries = append(entries, e)
 		}
@@ -156,9 +160,12 @@ func onDisk(info fs.FileInfo) size.Bytes {
 // rest is the resolution of last-use times: marking each use of thousands of files would be slow.
 const rest = 10 * time.Minute
 
+// past tells whether a time of use is none of the future, which a clock that was wrong once leaves.
+func past(t, now time.Time) bool { return !t.After(now.Add(rest)) }
+
 // markUsed sets a file's modification time to now. A failure costs no more than rebuilding the file.
 func markUsed(path string, info fs.FileInfo) {
-	if now := time.Now(); now.Sub(info.ModTime()) > rest {
+	if now := time.Now(); !past(info.ModTime(), now) || now.Sub(info.ModTime()) > rest {
 		_ = os.Chtimes(path, now, now)
 	}
 }

@@ -226,3 +226,29 @@ func TestTrimCountsBlocksAndKeepsToItsPatterns(t *testing.T) {
 		t.Errorf("left are %q", names)
 	}
 }
+
+// TestTimesOfTheFuture says that a clock that was wrong once does not keep anything for ever.
+func TestTimesOfTheFuture(t *testing.T) {
+	f := fill(t)
+	future := time.Now().AddDate(70, 0, 0)
+	if err := os.Chtimes(f.blobs.Path(f.added[3].SHA256), future, future); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.trim(t, 2); got != "bc" {
+		t.Errorf("%q is left; wanted bc, of which is known when they were used", got)
+	}
+	if err := os.Chtimes(filepath.Join(f.dir, trimmed), future, future); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.trimAgain(t, 1); got != "c" {
+		t.Errorf("after a trimming in the future, %q is left; wanted c", got)
+	}
+	path := f.blobs.Path(f.added[2].SHA256)
+	if err := os.Chtimes(path, future, future); err != nil {
+		t.Fatal(err)
+	}
+	f.step(t, "c")
+	if info, err := os.Stat(path); err != nil || info.ModTime().After(time.Now()) {
+		t.Errorf("a use leaves the time at %v, %v", info.ModTime(), err)
+	}
+}

@@ -100,7 +100,7 @@ func (p source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to k
 	for _, pin := range pins {
 		file, err := env.Store.File(ctx, download.Want([]string{address + "/" + pin.File}, pin))
 		if err == nil {
-			err = binpkg.Unpack(file, to.Root, to.Keep)
+			err = binpkg.Unpack(file, binpkg.Identity{CPN: pin.Name, Version: pin.Version, Arch: to.Arch}, to.Root, to.Keep)
 		}
 		if err != nil {
 			return kind.About(pin, err)

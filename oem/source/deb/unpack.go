@@ -24,7 +24,7 @@ func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to k
 		}
 		file, err := d.fetch(ctx, env, to.Arch, pin)
 		if err == nil {
-			_, err = debian.Unpack(file, to.Root, keep)
+			_, err = debian.Unpack(file, debian.Identity{Name: pin.Name, Version: pin.Version, Arch: string(to.Arch)}, to.Root, keep)
 		}
 		if err != nil {
 			return kind.About(pin, err)

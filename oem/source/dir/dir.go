@@ -4,10 +4,10 @@ package dir
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
@@ -37,44 +37,45 @@ func (source) Unpack(context.Context, *kind.Env, []lock.Pin, kind.Place) error {
 
 // LayOut copies the directory into root.
 func (d source) LayOut(env *kind.Env, root *os.Root) error {
-	return Copy(root, env.Beside(d.recipe, d.Path.Value), string(d.To))
+	return Copy(root, env, d.recipe, d.Path.Value, string(d.To))
 }
 
-// Copy copies a directory of the recipe into root. Of the metadata only the executable bit is kept,
-// so that images do not depend on the checkout's umask and owner.
-func Copy(root *os.Root, from, to string) error {
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+// Copy copies a directory beside a recipe into root. Of the metadata only the executable bit is kept,
+// so that images do not depend on the checkout's umask and owner. Links are copied, never followed.
+func Copy(root *os.Root, env *kind.Env, r *recipe.Recipe, name, to string) error {
+	from, err := env.Beside(r, name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return fs.WalkDir(from.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		relative, err := filepath.Rel(from, name)
-		if err != nil {
-			return err
-		}
-		target := path.Join(to, filepath.ToSlash(relative))
-		switch {
-		case d.IsDir():
+		target := path.Join("/", to, name)
+		switch d.Type() {
+		case fs.ModeDir:
 			return rooted.MakeDir(root, path.Join(".", target))
-		case d.Type() == fs.ModeSymlink:
-			link, err := os.Readlink(name)
+		case fs.ModeSymlink:
+			link, err := from.Readlink(name)
 			if err != nil {
 				return err
 			}
 			return root.Symlink(link, rooted.Rel(target))
+		case 0:
+			return copyFile(root, from, name, target)
 		}
-		return copyFile(root, name, target)
+		return fmt.Errorf("%s is a %v; wanted files, directories and symbolic links", path.Join(from.Name(), name), d.Type())
 	})
 }
 
-func copyFile(root *os.Root, from, to string) error {
-	info, err := os.Stat(from)
+func copyFile(root, source *os.Root, from, to string) (err error) {
+	file, err := source.Open(from)
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %v; wanted files, directories and symbolic links", from, info.Mode().Type())
-	}
-	content, err := os.ReadFile(from)
+	defer file.Close()
+	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
@@ -82,8 +83,8 @@ func copyFile(root *os.Root, from, to string) error {
 	if info.Mode()&0o100 != 0 {
 		mode = 0o755
 	}
-	if err := rooted.MakeDir(root, path.Dir(rooted.Rel(to))); err != nil {
+	return rooted.Write(root, rooted.Rel(to), mode, func(out io.Writer) error {
+		_, err := io.Copy(out, file)
 		return err
-	}
-	return rooted.WriteBytes(root, rooted.Rel(to), mode, content)
+	})
 }

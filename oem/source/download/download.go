@@ -81,7 +81,7 @@ func (f File) archive(file *os.File, root *os.Root, keep func(string) bool) erro
 	}
 	switch options := unpackOptions(f.Pin.Name, f.Unpack, keep); {
 	case string(magic) == "!<arch>\n":
-		_, err := debian.Unpack(file.Name(), root, keep)
+		_, err := debian.Unpack(file.Name(), debian.Identity{}, root, keep)
 		return err
 	case string(magic[:2]) == "PK":
 		return archive.Zip(file, int64(f.Pin.Size), root, options)

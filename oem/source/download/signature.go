@@ -3,10 +3,15 @@ package download
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/signature"
 )
@@ -31,10 +36,20 @@ func (f Found) Pins(ctx context.Context, env *kind.Env) ([]lock.Pin, error) {
 	for _, address := range f.Addresses {
 		beside = append(beside, address+s.Suffix)
 	}
-	key := env.Beside(f.Recipe, s.OpenPGP.Value)
+	var keys openpgp.EntityList
+	if s.OpenPGP.Value != "" {
+		name := path.Join(path.Dir(f.Recipe.File), s.OpenPGP.Value)
+		keyring, err := fs.ReadFile(rooted.Files(env.Checkout), name)
+		if err != nil {
+			return nil, err
+		}
+		if keys, err = signature.ParseKeyring(name, keyring); err != nil {
+			return nil, err
+		}
+	}
 	seen, err := env.Store.Learn(ctx, fetch.Unpinned{
 		URLs: beside, Max: signature.MaxLength,
-		Also: func(path string) error { return signature.File(f.Path, path, s.Minisign, key) },
+		Also: func(path string) error { return signature.File(f.Path, path, s.Minisign, keys) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signature of %s: %w", pin.Name, err)

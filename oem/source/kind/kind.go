@@ -7,12 +7,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/source/newer"
 	"github.com/flatcar/oem-sysext/oem/target"
@@ -62,9 +63,10 @@ type Env struct {
 	Results  *store.Results
 }
 
-// Beside returns the path of a file beside a recipe.
-func (e *Env) Beside(r *recipe.Recipe, name string) string {
-	return filepath.Join(e.Checkout, filepath.Dir(r.File), name)
+// Beside opens a directory beside a recipe. Nothing outside of it can be reached through the result: who wrote the recipe
+// need not be who owns the host.
+func (e *Env) Beside(r *recipe.Recipe, name string) (*os.Root, error) {
+	return rooted.OpenDir(e.Checkout, path.Join(path.Dir(r.File), name))
 }
 
 // Place is where a source unpacks, and which paths it keeps.

@@ -33,7 +33,7 @@ func script(t *testing.T, text string, change ...func(*Job)) (string, error) {
 	defer root.Close()
 	j := &Job{
 		Tools: toolroottest.Open(t), Script: "/recipe/build.sh", Inputs: map[string]string{"/recipe": dir},
-		Env: map[string]string{"SOURCE_DATE_EPOCH": "7"}, Timeout: 20 * time.Second, Size: 8 * size.MiB,
+		Env: map[string]string{"SOURCE_DATE_EPOCH": "7"}, Timeout: 20 * time.Second, Size: 8 * size.MiB, Memory: 256 * size.MiB,
 	}
 	for _, change := range change {
 		change(j)
@@ -47,14 +47,14 @@ func TestScript(t *testing.T) {
 echo not part of the output
 mkdir -p "$OUT/usr/bin" && cp /recipe/build.sh "$OUT/usr/bin/tool" && ln -s tool "$OUT/usr/bin/link"
 env | grep -v PWD= | sort > "$OUT/env"
-{ id -u; id -g; grep CapEff /proc/self/status; ls -A "$HOME" /tmp; date -u +%Z; uname -n; } > "$OUT/who"
+{ id -u; id -g; grep -e CapInh -e CapPrm -e CapEff -e CapAmb /proc/self/status; ls -A "$HOME" /tmp; date -u +%Z; uname -n; } > "$OUT/who"
 `)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"env": "HOME=/home/build\nLANG=C.UTF-8\nOUT=/out\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nSOURCE_DATE_EPOCH=7\nTMPDIR=/tmp\nTZ=UTC\n",
-		"who": "1000\n1000\nCapEff:\t0000000000000000\n/home/build:\n\n/tmp:\nUTC\nbuild\n",
+		"who": "61000\n61000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000\n/home/build:\n\n/tmp:\nUTC\nbuild\n",
 	} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {

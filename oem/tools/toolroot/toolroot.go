@@ -78,7 +78,7 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 		args = append(args, "--dev-bind-try", device, device)
 	}
 	args = slices.Concat(args, bwrap.ReadOnlyProc, []string{c.Program}, c.Args)
-	return run.Run(ctx, run.Cmd{
+	return bwrap.Run(ctx, run.Cmd{
 		Program: "bwrap",
 		Args:    args,
 		Env:     slices.Concat(bwrap.Env, c.Env),

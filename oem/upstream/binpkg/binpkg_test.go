@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,19 +13,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
 
-const header = "ARCH: amd64\nPACKAGES: 3\nTIMESTAMP: 1\n\n"
+const header = "ARCH: amd64\nPACKAGES: COUNT\nTIMESTAMP: 1\n\n"
 
 func stanza(cpv string, lines ...string) string {
-	return "CPV: " + cpv + "\nSIZE: 10\nSHA1: 00\n" + strings.Join(append(lines, ""), "\n") + "\n"
+	return "CPV: " + cpv + "\nSIZE: 10\nSHA1: " + strings.Repeat("0", 40) + "\n" + strings.Join(append(lines, ""), "\n") + "\n"
+}
+
+// counted reads an index whose header says how many packages it has.
+func counted(text string) io.Reader {
+	return strings.NewReader(strings.Replace(text, "COUNT", fmt.Sprint(strings.Count(text, "CPV: ")), 1))
 }
 
 func indexOf(t *testing.T, stanzas ...string) *Index {
 	t.Helper()
-	index, err := ReadIndex(strings.NewReader(header + strings.Join(stanzas, "")))
+	index, err := ReadIndex(counted(header + strings.Join(stanzas, "")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +67,24 @@ func TestReadIndexRefuses(t *testing.T) {
 		header + stanza("x/a-1", "RDEPEND: >=x/b"):                     "wanted CATEGORY/NAME-VERSION",
 		header + stanza("x/a-1", "RDEPEND: "+strings.Repeat("( ", 99)): "deeper than",
 		header + stanza("x/a-1") + stanza("x/a-1"):                     "listed twice",
+		header + stanza("x/a-1.0") + stanza("x/a-1.0-r0"):              "listed twice",
+		header + stanza("x/a-1", "SIZE: 11"):                           "line 8: field SIZE is in the stanza twice",
+		header + stanza("x/a-1", "SLOT:0"):                             "wanted a space before the value",
+		header + stanza("x/a-1", "slot: 0"):                            "wanted a name in capital letters",
+		header + stanza("x/a-1", ": 0"):                                "wanted a name in capital letters",
+		header + stanza("x/a-1", "DESC: \x1b[2J"):                      "has control characters",
+		header + stanza("x/a-1", "SLOT: a b"):                          "SLOT is",
+		header + stanza("x/a-1", "MD5: 0"):                             "MD5 is",
+		header + stanza("x/a-1", "PATH: x/b-1.tbz2"):                   "is not of this package",
+		header + stanza("x/a-1", "PATH: y/a-1.tbz2"):                   "is not of this package",
+		header + "CPV: x/a-1\nSIZE: +1":                                "SIZE",
+		header + "CPV: x/a-1\nSIZE: 1\nSHA1: 00":                       "SHA1 is",
+		"":                                                             "is empty",
+		"ARCH: amd64\n\n":                                              "PACKAGES is",
+		"ARCH: amd64\nPACKAGES: 2\n\n" + stanza("x/a-1"):               "has 1 packages, field PACKAGES of its header says 2",
 		header + strings.Repeat("x", 2<<20):                            "token too long",
 	} {
-		if _, err := ReadIndex(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := ReadIndex(counted(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.200q: error is %v", text, err)
 		}
 	}
@@ -170,13 +192,23 @@ func packageOf(t testing.TB, names ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(packed, xpak("SLOT", "0\n")...)
+	return append(packed, identity()...)
 }
 
-func xpak(name, value string) []byte {
+// identity is a segment of tool-1.
+func identity() []byte {
+	return xpak("CATEGORY", "app\n", "CHOST", "x86_64-cros-linux-gnu\n", "PF", "tool-1\n")
+}
+
+// xpak makes a segment of names and values.
+func xpak(entries ...string) []byte {
 	u32 := func(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
-	entry := bytes.Join([][]byte{u32(len(name)), []byte(name), u32(0), u32(len(value))}, nil)
-	segment := bytes.Join([][]byte{[]byte("XPAKPACK"), u32(len(entry)), u32(len(value)), entry, []byte(value), []byte("XPAKSTOP")}, nil)
+	var index, data []byte
+	for i := 0; i < len(entries); i += 2 {
+		index = bytes.Join([][]byte{index, u32(len(entries[i])), []byte(entries[i]), u32(len(data)), u32(len(entries[i+1]))}, nil)
+		data = append(data, entries[i+1]...)
+	}
+	segment := bytes.Join([][]byte{[]byte("XPAKPACK"), u32(len(index)), u32(len(data)), index, data, []byte("XPAKSTOP")}, nil)
 	return bytes.Join([][]byte{segment, u32(len(segment)), []byte("STOP")}, nil)
 }
 
@@ -191,7 +223,7 @@ func unpacked(t *testing.T, content []byte) ([]string, error) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	err = Unpack(path, root, func(path string) bool { return strings.HasPrefix(path, "usr/") })
+	err = Unpack(path, Identity{"app/tool", "1", arch.AMD64}, root, func(path string) bool { return strings.HasPrefix(path, "usr/") })
 	found, globErr := filepath.Glob(root.Name() + "/*/*/*")
 	if globErr != nil {
 		t.Fatal(globErr)
@@ -211,7 +243,8 @@ func TestUnpack(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	good := packageOf(t, "./usr/bin/tool")
-	segment := len(xpak("SLOT", "0\n"))
+	segment := len(identity())
+	with := func(segment []byte) []byte { return append(bytes.Clone(good[:len(good)-len(identity())]), segment...) }
 	replaced := func(at int, with string) []byte {
 		return append(append(bytes.Clone(good[:at]), with...), good[at+len(with):]...)
 	}
@@ -229,6 +262,19 @@ func TestUnpackRefuses(t *testing.T) {
 		"segment too short": {replaced(len(good)-8, "\x00\x00\x00\x01"), "its xpak segment has 1 bytes"},
 		"altered archive":   {replaced(20, "\x00\x00\x00\x00"), "tool-1.tbz2: "},
 		"archive cut":       {good[100:], "tool-1.tbz2"},
+		"another package":   {with(xpak("CATEGORY", "app\n", "CHOST", "x86_64-x\n", "PF", "other-1\n")), "tool-1.tbz2: xpak entry PF: other-1; wanted tool-1"},
+		"another category":  {with(xpak("CATEGORY", "sys\n", "CHOST", "x86_64-x\n", "PF", "tool-1\n")), "xpak entry CATEGORY: sys; wanted app"},
+		"another machine":   {with(xpak("CATEGORY", "app\n", "CHOST", "aarch64-x\n", "PF", "tool-1\n")), "xpak entry CHOST: aarch64; wanted x86_64"},
+		"no identity":       {with(xpak("SLOT", "0\n")), `xpak entry CATEGORY: ""; wanted one line`},
+		"no line":           {with(xpak("CATEGORY", "app")), `xpak entry CATEGORY: "app"; wanted one line`},
+		"no entries":        {with(xpak()), `xpak entry CATEGORY: ""`},
+		"entry twice":       {with(xpak("PF", "a", "PF", "b")), "xpak entry PF: is there twice"},
+		"entry of no name":  {with(xpak("", "a")), `xpak entry "": wanted the name`},
+		"entry outside":     {with(xpak("../x", "a")), `xpak entry "../x": wanted the name`},
+		"entry elsewhere":   {with(bytes.Replace(xpak("A", "ab", "B", "c"), []byte("B\x00\x00\x00\x02"), []byte("B\x00\x00\x00\x01"), 1)), "xpak entry B: is at bytes 1 to 2 of 3"},
+		"entry too long":    {with(bytes.Replace(xpak("A", "ab"), []byte("A\x00\x00\x00\x00\x00\x00\x00\x02"), []byte("A\x00\x00\x00\x00\x00\x00\x00\x03"), 1)), "xpak entry A: is at bytes 0 to 3 of 2"},
+		"bytes of no entry": {with(bytes.Replace(xpak("A", "ab"), []byte("A\x00\x00\x00\x00\x00\x00\x00\x02"), []byte("A\x00\x00\x00\x00\x00\x00\x00\x01"), 1)), "1 bytes belong to no entry"},
+		"name too long":     {with(bytes.Replace(xpak("A", "ab"), []byte("\x00\x00\x00\x01A"), []byte("\x00\x00\x00\x09A"), 1)), "an entry is longer than the index"},
 		"dot dot":           {packageOf(t, "./usr/../../x"), `tool-1.tbz2: entry "./usr/../../x": the name has ".."`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +288,7 @@ func TestUnpackRefuses(t *testing.T) {
 func FuzzIndex(f *testing.F) {
 	f.Add(header + stanza("x/a-1", "RDEPEND: || ( x/a >=x/b-1:2=[ssl] ) !x/c"))
 	f.Fuzz(func(_ *testing.T, text string) {
-		index, err := ReadIndex(strings.NewReader(text))
+		index, err := ReadIndex(counted(text))
 		if err != nil {
 			return
 		}
@@ -253,10 +299,13 @@ func FuzzIndex(f *testing.F) {
 }
 
 func FuzzXpak(f *testing.F) {
-	f.Add(append([]byte("archive"), xpak("SLOT", "0\n")...))
+	f.Add(append([]byte("archive"), identity()...))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if start, err := findXpak(bytes.NewReader(content), int64(len(content))); err == nil && (start < 0 || start > int64(len(content))) {
-			t.Error(start)
+		if start, entries, err := readXpak(bytes.NewReader(content), int64(len(content))); err == nil {
+			if start < 0 || start > int64(len(content)) {
+				t.Error(start)
+			}
+			_ = Identity{}.check(entries)
 		}
 	})
 }

@@ -13,7 +13,7 @@ func (i *Index) sort() error {
 	for name, all := range i.byName {
 		slices.SortFunc(all, func(a, b *Package) int { return CompareVersions(b.Version, a.Version) })
 		for k := range all[:len(all)-1] {
-			if all[k].Version == all[k+1].Version {
+			if CompareVersions(all[k].Version, all[k+1].Version) == 0 { // 1.0 and 1.0-r0 are one
 				return fmt.Errorf("package %s-%s is listed twice", name, all[k].Version)
 			}
 		}

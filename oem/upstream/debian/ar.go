@@ -43,6 +43,17 @@ func (a *arReader) next() (name string, content io.Reader, err error) {
 	if string(header[58:]) != "`\n" {
 		return "", nil, fmt.Errorf("header of a member ends in %q; wanted a backtick and a newline", header[58:])
 	}
+	// Numbers: time, user and group in decimal, the mode in octal; spaces fill them up (ar(5)).
+	for _, f := range []struct {
+		name     string
+		from, to int
+		base     int
+	}{{"time", 16, 28, 10}, {"user", 28, 34, 10}, {"group", 34, 40, 10}, {"mode", 40, 48, 8}} {
+		text := strings.TrimRight(string(header[f.from:f.to]), " ")
+		if _, err := strconv.ParseUint(text, f.base, 62); err != nil && text != "" {
+			return "", nil, fmt.Errorf("member %q: %s is %q; wanted a number", header[:16], f.name, text)
+		}
+	}
 	name = strings.TrimSuffix(strings.TrimRight(string(header[:16]), " "), "/")
 	length, err := strconv.ParseUint(strings.TrimRight(string(header[48:58]), " "), 10, 62)
 	if err != nil {
@@ -57,9 +68,13 @@ func (a *arReader) skip() error {
 	if n, err := io.Copy(io.Discard, a.member); err != nil || n < left {
 		return errors.Join(err, errors.New("the last member is truncated"))
 	}
-	n, err := io.CopyN(io.Discard, a.in, a.pad)
+	var pad strings.Builder
+	n, err := io.CopyN(&pad, a.in, a.pad)
 	if errors.Is(err, io.EOF) && n < a.pad {
 		err = nil // writers may omit the final padding
+	}
+	if pad.String() != "" && pad.String() != "\n" {
+		err = fmt.Errorf("%q fills up a member; wanted a line break", &pad)
 	}
 	a.pad = 0
 	return err

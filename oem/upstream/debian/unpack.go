@@ -8,10 +8,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/archive"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
 
@@ -25,14 +27,15 @@ const maxControl = 64 * size.MiB
 //
 // On Debian bin, sbin and lib are links into usr/, but packages may still ship files there; these are moved to usr/.
 // keep gets the mapped path, such as "usr/bin/x"; nil keeps everything below usr/.
-// No maintainer script runs. The checks of package archive apply; the caller has verified the .deb.
-func Unpack(deb string, root *os.Root, keep func(path string) bool) (Control, error) {
+// No maintainer script runs. The checks of package archive apply; the caller has verified the .deb, whose control file must say that it
+// is the wanted package.
+func Unpack(deb string, is Identity, root *os.Root, keep func(path string) bool) (Control, error) {
 	file, err := os.Open(deb)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	control, err := unpack(file, filepath.Base(deb), root, keep)
+	control, err := unpack(file, filepath.Base(deb), is, root, keep)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", deb, err)
 	}
@@ -40,7 +43,7 @@ func Unpack(deb string, root *os.Root, keep func(path string) bool) (Control, er
 }
 
 // unpack reads the members in the order of deb(5): debian-binary, control.tar, data.tar.
-func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (Control, error) {
+func unpack(deb io.Reader, name string, is Identity, root *os.Root, keep func(string) bool) (Control, error) {
 	members, err := newArReader(deb)
 	if err != nil {
 		return nil, err
@@ -56,6 +59,9 @@ func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (
 	if err != nil {
 		return nil, fmt.Errorf("control.tar: %w", err)
 	}
+	if err := is.check(control); err != nil {
+		return nil, fmt.Errorf("control.tar: control: %w", err)
+	}
 	if content, err = nextTar(members, "data.tar"); err != nil {
 		return nil, err
 	}
@@ -69,15 +75,38 @@ func unpack(deb io.Reader, name string, root *os.Root, keep func(string) bool) (
 	return control, nil
 }
 
+// formatVersion matches debian-binary. There may be more lines one day.
+var formatVersion = regexp.MustCompile(`^2\.[0-9]+\n`)
+
+// Identity is what a package says that it is. Where a field is empty, anything will do.
+type Identity struct{ Name, Version, Arch string }
+
+// check compares the identity with a control file, which must have one.
+func (is Identity) check(c Control) error {
+	for _, field := range []struct{ name, want string }{{"Package", is.Name}, {"Version", is.Version}, {"Architecture", is.Arch}} {
+		got := c[strings.ToLower(field.name)]
+		switch {
+		case got == "" || foreign.Check(got) != nil:
+			return fmt.Errorf("field %s: %q; wanted a value in one line", field.name, got)
+		case field.want != "" && got != field.want && (field.name != "Architecture" || got != "all"):
+			return fmt.Errorf("field %s: %s; wanted %s", field.name, got, field.want)
+		}
+	}
+	if !ValidName(c["package"]) {
+		return fmt.Errorf("field Package: %q; wanted a name of Debian", c["package"])
+	}
+	return nil
+}
+
 // checkFormat reads the first member. Minor versions are compatible (deb(5)).
 func checkFormat(members *arReader) error {
 	name, content, err := members.next()
 	if err != nil || name != "debian-binary" {
 		return errors.Join(err, fmt.Errorf("the first member is %q; wanted debian-binary", name))
 	}
-	version, err := io.ReadAll(io.LimitReader(content, 16))
-	if err != nil || !strings.HasPrefix(string(version), "2.") {
-		return errors.Join(err, fmt.Errorf("has the format version %q; wanted 2.0", version))
+	version, err := io.ReadAll(io.LimitReader(content, 4096))
+	if err != nil || !formatVersion.Match(version) {
+		return errors.Join(err, fmt.Errorf("debian-binary: has the format version %q; wanted 2.0 and a line break", version))
 	}
 	return nil
 }
@@ -111,16 +140,24 @@ func readControl(member io.Reader) (Control, error) {
 		return nil, err
 	}
 	defer plain.Close()
-	for reader := tar.NewReader(io.LimitReader(plain, int64(maxControl))); ; {
+	whole := archive.NewWhole(io.LimitReader(plain, int64(maxControl)))
+	var control Control
+	for reader := tar.NewReader(whole); ; {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
-			return nil, errors.New("has no control file")
+			if control == nil {
+				return nil, errors.New("has no control file")
+			}
+			return control, whole.Finish() // so that its sum is verified, too
 		}
 		if err != nil {
 			return nil, err
 		}
 		if header.Name != "./control" && header.Name != "control" {
 			continue
+		}
+		if control != nil {
+			return nil, errors.New("has two control files")
 		}
 		stanzas, err := ReadStanzas(reader)
 		if err != nil {
@@ -129,7 +166,7 @@ func readControl(member io.Reader) (Control, error) {
 		if len(stanzas) != 1 {
 			return nil, fmt.Errorf("control has %d stanzas; wanted 1", len(stanzas))
 		}
-		return Control(stanzas[0]), nil
+		control = Control(stanzas[0])
 	}
 }
 

@@ -28,7 +28,7 @@ func unpacked(t *testing.T, deb []byte, keep func(string) bool) ([]string, Contr
 		t.Fatal(err)
 	}
 	defer func() { _ = root.Close() }()
-	control, unpackErr := Unpack(path, root, keep)
+	control, unpackErr := Unpack(path, Identity{Name: "tool"}, root, keep)
 	var names []string
 	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if !d.IsDir() {
@@ -55,7 +55,7 @@ func TestUnpack(t *testing.T) {
 	if diff := cmp.Diff(inUsr, names); diff != "" {
 		t.Errorf("wanted (-), got (+):\n%s", diff)
 	}
-	if diff := cmp.Diff(Control{"package": "tool", "version": "1.0"}, control); diff != "" {
+	if diff := cmp.Diff(Control{"package": "tool", "version": "1.0", "architecture": "all"}, control); diff != "" {
 		t.Errorf("control, wanted (-), got (+):\n%s", diff)
 	}
 	names, _, err = unpacked(t, debiantest.Deb(t, files...), func(string) bool { return true })
@@ -64,10 +64,19 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
+func data(t *testing.T) debiantest.Member {
+	t.Helper()
+	return debiantest.Member{"data.tar", debiantest.Tar(t, "./usr/x")}
+}
+
 func TestUnpackRefuses(t *testing.T) {
+	const tool = "Package: tool\nVersion: 1.0\nArchitecture: all\n"
 	format := debiantest.Member{"debian-binary", "2.0\n"}
-	control := debiantest.Member{"control.tar.xz", debiantest.Compress(t, debiantest.Control(t, "Package: tool\n"))}
-	data := debiantest.Member{"data.tar", debiantest.Tar(t, "./usr/x")}
+	of := func(text string) []byte {
+		return debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, text)}, data(t))
+	}
+	control := debiantest.Member{"control.tar.xz", debiantest.Compress(t, debiantest.Control(t, tool))}
+	data := data(t)
 	good := debiantest.Ar(format, control, data)
 	if _, _, err := unpacked(t, good, nil); err != nil {
 		t.Fatalf("the good one: %v", err)
@@ -79,23 +88,32 @@ func TestUnpackRefuses(t *testing.T) {
 		deb  []byte
 		says string
 	}{
-		"empty":             {nil, "no ar header"},
-		"not a package":     {[]byte("<html>not found</html>"), "no ar header"},
-		"format 3":          {debiantest.Ar(debiantest.Member{"debian-binary", "3.0\n"}, control, data), `format version "3.0\n"`},
-		"another order":     {debiantest.Ar(control, format, data), "the first member is"},
-		"no control":        {debiantest.Ar(format, data), `has a member "data.tar"; wanted control.tar`},
-		"no data":           {debiantest.Ar(format, control), "has no data.tar"},
-		"lzma":              {debiantest.Ar(format, control, debiantest.Member{"data.tar.lzma", "x"}), `has a member "data.tar.lzma"`},
-		"more after":        {debiantest.Ar(format, control, data, data), "unexpected members after data.tar"},
-		"empty control":     {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Tar(t)}, data), "has no control file"},
-		"malformed control": {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "x\n")}, data), "is not a field"},
-		"two in control":    {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "A: b\n\nC: d\n")}, data), "2 stanzas"},
-		"cut":               {good[:len(good)-700], "truncated"},
-		"cut header":        {good[:len(arMagic)+30], "header of a member"},
-		"header":            {bytes.Replace(good, []byte("`\n"), []byte("``"), 1), "wanted a backtick"},
-		"length":            {bytes.Replace(good, []byte("4         `"), []byte("-4        `"), 1), "length"},
-		"outside":           {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "../x")}), `tool.deb: entry "../x"`},
-		"same after merge":  {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "./lib/x", "./usr/lib/x")}), "two entries of this name"},
+		"empty":               {nil, "no ar header"},
+		"not a package":       {[]byte("<html>not found</html>"), "no ar header"},
+		"format 3":            {debiantest.Ar(debiantest.Member{"debian-binary", "3.0\n"}, control, data), `format version "3.0\n"`},
+		"another order":       {debiantest.Ar(control, format, data), "the first member is"},
+		"no control":          {debiantest.Ar(format, data), `has a member "data.tar"; wanted control.tar`},
+		"no data":             {debiantest.Ar(format, control), "has no data.tar"},
+		"lzma":                {debiantest.Ar(format, control, debiantest.Member{"data.tar.lzma", "x"}), `has a member "data.tar.lzma"`},
+		"more after":          {debiantest.Ar(format, control, data, data), "unexpected members after data.tar"},
+		"empty control":       {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Tar(t)}, data), "has no control file"},
+		"malformed control":   {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "x\n")}, data), "is not a field"},
+		"two in control":      {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, "A: b\n\nC: d\n")}, data), "2 stanzas"},
+		"format of no number": {debiantest.Ar(debiantest.Member{"debian-binary", "2.x\n"}, control, data), `format version "2.x\n"`},
+		"format, no line":     {debiantest.Ar(debiantest.Member{"debian-binary", "2.0"}, control, data), `format version "2.0"`},
+		"another package":     {of("Package: other\nVersion: 1.0\nArchitecture: all\n"), "control.tar: control: field Package: other; wanted tool"},
+		"no version":          {of("Package: tool\nArchitecture: all\n"), `field Version: ""; wanted a value`},
+		"no architecture":     {of("Package: tool\nVersion: 1\n"), `field Architecture: ""; wanted a value`},
+		"field twice":         {of(tool + "Package: tool\n"), "the field Package occurs twice"},
+		"control cut":         {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, tool)[:1024]}, data), "truncated"},
+		"more in control":     {debiantest.Ar(format, debiantest.Member{"control.tar", debiantest.Control(t, tool) + "x"}, data), "bytes after the end"},
+		"mode of a member":    {bytes.Replace(good, []byte("100644"), []byte("1006x4"), 1), "mode is"},
+		"cut":                 {good[:len(good)-700], "truncated"},
+		"cut header":          {good[:len(arMagic)+30], "header of a member"},
+		"header":              {bytes.Replace(good, []byte("`\n"), []byte("``"), 1), "wanted a backtick"},
+		"length":              {bytes.Replace(good, []byte("4         `"), []byte("-4        `"), 1), "length"},
+		"outside":             {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "../x")}), `tool.deb: entry "../x"`},
+		"same after merge":    {debiantest.Ar(format, control, debiantest.Member{"data.tar", debiantest.Tar(t, "./lib/x", "./usr/lib/x")}), "two entries of this name"},
 	} {
 		if _, _, err := unpacked(t, test.deb, func(string) bool { return true }); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: error is %v; wanted %q", name, err, test.says)

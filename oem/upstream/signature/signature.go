@@ -26,6 +26,11 @@ func ReadKeyring(path string) (openpgp.EntityList, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
+	return ParseKeyring(path, content)
+}
+
+// ParseKeyring is ReadKeyring of a file's content.
+func ParseKeyring(path string, content []byte) (openpgp.EntityList, error) {
 	read := openpgp.ReadKeyRing
 	if bytes.Contains(content, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----")) {
 		read = openpgp.ReadArmoredKeyRing
@@ -168,8 +173,8 @@ func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error
 	return nil
 }
 
-// File checks the signature of a file that is in another file, with a minisign key or else a keyring.
-func File(file, signatureFile, minisignKey, keyring string) error {
+// File checks the signature of a file that is in another file, with a minisign key, or else with OpenPGP keys.
+func File(file, signatureFile, minisignKey string, keys openpgp.EntityList) error {
 	signature, err := os.ReadFile(signatureFile)
 	if err != nil {
 		return err
@@ -185,10 +190,6 @@ func File(file, signatureFile, minisignKey, keyring string) error {
 			return err
 		}
 		return Minisign(key, content, signature)
-	}
-	keys, err := ReadKeyring(keyring)
-	if err != nil {
-		return err
 	}
 	return OpenPGPFile(keys, content, signature, time.Now())
 }

@@ -86,7 +86,7 @@ func (f foreign) unpack(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		control, err := debian.Unpack(file, root, func(name string) bool {
+		control, err := debian.Unpack(file, debian.Identity{Name: p.Name, Version: p.Version, Arch: p.Architecture}, root, func(name string) bool {
 			return (strings.HasPrefix(name, "usr/") || strings.HasPrefix(name, "etc/")) && !isExcluded(f.def, "/"+name)
 		})
 		if err != nil {

@@ -2,13 +2,18 @@
 // (kernel Documentation/driver-api/early-userspace/buffer-format.rst).
 //
 // In: an archive, which may be anybody's, uncompressed. Out: its members one after the other. Only one archive is read;
-// what follows its trailer is left. Nothing is held in memory but a header and a name, and of what is written the names.
+// what follows its trailer is left. Nothing is held in memory but a header and the names.
+//
+// Refused are, with the byte: fields that are not hexadecimal digits, types that no file has, content of what has none, names that
+// are empty, have ".." or come twice, sums in the format without, and anything but zeros between members.
 package cpio
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,6 +35,9 @@ const (
 	modeLink = 0o120000
 )
 
+// kinds are all types that a mode can have.
+var kinds = []uint32{ModeFile, modeDir, modeLink, 0o140000, 0o060000, 0o020000, 0o010000}
+
 // Header is what an archive says about a member.
 type Header struct {
 	Name   string
@@ -49,8 +57,9 @@ func (h *Header) IsLink() bool { return h.Mode&ModeType == modeLink }
 // Reader reads an archive.
 type Reader struct {
 	in      io.Reader
-	at      int64 // how much was read
-	content int64 // how much of the member's content is left
+	at      int64             // how much was read
+	content int64             // how much of the member's content is left
+	kinds   map[string]uint32 // types of the members so far, by clean name
 }
 
 // Is tells whether content that begins like this is an archive.
@@ -59,14 +68,17 @@ func Is(head []byte) bool {
 }
 
 // NewReader returns a reader of the archive in r.
-func NewReader(r io.Reader) *Reader { return &Reader{in: r} }
+func NewReader(r io.Reader) *Reader { return &Reader{in: r, kinds: map[string]uint32{}} }
 
 // Length returns how much was read: after the last member, to the end of the archive.
 func (r *Reader) Length() int64 { return r.at }
 
 // Next goes to the next member, whose content Read then returns. After the last one it is io.EOF.
 func (r *Reader) Next() (*Header, error) {
-	if err := r.skip(r.content + padding(r.at+r.content)); err != nil {
+	if err := r.skip(r.content); err != nil {
+		return nil, err
+	}
+	if err := r.zeros(padding(r.at)); err != nil {
 		return nil, err
 	}
 	r.content = 0
@@ -79,19 +91,17 @@ func (r *Reader) Next() (*Header, error) {
 		return nil, fmt.Errorf("byte %d: cpio magic is %.6q%s; wanted %q", offset, head, known(head), magic)
 	}
 	h := &Header{Offset: offset, Summed: strings.HasPrefix(string(head), magicSum)}
-	var nameLength uint32
-	for _, f := range []struct {
-		name  string
-		index int64
-		into  *uint32
-	}{{"mode", 1, &h.Mode}, {"file size", 6, &h.Size}, {"name size", 11, &nameLength}, {"checksum", 12, &h.Sum}} {
-		at := 6 + 8*f.index
+	var values [13]uint32
+	for i, name := range fieldNames {
+		at := 6 + 8*i
 		value, err := strconv.ParseUint(string(head[at:at+8]), 16, 32)
 		if err != nil {
-			return nil, fmt.Errorf("byte %d: cpio %s is %q; wanted 8 hexadecimal digits", offset+at, f.name, head[at:at+8])
+			return nil, fmt.Errorf("byte %d: cpio %s is %q; wanted 8 hexadecimal digits", offset+int64(at), name, head[at:at+8])
 		}
-		*f.into = uint32(value)
+		values[i] = uint32(value)
 	}
+	nameLength := values[11]
+	h.Mode, h.Size, h.Sum = values[1], values[6], values[12]
 	if nameLength < 1 || nameLength > maxName {
 		return nil, fmt.Errorf("byte %d: cpio name has %d bytes; wanted 1 to %d", offset+6+8*11, nameLength, maxName)
 	}
@@ -103,18 +113,64 @@ func (r *Reader) Next() (*Header, error) {
 	if !isText || strings.Contains(text, "\x00") {
 		return nil, fmt.Errorf("byte %d: cpio name %.40q does not end in its one zero", offset+headerLength, name)
 	}
-	if h.Name = text; text == trailer {
+	h.Name = text
+	if err := r.check(h); err != nil {
+		return nil, fmt.Errorf("byte %d: cpio member %.80q %w", offset, text, err)
+	}
+	if text == trailer {
 		// What fills up the last four bytes may be missing at the end of everything.
-		if err := r.skip(int64(h.Size) + padding(r.at+int64(h.Size))); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := r.zeros(padding(r.at)); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, err
 		}
 		return nil, io.EOF
 	}
-	if err := r.skip(padding(r.at)); err != nil {
+	if err := r.zeros(padding(r.at)); err != nil {
 		return nil, err
 	}
 	r.content = int64(h.Size)
 	return h, nil
+}
+
+// fieldNames are those of a header, in order.
+var fieldNames = [13]string{
+	"inode", "mode", "user", "group", "number of links", "time", "file size", "device's major number", "device's minor number",
+	"major number", "minor number", "name size", "checksum",
+}
+
+// maxMembers limits what is remembered of an archive. The largest initramfs has some thousand.
+const maxMembers = 1 << 20
+
+// check refuses what a header says against the format, or against what came before.
+func (r *Reader) check(h *Header) error {
+	kind := h.Mode & ModeType
+	if h.Name == trailer {
+		if h.Size != 0 {
+			return fmt.Errorf("has %d bytes of content; the end of an archive has none", h.Size)
+		}
+		return nil
+	}
+	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+	before, twice := r.kinds[name]
+	switch {
+	case h.Name == "":
+		return errors.New("has no name")
+	case slices.Contains(strings.Split(h.Name, "/"), ".."):
+		return errors.New(`has ".." in its name`)
+	case !slices.Contains(kinds, kind):
+		return fmt.Errorf("has mode %o, which is no kind of file", h.Mode)
+	case kind != ModeFile && kind != modeLink && h.Size != 0:
+		return fmt.Errorf("has mode %o and %d bytes of content; wanted content of files and symbolic links only", h.Mode, h.Size)
+	case !h.Summed && h.Sum != 0:
+		return fmt.Errorf("has checksum %d in an archive without checksums (%s); wanted 0", h.Sum, magic)
+	case h.Summed && kind != ModeFile && h.Sum != 0:
+		return fmt.Errorf("has checksum %d and is no file; wanted 0", h.Sum)
+	case twice && (kind != modeDir || before != modeDir):
+		return errors.New("is in the archive twice")
+	case len(r.kinds) >= maxMembers:
+		return fmt.Errorf("is one of more than %d members", maxMembers)
+	}
+	r.kinds[name] = kind
+	return nil
 }
 
 // known names a format that is taken for ours.
@@ -149,6 +205,18 @@ func (r *Reader) fill(p []byte, what string) error {
 		return r.ends(what)
 	}
 	return err
+}
+
+// zeros reads what fills up the last four bytes.
+func (r *Reader) zeros(length int64) error {
+	at, p := r.at, make([]byte, length)
+	if err := r.fill(p, "content"); err != nil {
+		return err
+	}
+	if strings.Trim(string(p), "\x00") != "" {
+		return fmt.Errorf("byte %d: %q fills up a cpio member; wanted zeros", at, p)
+	}
+	return nil
 }
 
 func (r *Reader) skip(length int64) error {

@@ -158,6 +158,9 @@ func (t *Table) check() error {
 		if p.First > p.Last || p.First < t.first || p.Last > t.last {
 			wrong = append(wrong, fmt.Errorf("entry %d (bytes 32 and 40 of it): sectors %d to %d; wanted some of %d to %d", p.Number, p.First, p.Last, t.first, t.last))
 		}
+		if p.ID.IsZero() {
+			wrong = append(wrong, fmt.Errorf("entry %d (byte 16 of it): has no identifier; wanted a unique one", p.Number))
+		}
 		if other, twice := seen[p.ID]; twice {
 			wrong = append(wrong, fmt.Errorf("entry %d (byte 16 of it): duplicate identifier %v, also of entry %d; wanted a unique one", p.Number, p.ID, other))
 		}

@@ -144,6 +144,9 @@ func (c copyOf) checkHeader(raw []byte, sector, sectors uint64) error {
 		got, want any
 	}{
 		{8, "revision", c.Revision == revision, c.Revision, revision},
+		{20, "reserved field", c.Reserved == 0, c.Reserved, 0},
+		{int64(c.Size), "rest of the sector", len(bytes.Trim(raw[c.Size:], "\x00")) == 0, "in use", "zeros"},
+		{56, "identifier of the disk", !c.Disk.IsZero(), c.Disk, "one that is not zero"},
 		{24, "own sector", c.Own == sector, c.Own, sector},
 		{32, "sector of the other copy", c.otherOK(entrySectors, sectors), c.Other, "1, or one on the disk with room for the entries between usable sectors and it"},
 		{40, "first usable sector", c.First <= c.Last, c.First, fmt.Sprintf("at most %d", c.Last)},

@@ -10,6 +10,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	limited "github.com/flatcar/oem-sysext/oem/host/xz"
 )
 
 // Compression is how a segment is compressed.
@@ -61,7 +62,11 @@ func (c Compression) open(in *source) (io.Reader, error) {
 		}
 		return closing{d}, nil
 	case XZ:
-		r, err := xz.ReaderConfig{SingleStream: true}.NewReader(&framed{in: in, next: (&xzFrame{in: in}).header})
+		err := checkXZ(in)
+		var r io.Reader
+		if err == nil {
+			r, err = limited.NewStreamReader(in)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("xz: %w", err)
 		}

@@ -1,7 +1,6 @@
 package initramfs
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -96,109 +95,16 @@ func (z *zstdFrame) block() (int64, step, error) {
 	return length, nil, nil
 }
 
-// xzFrame is one stream (the .xz file format, version 1.2.1).
-type xzFrame struct {
-	in       *source
-	block    int64 // where the current block began
-	check    int64 // length of what follows each block
-	integers uint64
-}
-
-func (x *xzFrame) header() (int64, step, error) {
-	const length = 12
-	head, err := x.in.head(length)
+// checkXZ refuses streams with a checksum that kernels do not know (the .xz file format, 2.1.1.2).
+func checkXZ(in *source) error {
+	head, err := in.head(12)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	const none, crc32 = 0, 1
-	switch check := head[7] & 15; check {
-	case none:
-	case crc32:
-		x.check = 4
-	default:
+	if check := head[7] & 15; check != none && check != crc32 {
 		names := map[byte]string{4: "CRC64", 10: "SHA-256"}
-		return 0, nil, fmt.Errorf("its checksum is %s (%d), which kernels do not know; make it with xz --check=crc32", names[check], check)
+		return fmt.Errorf("its checksum is %s (%d), which kernels do not know; make it with xz --check=crc32", names[check], check)
 	}
-	return length, x.blockOrIndex, nil
-}
-
-func (x *xzFrame) blockOrIndex() (int64, step, error) {
-	head, err := x.in.head(1)
-	if err != nil {
-		return 0, nil, err
-	}
-	x.block = x.in.at
-	if head[0] == 0 {
-		return 1, x.count, nil
-	}
-	return (int64(head[0]) + 1) * 4, x.chunk, nil
-}
-
-// chunk is a piece of LZMA2, which is always the last filter.
-func (x *xzFrame) chunk() (int64, step, error) {
-	head, err := x.in.head(1)
-	if err != nil {
-		return 0, nil, err
-	}
-	const end, kept, packed, newProperties = 0, 2, 0x80, 0xc0
-	switch control := head[0]; {
-	case control == end:
-		length := x.in.at - x.block + 1
-		return 1 + -length&3 + x.check, x.blockOrIndex, nil
-	case control <= kept:
-		head, err := x.in.head(3)
-		if err != nil {
-			return 0, nil, err
-		}
-		return 3 + int64(binary.BigEndian.Uint16(head[1:])) + 1, x.chunk, nil
-	case control >= packed:
-		head, err := x.in.head(5)
-		if err != nil {
-			return 0, nil, err
-		}
-		length := 5 + int64(binary.BigEndian.Uint16(head[3:])) + 1
-		if control >= newProperties {
-			length++
-		}
-		return length, x.chunk, nil
-	default:
-		return 0, nil, fmt.Errorf("an LZMA2 chunk of the invalid type %#x", control)
-	}
-}
-
-// count is the number of records in the index.
-func (x *xzFrame) count() (int64, step, error) {
-	records, length, err := x.integer()
-	if err != nil || records > 1<<32 {
-		return 0, nil, errors.Join(errors.New("invalid index"), err)
-	}
-	if x.integers = 2 * records; x.integers == 0 {
-		return length, x.footer, nil
-	}
-	return length, x.record, nil
-}
-
-func (x *xzFrame) record() (int64, step, error) {
-	_, length, err := x.integer()
-	if x.integers--; x.integers == 0 {
-		return length, x.footer, err
-	}
-	return length, x.record, err
-}
-
-// footer is what fills up the index, its checksum and the end of the stream.
-func (x *xzFrame) footer() (int64, step, error) {
-	return -(x.in.at-x.block)&3 + 4 + 12, nil, nil
-}
-
-func (x *xzFrame) integer() (uint64, int64, error) {
-	head, err := x.in.Peek(9)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, 0, err
-	}
-	value, length := binary.Uvarint(head)
-	if length <= 0 {
-		return 0, 0, io.ErrUnexpectedEOF
-	}
-	return value, int64(length), nil
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/rung"
@@ -224,7 +225,7 @@ func (m *Manifest) Encode() ([]byte, error) {
 	return append(encoded, '\n'), err
 }
 
-// Decode reads a manifest of this schema.
+// Decode reads a manifest of this schema. Names in it are shown to people; text that does something where it is shown is refused.
 func Decode(content []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(content, &m); err != nil {
@@ -233,7 +234,40 @@ func Decode(content []byte) (*Manifest, error) {
 	if m.Schema != Schema {
 		return nil, fmt.Errorf("manifest has the schema %d; wanted %d", m.Schema, Schema)
 	}
+	var texts any
+	if err := json.Unmarshal(content, &texts); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if err := checkTexts("manifest", texts); err != nil {
+		return nil, err
+	}
 	return &m, nil
+}
+
+// checkTexts checks all texts in a JSON value.
+func checkTexts(where string, value any) error {
+	switch value := value.(type) {
+	case string:
+		if err := foreign.Check(value); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	case []any:
+		for i, item := range value {
+			if err := checkTexts(fmt.Sprintf("%s[%d]", where, i), item); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for key, item := range value {
+			if err := checkTexts(where, key); err != nil {
+				return err
+			}
+			if err := checkTexts(where+"."+key, item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Read reads the manifest at a path, which is a file's or a release directory's.

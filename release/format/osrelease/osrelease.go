@@ -1,6 +1,7 @@
 // Package osrelease reads os-release files (os-release(5)): shell assignments.
 //
-// In: the untrusted content of the file. Out: values by name. Refused: any shell syntax beyond assignments.
+// In: the untrusted content of the file. Out: values by name. Refused, with the line: any shell syntax beyond assignments, a name
+// twice (a shell would take the last, other readers the first), values with control characters, and ID and VERSION_ID that are none.
 package osrelease
 
 import (
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // MaxLength is the maximum length of a file in bytes. Real ones have less than 1 KiB.
@@ -18,7 +21,10 @@ const MaxLength = 64 << 10
 
 var name = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Parse returns the values. The last value of a name counts, as in a shell.
+// idPattern is what ID and VERSION_ID may have; pre-releases have a ~ and build numbers a + as well.
+var idPattern = regexp.MustCompile(`^[a-z0-9._+~^-]*$`)
+
+// Parse returns the values.
 func Parse(content []byte) (map[string]string, error) {
 	if len(content) > MaxLength {
 		return nil, fmt.Errorf("os-release has %d bytes; wanted at most %d", len(content), MaxLength)
@@ -26,11 +32,14 @@ func Parse(content []byte) (map[string]string, error) {
 	if !utf8.Valid(content) {
 		return nil, errors.New("os-release is not UTF-8")
 	}
+	if bytes.ContainsRune(content, '\r') {
+		return nil, errors.New("os-release has line breaks of another system (CR); wanted LF alone")
+	}
 	values := map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(content))
 	lines.Buffer(nil, MaxLength+1)
 	for number := 1; lines.Scan(); number++ {
-		line := strings.TrimSpace(lines.Text())
+		line := strings.Trim(lines.Text(), " \t")
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -41,6 +50,15 @@ func Parse(content []byte) (map[string]string, error) {
 		value, err := unquote(text)
 		if err != nil {
 			return nil, fmt.Errorf("os-release line %d: %s: %w", number, key, err)
+		}
+		if err := foreign.Check(value); err != nil {
+			return nil, fmt.Errorf("os-release line %d: %s: %w; wanted one line of text", number, key, err)
+		}
+		if _, twice := values[key]; twice {
+			return nil, fmt.Errorf("os-release line %d: %s is there twice; wanted once", number, key)
+		}
+		if (key == "ID" || key == "VERSION_ID") && !idPattern.MatchString(value) {
+			return nil, fmt.Errorf("os-release line %d: %s is %q; wanted lower-case letters, digits, dots, underscores and hyphens", number, key, value)
 		}
 		values[key] = value
 	}

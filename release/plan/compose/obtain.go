@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 
+	"github.com/ProtonMail/go-crypto/openpgp"
+
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
@@ -102,5 +104,11 @@ func (c *Composer) checkSignature(ctx context.Context, s *recipe.Signature, addr
 	if err != nil {
 		return err
 	}
-	return signature.File(file, seen.Path, s.Minisign, c.choice.Profile.Path(s.OpenPGP.Value))
+	var keys openpgp.EntityList
+	if s.OpenPGP.Value != "" {
+		if keys, err = signature.ReadKeyring(c.choice.Profile.Path(s.OpenPGP.Value)); err != nil {
+			return err
+		}
+	}
+	return signature.File(file, seen.Path, s.Minisign, keys)
 }

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
+	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/publish"
@@ -31,7 +31,7 @@ const (
 // The environment says where: GITHUB_REPOSITORY, GITHUB_TOKEN, and GITHUB_REF_NAME, the branch that they are for, main by default.
 // The checkout is a clone whose remote is named origin. It stays as it was. What could not be looked up is an error after all the rest.
 func BumpRequests(ctx context.Context, o setup.Options, names []string, out io.Writer) error {
-	all, mistakes := recipe.Load(os.DirFS(o.Checkout), "recipes")
+	all, mistakes := recipe.Load(rooted.Files(o.Checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
 		return err
 	}

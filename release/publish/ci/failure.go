@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/publish"
@@ -44,7 +45,7 @@ func ReportNight(ctx context.Context, o setup.Options, out io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(jobs)) {
 		result := jobs[name].Result
 		failed = failed || result == "failure" || result == "cancelled"
-		fmt.Fprintf(&body, "| %s | %s |\n", report.Code(name), result)
+		fmt.Fprintf(&body, "| %s | %s |\n", foreign.Code(name), result)
 	}
 	if !failed {
 		n, err := t.Resolve(ctx, failureTitle)

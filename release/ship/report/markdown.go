@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/ship/report/changes"
@@ -74,15 +74,15 @@ func (md *markdown) table(titles ...string) {
 func (md *markdown) row(cells ...string) { md.line("| %s |", strings.Join(cells, " | ")) }
 
 func (md *markdown) summary() {
-	md.heading("## OEM tools %s, %s", plain(md.Version), plain(md.Arch))
+	md.heading("## OEM tools %s, %s", foreign.Markdown(md.Version), foreign.Markdown(md.Arch))
 	since := ""
 	if md.Last != nil {
-		since = fmt.Sprintf(" (%s since %s)", signed(md.Grown()), plain(md.Last.Version))
+		since = fmt.Sprintf(" (%s since %s)", signed(md.Grown()), foreign.Markdown(md.Last.Version))
 	}
 	md.line("**%v** for %s of %s in `/usr`%s; %.1f %% of their files’ %v. %v free of %v, and %v of headroom.",
 		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, drawing.Percent(md.Embedded, md.Unpacked), md.Unpacked,
 		md.Parts.Free, md.Partition.Filesystem, md.Parts.Headroom)
-	md.line("Base %s %s, epoch %s, root hash `%v`.", plain(md.Base.ID), plain(md.Base.VersionID), md.When.Format("2006-01-02 15:04 UTC"), md.Partition.RootHash)
+	md.line("Base %s %s, epoch %s, root hash `%v`.", foreign.Markdown(md.Base.ID), foreign.Markdown(md.Base.VersionID), md.When.Format("2006-01-02 15:04 UTC"), md.Partition.RootHash)
 }
 
 func (md *markdown) images() {
@@ -93,11 +93,11 @@ func (md *markdown) images() {
 		if i.Embedded != "" {
 			cost = i.Cost.String()
 		}
-		rung := Code(i.Rung.String())
+		rung := foreign.Code(i.Rung.String())
 		if was := i.Repacked(); was != "" {
-			rung += ", was " + Code(was)
+			rung += ", was " + foreign.Code(was)
 		}
-		md.row(Code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), Code(i.SHA256.Short()))
+		md.row(foreign.Code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), foreign.Code(i.SHA256.Short()))
 	}
 	md.row("**all**", "", md.Unpacked.String(), "", md.Embedded.String(), "", "", "")
 }
@@ -112,11 +112,11 @@ func (md *markdown) platforms() {
 				shared += changes.Room(i)
 			}
 		}
-		name := plain(p.Name)
+		name := foreign.Markdown(p.Name)
 		if p.OnOEM() {
 			name += ", on the OEM partition"
 		}
-		md.row(Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
+		md.row(foreign.Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
 			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files))
 	}
 }
@@ -137,7 +137,7 @@ func (md *markdown) budgets() {
 		if b.Used > b.Limit {
 			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
 		}
-		md.row(Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
+		md.row(foreign.Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
 	}
 }
 
@@ -145,20 +145,20 @@ func of(profile string) string {
 	if profile == "" {
 		return ""
 	}
-	return " of the profile " + plain(profile)
+	return " of the profile " + foreign.Markdown(profile)
 }
 
 func (md *markdown) changes() {
 	if md.Changes == nil {
 		return
 	}
-	md.heading("### Changes since %s", plain(md.Last.Version))
+	md.heading("### Changes since %s", foreign.Markdown(md.Last.Version))
 	if !md.Changes.Any() {
 		md.line("Nothing changed.")
 		return
 	}
 	for _, c := range md.Changes.Ground {
-		md.line("- %s %s", Code(c.Name), ends(c))
+		md.line("- %s %s", foreign.Code(c.Name), ends(c))
 	}
 	for _, r := range md.Changes.Recipes {
 		md.recipe(r)
@@ -170,7 +170,7 @@ func (md *markdown) changes() {
 func (md *markdown) recipe(r changes.Recipe) {
 	name := "files of no recipe"
 	if r.Name != "" {
-		name = "recipe " + Code(r.Name)
+		name = "recipe " + foreign.Code(r.Name)
 	}
 	files := "same files"
 	if r.Files.Count() > 0 {
@@ -179,7 +179,7 @@ func (md *markdown) recipe(r changes.Recipe) {
 	md.line("- %s %s: %s", name, r.How, files)
 	shown := min(len(r.Inputs), maxMarkdownInputs)
 	for _, c := range r.Inputs[:shown] {
-		md.line("  - %s %s %s", plain(c.Kind), Code(c.Name), ends(c))
+		md.line("  - %s %s %s", foreign.Markdown(c.Kind), foreign.Code(c.Name), ends(c))
 	}
 	if rest := len(r.Inputs) - shown; rest > 0 {
 		md.line("  - and %s", count(rest, "more input"))
@@ -190,11 +190,11 @@ func (md *markdown) recipe(r changes.Recipe) {
 func ends(c changes.Thing) string {
 	switch {
 	case c.Old == "":
-		return Code(c.New) + " added"
+		return foreign.Code(c.New) + " added"
 	case c.New == "":
-		return Code(c.Old) + " removed"
+		return foreign.Code(c.Old) + " removed"
 	}
-	return Code(c.Old) + " → " + Code(c.New)
+	return foreign.Code(c.Old) + " → " + foreign.Code(c.New)
 }
 
 func (md *markdown) changedImages() {
@@ -204,14 +204,14 @@ func (md *markdown) changedImages() {
 	md.heading("#### Changed images")
 	md.table("image", "", "rung", ">room")
 	for _, c := range md.Changes.Images {
-		rung := Code(c.New)
+		rung := foreign.Code(c.New)
 		switch {
 		case c.New == "":
-			rung = Code(c.Old)
+			rung = foreign.Code(c.Old)
 		case c.Old != "" && c.Old != c.New:
-			rung = Code(c.Old) + " → " + Code(c.New)
+			rung = foreign.Code(c.Old) + " → " + foreign.Code(c.New)
 		}
-		md.row(Code(c.Name), c.How, rung, signed(c.Room))
+		md.row(foreign.Code(c.Name), c.How, rung, signed(c.Room))
 	}
 }
 
@@ -223,58 +223,17 @@ func (md *markdown) changedFiles() {
 	md.table("file", "", "recipe", "images", ">size")
 	shown := md.Changes.Files[:min(len(md.Changes.Files), maxMarkdownFiles)]
 	for _, c := range shown {
-		images := Code(c.Images[0])
+		images := foreign.Code(c.Images[0])
 		if more := len(c.Images) - 1; more > 0 {
 			images += fmt.Sprintf(" and %d more", more)
 		}
 		recipe := "–"
 		if c.Recipe != "" {
-			recipe = Code(c.Recipe)
+			recipe = foreign.Code(c.Recipe)
 		}
-		md.row(Code(c.Path), c.How, recipe, images, signed(c.Size))
+		md.row(foreign.Code(c.Path), c.How, recipe, images, signed(c.Size))
 	}
 	if rest := changes.TallyOf(md.Changes.Files[len(shown):]); rest.Count() > 0 {
 		md.row(fmt.Sprintf("%s beyond the %d largest differences", count(rest.Count(), "more file"), maxMarkdownFiles), rest.String(), "", "", signed(rest.Size))
 	}
-}
-
-// Code prints a name so that nothing in it is read as Markdown, HTML, a link or a mention, in a table or out of it
-// (GitHub Flavored Markdown, Code spans, and Tables about pipes).
-func Code(name string) string {
-	longest, run := 0, 0
-	for _, r := range name {
-		run++
-		if r != '`' {
-			run = 0
-		}
-		longest = max(longest, run)
-	}
-	fence := strings.Repeat("`", longest+1)
-	space := ""
-	if name == "" || strings.HasPrefix(name, "`") || strings.HasSuffix(name, "`") {
-		space = " "
-	}
-	return fence + space + strings.ReplaceAll(oneLine(name), "|", `\|`) + space + fence
-}
-
-// plain escapes all punctuation that Markdown knows, for texts that are ours and should look like text.
-func plain(text string) string {
-	var b strings.Builder
-	for _, r := range oneLine(text) {
-		if strings.ContainsRune("\\`*_{}[]<>()#+!|~&$@", r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// oneLine replaces what would end a line, or is not to be seen.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
 }

@@ -8,6 +8,8 @@ import (
 	"html/template"
 	"io"
 	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // Proof is what machines showed of a release.
@@ -48,18 +50,18 @@ func ProofsMarkdown(w io.Writer, proofs []Proof) error {
 	md := markdown{Writer: bufio.NewWriter(w)}
 	for _, p := range proofs {
 		md.heading("### %s", p.Title)
-		md.line("%d machines of %s (%s), %d of them failed.\n", len(p.Machines), plain(p.Base), p.Accel, p.Failed())
+		md.line("%d machines of %s (%s), %d of them failed.\n", len(p.Machines), foreign.Markdown(p.Base), p.Accel, p.Failed())
 		md.table("platform", ">images", ">boot", ">asserted", "")
 		for _, m := range p.Machines {
 			var wrong []string
 			for _, o := range m.Wrong {
 				if o.Assertion == "" {
-					wrong = append(wrong, Code(o.Says))
+					wrong = append(wrong, foreign.Code(o.Says))
 				} else {
-					wrong = append(wrong, fmt.Sprintf("not so: %s: %s", o.Assertion, Code(o.Says)))
+					wrong = append(wrong, fmt.Sprintf("not so: %s: %s", o.Assertion, foreign.Code(o.Says)))
 				}
 			}
-			name := Code(m.Platform)
+			name := foreign.Code(m.Platform)
 			if m.Step != "" {
 				name += ", " + m.Step
 			}

@@ -108,7 +108,7 @@ func Deb(t testing.TB, files ...string) []byte {
 	t.Helper()
 	return Ar(
 		Member{"debian-binary", "2.0\n"},
-		Member{"control.tar.xz", Compress(t, Control(t, "Package: tool\nVersion: 1.0\n"))},
+		Member{"control.tar.xz", Compress(t, Control(t, "Package: tool\nVersion: 1.0\nArchitecture: all\n"))},
 		Member{"data.tar.xz", Compress(t, Tar(t, files...))},
 	)
 }

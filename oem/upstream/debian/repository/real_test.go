@@ -95,7 +95,7 @@ func filesAsDpkg(t *testing.T, a *Archive, packages *debian.Packages) {
 			t.Fatal(err)
 		}
 		defer func() { _ = root.Close() }()
-		if _, err := debian.Unpack(deb, root, func(string) bool { return true }); err != nil {
+		if _, err := debian.Unpack(deb, debian.Identity{}, root, func(string) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(inodes(t, theirs), inodes(t, ours)); diff != "" {

@@ -484,3 +484,17 @@ func TestFits(t *testing.T) {
 		}
 	}
 }
+
+// A file's capabilities are seen whatever the file system is, so that they can be judged, or the file is named.
+func TestCapabilitiesAreSeen(t *testing.T) {
+	b := newBench(t)
+	const raw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw+ep (linux/capability.h)
+	able := extensiontest.Entry{Path: "usr/share/able", Mode: 0o755, Xattrs: map[string]string{"security.capability": raw}}
+	for _, filesystem := range filesystems {
+		image, err := b.read(b.image(filesystem, append(some[:len(some):len(some)], able)...))
+		e, _ := image.Tree.Find("/usr/share/able")
+		if err == nil && len(e.Xattrs["security.capability"]) == 0 || err != nil && !strings.Contains(err.Error(), "/usr/share/able") {
+			t.Errorf("%s: entry is %v, error is %v", filesystem, e, err)
+		}
+	}
+}

@@ -38,6 +38,9 @@ func (o OS) String() string {
 	return text
 }
 
+// scopes are the words of SYSEXT_SCOPE (os-release(5)).
+var scopes = []string{"system", "initrd", "portable"}
+
 // releaseDir is where an extension says what it is for.
 const releaseDir = "/usr/lib/extension-release.d"
 
@@ -71,6 +74,11 @@ func ReleaseOf(t tree.Tree, name string, blobs *store.Blobs) (Release, error) {
 	values, err := osrelease.Parse(content)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Path, err)
+	}
+	for _, scope := range strings.Fields(values["SYSEXT_SCOPE"]) {
+		if !slices.Contains(scopes, scope) {
+			return nil, fmt.Errorf("%s: SYSEXT_SCOPE has %q; wanted some of %s", e.Path, scope, strings.Join(scopes, ", "))
+		}
 	}
 	return values, nil
 }

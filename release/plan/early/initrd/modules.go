@@ -15,9 +15,9 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/host/xz"
 )
 
 // lists are what modprobe and udev know modules by. Those of the whole kernel cover what is in the initramfs as well as what is
