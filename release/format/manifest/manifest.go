@@ -145,6 +145,7 @@ type Partition struct {
 	File       string        `json:"file"`
 	Filesystem size.Bytes    `json:"filesystem"` // length of the file system; dm-verity's superblock is right behind it
 	RootHash   digest.SHA256 `json:"root_hash"`
+	Line       string        `json:"line"` // of the base; releases of one line have one salt
 	Salt       string        `json:"salt"` // hexadecimal
 	UUID       string        `json:"uuid"` // of the dm-verity superblock
 	FreeBefore size.Bytes    `json:"free_before"`
