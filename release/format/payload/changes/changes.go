@@ -59,7 +59,7 @@ const minMove = 4
 
 // Find compares two images.
 func Find(ctx context.Context, from, to Image) (Changes, error) {
-	changed, err := compare(ctx, from, to)
+	changed, err := Compare(ctx, from, to)
 	if err != nil || len(changed) == 0 {
 		return Changes{}, err
 	}
@@ -107,8 +107,8 @@ func (i Image) read(blocks []byte, first uint64) error {
 	return nil
 }
 
-// compare returns the runs that differ. What is behind the end of the earlier image does.
-func compare(ctx context.Context, from, to Image) ([]Run, error) {
+// Compare returns the runs of the later image that differ. What is behind the end of the earlier one does.
+func Compare(ctx context.Context, from, to Image) ([]Run, error) {
 	var changed []Run
 	before := make([]byte, step*BlockSize)
 	err := to.each(ctx, Run{0, to.blocks()}, func(first uint64, blocks []byte) error {
