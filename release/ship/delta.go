@@ -48,7 +48,10 @@ func (b bootable) check() error {
 
 // addDelta adds the payload for machines of an earlier release, which has only what is new, and the file with its sum.
 func (s *Shipper) addDelta(ctx context.Context, m *manifest.Manifest, r setup.Release) error {
-	if err := comparable(r.Manifest, m); err != nil {
+	if r.Version == m.Version {
+		return fmt.Errorf("DELTA_FROM: %s is release %s, as the new one; wanted an earlier one, since a machine does not update to its own version", r.Dir, r.Version)
+	}
+	if err := sameArch(r.Manifest, m); err != nil {
 		return fmt.Errorf("DELTA_FROM: %w", err)
 	}
 	from := bootableIn(r)
@@ -66,13 +69,10 @@ func (s *Shipper) addDelta(ctx context.Context, m *manifest.Manifest, r setup.Re
 	return s.addSigned(m, d.File, signed)
 }
 
-// comparable refuses releases between which no machine can be updated.
-func comparable(from, to *manifest.Manifest) error {
-	switch {
-	case from.Arch != to.Arch:
+// sameArch refuses releases between which no machine can be updated.
+func sameArch(from, to *manifest.Manifest) error {
+	if from.Arch != to.Arch {
 		return fmt.Errorf("release %s is for %s, %s is for %s; wanted the same architecture", from.Version, from.Arch, to.Version, to.Arch)
-	case from.Version == to.Version:
-		return fmt.Errorf("both releases are %s; wanted an earlier one, since a machine does not update to its own version", to.Version)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func WriteDelta(ctx context.Context, o setup.Options, oldDir, newDir string) (st
 	if err != nil {
 		return "", err
 	}
-	if err := comparable(from.Manifest, to.Manifest); err != nil {
+	if err := sameArch(from.Manifest, to.Manifest); err != nil {
 		return "", err
 	}
 	choice, err := setup.Choose(o)

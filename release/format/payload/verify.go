@@ -57,7 +57,8 @@ type Opened struct {
 func (f Files) Open() (*Opened, error) {
 	var o Opened
 	if err := errors.Join(o.open(f.Image, &o.Image), o.open(f.Kernel, &o.Kernel)); err != nil {
-		return nil, errors.Join(err, o.Close())
+		o.Close()
+		return nil, err
 	}
 	return &o, nil
 }
@@ -75,13 +76,11 @@ func (o *Opened) open(path string, to *Source) error {
 	return err
 }
 
-// Close closes both files.
-func (o *Opened) Close() error {
-	var wrong []error
+// Close closes both files, which were only read.
+func (o *Opened) Close() {
 	for _, f := range o.files {
-		wrong = append(wrong, f.Close())
+		f.Close()
 	}
-	return errors.Join(wrong...)
 }
 
 // withFile reads a payload, checks its signature if a key is given, and prints a summary if use has nothing against it.

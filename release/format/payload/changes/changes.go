@@ -159,7 +159,7 @@ type known struct {
 func index(ctx context.Context, i Image, end size.Bytes) (known, error) {
 	k := known{first: map[sum]uint64{}}
 	whole := Run{0, uint64(min(i.Size, end)) / BlockSize}
-	err := i.each(ctx, whole, func(first uint64, blocks []byte) error {
+	err := i.each(ctx, whole, func(_ uint64, blocks []byte) error {
 		for block := range slices.Chunk(blocks, BlockSize) {
 			s := sumOf(block)
 			if _, twice := k.first[s]; !twice {
