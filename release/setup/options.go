@@ -127,6 +127,7 @@ type Nebraska struct {
 	Token    string `env:"NEBRASKA_TOKEN" doc:"for release:nebraska: bearer token of the server"`
 	App      string `env:"APP" doc:"for release:nebraska: name or id of the application" default:"Flatcar"`
 	Channel  string `env:"CHANNEL" doc:"for release:nebraska: channel to point at the release"`
+	Delta    string `env:"DELTA" doc:"for release:nebraska: version of an earlier release that all machines of the channel run; they get the update from it, with only what has changed" default:"the whole update, for all versions"`
 	Register bool   `env:"APPLY" doc:"for release:nebraska, 1: register the release; otherwise print what would be done"`
 }
 
