@@ -44,9 +44,12 @@ type Packer struct {
 	Epoch   time.Time // the time of everything in an image
 }
 
+// revision is part of the cache key. Raise it when a tree becomes other bytes.
+const revision = 1
+
 // Image packs a tree at a rung, or returns the image from the cache.
 func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
-	inputs := []any{t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
+	inputs := []any{revision, t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
 	return store.Memo(ctx, p.Results.Step("pack", inputs), names, func() (Image, error) { return p.pack(ctx, t, r) })
 }
@@ -135,14 +138,20 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 	return group.Wait()
 }
 
+// extensionReleases is the directory of files that say what an image is for.
+const extensionReleases = "/usr/lib/extension-release.d/"
+
 // likeWithLike orders entries so that they compress best, since small files are compressed together:
-// directories first, as archives need them, then files by suffix.
+// directories first, as archives need them, then files by suffix. What says which version of the OS the image is for comes last, so
+// that nothing of an image but its end differs from one version to the next.
 func likeWithLike(t tree.Tree) tree.Tree {
 	kind := func(e tree.Entry) string {
 		base, _, shared := strings.Cut(path.Base(e.Path), ".so")
 		switch {
 		case e.Type == tree.Dir:
 			return "" // sorts first
+		case strings.HasPrefix(e.Path, extensionReleases):
+			return "\xff" // sorts last
 		case shared && base != "":
 			return ".so"
 		case e.Mode&0o111 != 0 && path.Ext(e.Path) == "":
