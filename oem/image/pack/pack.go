@@ -45,7 +45,7 @@ type Packer struct {
 }
 
 // revision is part of the cache key. Raise it when a tree becomes other bytes.
-const revision = 1
+const revision = 2
 
 // Image packs a tree at a rung, or returns the image from the cache.
 func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
@@ -142,8 +142,9 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 const extensionReleases = "/usr/lib/extension-release.d/"
 
 // likeWithLike orders entries so that they compress best, since small files are compressed together:
-// directories first, as archives need them, then files by suffix. What says which version of the OS the image is for comes last, so
-// that nothing of an image but its end differs from one version to the next.
+// directories first, as archives need them, then files by suffix. Behind a small file that has changed, everything is elsewhere by some
+// bytes, and so is new to a machine. So last come configuration and units, which a release changes most often, and, at the very
+// end, what says which version of the OS the image is for.
 func likeWithLike(t tree.Tree) tree.Tree {
 	kind := func(e tree.Entry) string {
 		base, _, shared := strings.Cut(path.Base(e.Path), ".so")
@@ -157,7 +158,12 @@ func likeWithLike(t tree.Tree) tree.Tree {
 		case e.Mode&0o111 != 0 && path.Ext(e.Path) == "":
 			return ".program"
 		}
-		return "." + path.Ext(e.Path)
+		switch ext := path.Ext(e.Path); ext {
+		case ".conf", ".cfg", ".rules", ".service", ".timer", ".mount", ".list", ".yaml":
+			return "\xfe" + ext // behind all but the version
+		default:
+			return "." + ext
+		}
 	}
 	ordered := slices.Clone(t)
 	slices.SortStableFunc(ordered, func(a, b tree.Entry) int { return cmp.Compare(kind(a), kind(b)) })

@@ -187,8 +187,8 @@ func TestDamagedContentStopsTheImage(t *testing.T) {
 	}
 }
 
-// TestAnotherVersionChangesTheEnd packs a tree for two versions of the OS: with small files in several compressed blocks, of which the
-// one with the version must not be the first.
+// TestAnotherVersionChangesTheEnd packs a tree for two versions of the OS, and of its configuration: with small files in several compressed
+// blocks, of which the one with these must not be the first.
 func TestAnotherVersionChangesTheEnd(t *testing.T) {
 	tools := toolroottest.Open(t)
 	noise := rand.NewChaCha8([32]byte{1})
@@ -213,6 +213,7 @@ func TestAnotherVersionChangesTheEnd(t *testing.T) {
 		}
 		add("/usr/lib/extension-release.d/extension-release.oem-x", "ID=flatcar\nVERSION_ID="+version+"\n")
 		all = append(all, tree.Entry{Path: "/usr/share", Type: tree.Dir, Mode: 0o755})
+		add("/usr/share/000.conf", "version = "+version)
 		for i, content := range files {
 			add(fmt.Sprintf("/usr/share/%03d.txt", i), content)
 		}
