@@ -38,7 +38,8 @@ const (
 	hole = math.MaxUint64
 )
 
-// Kinds of operations (InstallOperation.Type). There is one more, with a difference as bsdiff makes it.
+// Kinds of operations (InstallOperation.Type). There is one more, with a difference as bsdiff makes it; but the client passes bspatch
+// the positions of blocks, and the one in Flatcar's images takes none.
 const (
 	replace      = 0
 	replaceBzip2 = 1
