@@ -61,7 +61,8 @@ func Build(ctx context.Context) error {
 // BASE is a reference base, released as VERSION, or one of Flatcar's releases, which keeps its own version:
 // a version, a channel, an address or a file (release/README.md). ARCH is its architecture: a reference base of a foreign one
 // needs an emulator, which scripts/mage installs. PROFILE defines the content of the release (release/profiles),
-// PREVIOUS names the manifests of earlier releases, SOURCE_DATE_EPOCH is the timestamp of everything in it.
+// PREVIOUS names the manifests of earlier releases, DELTA_FROM the directories of those whose machines get an update with only what has
+// changed, SOURCE_DATE_EPOCH is the timestamp of everything in it.
 // UPDATE_KEY is the key that signs update payloads. With only its public half, signatures are made elsewhere and taken from the
 // directory UPDATE_SIGNATURES; a run that lacks some writes a signing request there.
 // It goes to _output/VERSION/ARCH. Exit code 3 means that the images do not fit.

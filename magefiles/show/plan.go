@@ -46,6 +46,9 @@ func Release(out io.Writer, m *manifest.Manifest, output string) error {
 		}
 	}
 	fmt.Fprintf(out, "an update downloads %v, and at most %v more on machines with their tools on the OEM partition\n", update, tools)
+	for _, d := range m.Deltas {
+		fmt.Fprintf(out, "an update from %s downloads %v\n", d.From, m.File(d.File).Size)
+	}
 	dir := filepath.Join(output, m.Version, m.Arch)
 	fmt.Fprintf(out, "\nthe release is in %s; %s shows it\n", dir, filepath.Join(dir, manifest.ReportFile))
 	if m.Base.ID != "flatcar" {

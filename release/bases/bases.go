@@ -63,6 +63,17 @@ type Base struct {
 	Features features.Features
 }
 
+// Line names the base and those that come before and after it: releases of one line are made so that they differ as little as their
+// files do. All of a reference base's definition are one line, and those of Flatcar's with one major version, for an architecture.
+func (b *Base) Line() string {
+	line := b.ID + " " + string(b.Arch)
+	if !b.Name.IsReference() {
+		major, _, _ := strings.Cut(b.VersionID, ".")
+		line += " " + major
+	}
+	return line
+}
+
 // Request says which base, and what for.
 type Request struct {
 	Name       Name

@@ -32,9 +32,6 @@ type Content struct {
 	Integrate bool         // Flatcar's own scripts leave the OEM images of the release alone
 }
 
-// revision is part of the cache key. Raise it when the same content gives other bytes.
-const revision = 2
-
 // Embed embeds content in a partition, gives its file system the UUID of a release, and hashes it.
 func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition, c Content) (Partition, error) {
 	update, err := c.Updates.files(b)
@@ -54,8 +51,8 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 		Images: c.Images,
 		Files:  slices.Concat(activation.System(), c.Trust.Files(""), update, postinst, stage.files()),
 	}
-	inputs := []any{on.SHA256, content, b.Epoch.Unix(), ZstdVersion()}
-	return store.Memo(ctx, bench.Results.Step("embed", []any{revision, inputs}), Partition.blobs, func() (Partition, error) {
+	inputs := []any{revision, on.SHA256, content, b.Line(), b.Epoch.Unix(), ZstdVersion()}
+	return store.Memo(ctx, bench.Results.Step("embed", inputs), Partition.blobs, func() (Partition, error) {
 		var hashed Verity
 		made, err := makeImage(ctx, bench, func(path string) error {
 			err := bench.Timed("embedding", func() error {
@@ -64,7 +61,7 @@ func Embed(ctx context.Context, bench *setup.Bench, b *bases.Base, on Partition,
 			if err != nil {
 				return err
 			}
-			hashed, err = seal(ctx, bench, path)
+			hashed, err = seal(ctx, bench, b.Line(), path)
 			return err
 		})
 		made.Verity = hashed
@@ -106,16 +103,16 @@ func (c Content) edit(s integrate.Script, path, name string, script []byte) ([]e
 	return []embed.File{{Path: path, Mode: 0o755, Content: edited}}, nil
 }
 
-// seal gives the file system its UUID, and hashes it with that. UUIDs and salt follow from the content alone, not from the base.
-func seal(ctx context.Context, bench *setup.Bench, path string) (Verity, error) {
+// seal gives the file system its UUID, and hashes it with that. UUIDs follow from the content alone, not from the base.
+func seal(ctx context.Context, bench *setup.Bench, line, path string) (Verity, error) {
 	step := bench.Progress.Bytes("hashing", 2*int64(btrfs.FlatcarFilesystem))
 	defer step.End()
 	content, err := embed.Identify(ctx, path, step)
 	if err != nil {
 		return Verity{}, err
 	}
-	root, params, err := embed.Seal(ctx, path, content, step)
-	return Verity{root, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
+	root, params, err := embed.Seal(ctx, path, line, content, step)
+	return Verity{root, line, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
 
 // Our certificate and those of signed extensions, relative to /usr.

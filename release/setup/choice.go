@@ -3,6 +3,7 @@ package setup
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/definition"
@@ -21,6 +22,7 @@ type Choice struct {
 	Recipes   recipe.Set
 	Profile   *profiles.Profile
 	Previous  []*manifest.Manifest // of earlier releases, oldest first
+	DeltaFrom []Release            // earlier releases whose machines get an update of their own
 	BaseID    string
 	Layout    Layout
 	Integrate bool     // Flatcar's own scripts are to leave OEM images to the release
@@ -46,8 +48,17 @@ func Choose(o Options) (*Choice, error) {
 	if c.Chosen, err = definition.Select(c.Catalogue, o.Arch, c.named...); err != nil {
 		return nil, err
 	}
-	c.Previous, err = previousReleases(o.Previous)
-	return c, err
+	if c.Previous, err = previousReleases(o.Previous); err != nil {
+		return nil, err
+	}
+	for _, dir := range o.DeltaFrom {
+		r, err := ReadRelease(dir)
+		if err != nil {
+			return nil, fmt.Errorf("DELTA_FROM: %w", err)
+		}
+		c.DeltaFrom = append(c.DeltaFrom, r)
+	}
+	return c, nil
 }
 
 // WithLayout returns the choice with the layout of a base, by the base's id, unless the profile names another layout.
@@ -70,6 +81,18 @@ func PlatformIDs(platforms []*platform.Platform) []string {
 		ids[i] = p.ID.Value
 	}
 	return ids
+}
+
+// Release is a finished release in a directory.
+type Release struct {
+	*manifest.Manifest
+	Dir string
+}
+
+// ReadRelease reads the manifest in a release's directory.
+func ReadRelease(dir string) (Release, error) {
+	m, err := manifest.Read(filepath.Join(dir, manifest.FileName))
+	return Release{m, dir}, err
 }
 
 // previousReleases reads the manifests of earlier releases.

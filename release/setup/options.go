@@ -27,6 +27,7 @@ type Options struct {
 	Epoch     Epoch     `env:"SOURCE_DATE_EPOCH" doc:"timestamp of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
 	Profile   string    `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
 	Previous  []string  `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
+	DeltaFrom []string  `env:"DELTA_FROM" envSeparator:":" doc:"directories of earlier releases, separated by colons; for the machines of each, an update payload is made that has only what has changed since"`
 	Kind      ImageKind `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
 	Integrate Integrate `env:"INTEGRATE" doc:"0: leave Flatcar's own scripts alone, which fetch a machine's OEM image for each update (release/README.md, machines that exist)" default:"1: they leave what the release embeds to it"`
 	Locked    bool      `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
@@ -126,14 +127,15 @@ type Nebraska struct {
 	Token    string `env:"NEBRASKA_TOKEN" doc:"for release:nebraska: bearer token of the server"`
 	App      string `env:"APP" doc:"for release:nebraska: name or id of the application" default:"Flatcar"`
 	Channel  string `env:"CHANNEL" doc:"for release:nebraska: channel to point at the release"`
+	Delta    string `env:"DELTA" doc:"for release:nebraska: version of an earlier release that all machines of the channel run; they get the update from it, with only what has changed" default:"the whole update, for all versions"`
 	Register bool   `env:"APPLY" doc:"for release:nebraska, 1: register the release; otherwise print what would be done"`
 }
 
 // Proof configures proofs and checks of releases and payloads.
 type Proof struct {
 	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
-	PublicKey string `env:"KEY" doc:"for payload:verify: PEM file with a public key; a good signature by it is required"`
-	Out       string `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to"`
+	PublicKey string `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
+	Out       string `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
 	FuzzTime  string `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
 	CI        string `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
 }

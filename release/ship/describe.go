@@ -45,7 +45,7 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 		Go:    toolchain.Version,
 		Partition: manifest.Partition{
 			File: manifest.PartitionFile, Filesystem: btrfs.FlatcarFilesystem,
-			RootHash: full.Verity.RootHash, Salt: full.Verity.Salt, UUID: full.Verity.UUID,
+			RootHash: full.Verity.RootHash, Line: full.Verity.Line, Salt: full.Verity.Salt, UUID: full.Verity.UUID,
 			FreeBefore: planned.Empty.Free, FreeAfter: full.Free,
 		},
 	}

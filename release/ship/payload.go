@@ -44,13 +44,16 @@ func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned 
 		// The bare image, for machines that download it from the published release.
 		m.Add(manifest.File{Name: sysupdate.ImageName(staged.Platform.Image(), m), Size: image.Size, SHA256: image.SHA256})
 	}
+	var made []error
 	for _, p := range m.Payloads {
-		err := s.addPayload(ctx, m, p)
-		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
-			continue // one request for all missing signatures
-		}
-		if err != nil {
-			return err
+		made = append(made, s.addPayload(ctx, m, p))
+	}
+	for _, r := range s.Choice.DeltaFrom {
+		made = append(made, s.addDelta(ctx, m, r))
+	}
+	for _, err := range made {
+		if missing := (*sign.MissingError)(nil); err != nil && !errors.As(err, &missing) {
+			return err // the missing signatures are one request
 		}
 	}
 	if err := s.Keys.Update.Finish(); err != nil {
@@ -63,17 +66,32 @@ func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned 
 	return s.addFile(m, manifest.UpdateKeyFile, bytes.NewReader(public))
 }
 
-// addPayload makes and signs one payload, and the file with its sum that update servers keep beside it.
+// addPayload makes and signs one payload.
 func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manifest.Payload) error {
 	body, err := s.payloadBody(ctx, p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.File, err)
 	}
-	signatures, err := payload.Signatures(ctx, s.Keys.Update, p.File, body.SHA256)
+	signed, err := s.sign(ctx, p.File, body)
 	if err != nil {
 		return err
 	}
-	signed, err := store.Memo(ctx, s.Bench.Results.Step("signed", []any{body.SHA256, signatures}), setup.Blobs, func() (manifest.Installed, error) {
+	return s.addSigned(m, p.File, signed)
+}
+
+// addSigned adds a payload, and the file with its sum that update servers keep beside it.
+func (s *Shipper) addSigned(m *manifest.Manifest, name string, signed manifest.Installed) error {
+	m.Add(manifest.File{Name: name, Size: signed.Size, SHA256: signed.SHA256})
+	return s.addFile(m, name+sumSuffix, bytes.NewReader(sums.Line(signed.SHA256, name)))
+}
+
+// sign returns a payload with its signatures.
+func (s *Shipper) sign(ctx context.Context, name string, body manifest.Installed) (manifest.Installed, error) {
+	signatures, err := payload.Signatures(ctx, s.Keys.Update, name, body.SHA256)
+	if err != nil {
+		return manifest.Installed{}, err
+	}
+	return store.Memo(ctx, s.Bench.Results.Step("signed", []any{body.SHA256, signatures}), setup.Blobs, func() (manifest.Installed, error) {
 		f, err := os.Open(s.Bench.Blobs.Path(body.SHA256))
 		if err != nil {
 			return manifest.Installed{}, err
@@ -82,11 +100,6 @@ func (s *Shipper) addPayload(ctx context.Context, m *manifest.Manifest, p manife
 		d, n, err := s.Bench.Blobs.Add(io.MultiReader(f, bytes.NewReader(signatures)))
 		return manifest.Installed{Size: size.Bytes(n), SHA256: d}, err
 	})
-	if err != nil {
-		return err
-	}
-	m.Add(manifest.File{Name: p.File, Size: signed.Size, SHA256: signed.SHA256})
-	return s.addFile(m, p.File+sumSuffix, bytes.NewReader(sums.Line(signed.SHA256, p.File)))
 }
 
 // payloadBody makes a payload without its signatures, so that it depends only on the length of the key.
@@ -111,28 +124,38 @@ func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest
 			kernel = &payload.Source{Data: f, Size: p.Kernel.Size}
 			step.Grow(int64(p.Kernel.Size))
 		}
-		writer := payload.Writer{
-			Compress: payload.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}.Compress,
-			Scratch:  s.Bench.Scratch, Jobs: s.Bench.Jobs, Done: step.Add,
-		}
-		out, err := os.CreateTemp(s.Bench.Scratch, "payload.")
-		if err != nil {
-			return made, err
-		}
-		defer os.Remove(out.Name()) // moved to the blobs on success
-		written, err := writer.Write(ctx, out, key, payload.Source{Data: image, Size: p.Image.Size}, kernel)
-		if err == nil && written.Image.SHA256 != p.Image.SHA256 {
-			err = s.Bench.Blobs.CopyTo(io.Discard, p.Image.SHA256) // reports and removes a damaged blob
-		}
-		if err == nil && p.Kernel != nil && written.Kernel.SHA256 != p.Kernel.SHA256 {
-			err = s.Bench.Blobs.CopyTo(io.Discard, p.Kernel.SHA256)
-		}
-		if err = errors.Join(err, out.Close()); err != nil {
-			return made, err
-		}
-		d, n, err := s.Bench.Blobs.AddFile(out.Name())
-		return manifest.Installed{Size: size.Bytes(n), SHA256: d}, err
+		return s.intoBlobs(func(out io.Writer) error {
+			written, err := s.payloadWriter(step.Add).Write(ctx, out, key, payload.Source{Data: image, Size: p.Image.Size}, kernel)
+			if err == nil && written.Image.SHA256 != p.Image.SHA256 {
+				err = s.Bench.Blobs.CopyTo(io.Discard, p.Image.SHA256) // reports and removes a damaged blob
+			}
+			if err == nil && p.Kernel != nil && written.Kernel.SHA256 != p.Kernel.SHA256 {
+				err = s.Bench.Blobs.CopyTo(io.Discard, p.Kernel.SHA256)
+			}
+			return err
+		})
 	})
+}
+
+func (s *Shipper) payloadWriter(done func(bytes int64)) *payload.Writer {
+	return &payload.Writer{
+		Compress: payload.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}.Compress,
+		Scratch:  s.Bench.Scratch, Jobs: s.Bench.Jobs, Done: done,
+	}
+}
+
+// intoBlobs adds what write writes to the blobs.
+func (s *Shipper) intoBlobs(write func(out io.Writer) error) (manifest.Installed, error) {
+	out, err := os.CreateTemp(s.Bench.Scratch, "payload.")
+	if err != nil {
+		return manifest.Installed{}, err
+	}
+	defer os.Remove(out.Name()) // moved to the blobs on success
+	if err := errors.Join(write(out), out.Close()); err != nil {
+		return manifest.Installed{}, err
+	}
+	d, n, err := s.Bench.Blobs.AddFile(out.Name())
+	return manifest.Installed{Size: size.Bytes(n), SHA256: d}, err
 }
 
 func (s *Shipper) addFile(m *manifest.Manifest, name string, content io.Reader) error {
@@ -143,12 +166,9 @@ func (s *Shipper) addFile(m *manifest.Manifest, name string, content io.Reader) 
 
 // VerifyPayload checks a payload, with its signature if a key is given, and extracts it if a directory is given.
 func VerifyPayload(ctx context.Context, path, keyFile, dir string, out io.Writer) error {
-	var key *rsa.PublicKey
-	if keyFile != "" {
-		var err error
-		if key, err = sign.ReadPublic(keyFile); err != nil {
-			return fmt.Errorf("KEY: %w", err)
-		}
+	key, err := readKey(keyFile)
+	if err != nil {
+		return err
 	}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -156,4 +176,16 @@ func VerifyPayload(ctx context.Context, path, keyFile, dir string, out io.Writer
 		}
 	}
 	return payload.VerifyFile(ctx, path, key, dir, out)
+}
+
+// readKey reads a public key; none where there is no file.
+func readKey(file string) (*rsa.PublicKey, error) {
+	if file == "" {
+		return nil, nil
+	}
+	key, err := sign.ReadPublic(file)
+	if err != nil {
+		err = fmt.Errorf("KEY: %w", err)
+	}
+	return key, err
 }

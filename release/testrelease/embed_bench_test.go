@@ -38,7 +38,7 @@ func BenchmarkEmbed(b *testing.B) {
 		if _, err := embed.Identify(b.Context(), path, io.Discard); err != nil {
 			b.Fatal(err)
 		}
-		if _, _, err := embed.Seal(b.Context(), path, digest.Of(nil), io.Discard); err != nil {
+		if _, _, err := embed.Seal(b.Context(), path, made.Base.Line(), digest.Of(nil), io.Discard); err != nil {
 			b.Fatal(err)
 		}
 		ours += time.Since(started)

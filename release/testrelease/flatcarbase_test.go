@@ -74,7 +74,7 @@ func nameFlatcar(t *testing.T, usr string) {
 
 // TestFlatcarDiskBecomesARelease takes a disk image with few files. A night takes one with all of a base.
 func TestFlatcarDiskBecomesARelease(t *testing.T) {
-	usr := goldenUsr(t)
+	usr := goldenUsr(t, flatcartest.Version)
 	for _, dir := range []string{"bin", unitDir + "/sysinit.target.wants"} { // as every base has them
 		if err := os.MkdirAll(filepath.Join(usr, dir), 0o755); err != nil {
 			t.Fatal(err)

@@ -39,7 +39,7 @@ func TestBytesOfASmallRelease(t *testing.T) {
 	if err := os.Chmod(o.UpdateKey, 0o600); err != nil { // git keeps no more than the executable bit
 		t.Fatal(err)
 	}
-	o.BaseID = goldenBase(t, goldenUsr(t))
+	o.BaseID = goldenBase(t, goldenUsr(t, flatcartest.Version))
 	m, err := release.Assemble(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -91,9 +91,9 @@ func goldenCheckout(t *testing.T) string {
 }
 
 // goldenUsr has files that are nobody's programs.
-func goldenUsr(t *testing.T) string {
+func goldenUsr(t *testing.T, version string) string {
 	t.Helper()
-	usr := flatcartest.Usr(t, flatcartest.Version)
+	usr := flatcartest.Usr(t, version)
 	var program bytes.Buffer
 	header := elf.Header64{
 		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},

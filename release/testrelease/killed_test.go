@@ -28,7 +28,7 @@ var kills = stdflag.Int("kills", 2, "how many runs TestReleaseIsKilled kills, ea
 func TestReleaseIsKilled(t *testing.T) {
 	Needs(t)
 	o := Fresh(t)
-	o.Checkout, o.BaseID, o.Version = goldenCheckout(t), goldenBase(t, goldenUsr(t)), flatcartest.Version
+	o.Checkout, o.BaseID, o.Version = goldenCheckout(t), goldenBase(t, goldenUsr(t, flatcartest.Version)), flatcartest.Version
 	o.Cache = cacheWithBase(t, o)
 	// assemble makes the n-th release, or is killed, and tells how long that took.
 	assemble := func(n int, limit time.Duration) (took time.Duration, killed bool) {

@@ -44,9 +44,12 @@ type Packer struct {
 	Epoch   time.Time // the time of everything in an image
 }
 
+// revision is part of the cache key. Raise it when a tree becomes other bytes.
+const revision = 2
+
 // Image packs a tree at a rung, or returns the image from the cache.
 func (p *Packer) Image(ctx context.Context, t tree.Tree, r rung.Rung) (Image, error) {
-	inputs := []any{t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
+	inputs := []any{revision, t, r, p.Epoch.Unix(), p.Tools.Versions(Tools...)}
 	names := func(image Image) []store.Blob { return []store.Blob{{SHA256: image.SHA256, Size: int64(image.Size)}} }
 	return store.Memo(ctx, p.Results.Step("pack", inputs), names, func() (Image, error) { return p.pack(ctx, t, r) })
 }
@@ -135,20 +138,32 @@ func (p *Packer) stream(ctx context.Context, t tree.Tree, tool toolroot.Cmd) err
 	return group.Wait()
 }
 
+// extensionReleases is the directory of files that say what an image is for.
+const extensionReleases = "/usr/lib/extension-release.d/"
+
 // likeWithLike orders entries so that they compress best, since small files are compressed together:
-// directories first, as archives need them, then files by suffix.
+// directories first, as archives need them, then files by suffix. Behind a small file that has changed, everything is elsewhere by some
+// bytes, and so is new to a machine. So last come configuration and units, which a release changes most often, and, at the very
+// end, what says which version of the OS the image is for.
 func likeWithLike(t tree.Tree) tree.Tree {
 	kind := func(e tree.Entry) string {
 		base, _, shared := strings.Cut(path.Base(e.Path), ".so")
 		switch {
 		case e.Type == tree.Dir:
 			return "" // sorts first
+		case strings.HasPrefix(e.Path, extensionReleases):
+			return "\xff" // sorts last
 		case shared && base != "":
 			return ".so"
 		case e.Mode&0o111 != 0 && path.Ext(e.Path) == "":
 			return ".program"
 		}
-		return "." + path.Ext(e.Path)
+		switch ext := path.Ext(e.Path); ext {
+		case ".conf", ".cfg", ".rules", ".service", ".timer", ".mount", ".list", ".yaml":
+			return "\xfe" + ext // behind all but the version
+		default:
+			return "." + ext
+		}
 	}
 	ordered := slices.Clone(t)
 	slices.SortStableFunc(ordered, func(a, b tree.Entry) int { return cmp.Compare(kind(a), kind(b)) })

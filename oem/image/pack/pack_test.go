@@ -2,7 +2,9 @@ package pack
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/image/pack/packtest"
 	"github.com/flatcar/oem-sysext/oem/image/rung"
@@ -181,5 +184,64 @@ func TestDamagedContentStopsTheImage(t *testing.T) {
 	}
 	if _, err := p.Image(t.Context(), content, rung.Default); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestAnotherVersionChangesTheEnd packs a tree for two versions of the OS, and of its configuration: with small files in several compressed
+// blocks, of which the one with these must not be the first.
+func TestAnotherVersionChangesTheEnd(t *testing.T) {
+	tools := toolroottest.Open(t)
+	noise := rand.NewChaCha8([32]byte{1})
+	var files []string
+	for range 200 {
+		content := make([]byte, 2000)
+		_, _ = noise.Read(content) // never fails
+		files = append(files, string(content))
+	}
+	image := func(r rung.Rung, version string) []byte {
+		p := packer(t, tools)
+		var all tree.Tree
+		add := func(path, content string) {
+			d, n, err := p.Blobs.Add(strings.NewReader(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, tree.Entry{Path: path, Type: tree.File, Mode: 0o644, Size: n, SHA256: d})
+		}
+		for _, dir := range []string{"/usr", "/usr/lib", "/usr/lib/extension-release.d"} {
+			all = append(all, tree.Entry{Path: dir, Type: tree.Dir, Mode: 0o755})
+		}
+		add("/usr/lib/extension-release.d/extension-release.oem-x", "ID=flatcar\nVERSION_ID="+version+"\n")
+		all = append(all, tree.Entry{Path: "/usr/share", Type: tree.Dir, Mode: 0o755})
+		add("/usr/share/000.conf", "version = "+version)
+		for i, content := range files {
+			add(fmt.Sprintf("/usr/share/%03d.txt", i), content)
+		}
+		made, err := p.Image(t.Context(), all, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(p.Blobs.Path(made.SHA256))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	for _, r := range ladder(t, tools) {
+		if r.Block > 256*size.KiB {
+			continue // all files are one block
+		}
+		t.Run(r.String(), func(t *testing.T) {
+			first, second := image(r, "9999.0.0"), image(r, "9999.12.5")
+			differ := 0
+			for at := 0; at < len(first); at += 4096 {
+				if !bytes.Equal(first[at:min(at+4096, len(first))], second[min(at, len(second)):min(at+4096, len(second))]) {
+					differ++
+				}
+			}
+			if blocks := len(first) / 4096; differ > blocks/2 {
+				t.Errorf("of %d blocks, %d differ", blocks, differ)
+			}
+		})
 	}
 }

@@ -8,6 +8,7 @@
 //     with full leaves. What is not in use is a hole, so nothing that was deleted is left.
 //   - An extent that the image had before keeps its bytes. Files that were written to are cut into units of 128 KiB
 //     and compressed here, with zstd, where that saves a block.
+//   - All inodes are compressed as the top directory says: its property is on all files and directories.
 //   - There is one system chunk and one mixed chunk up to the end.
 //   - Modification times end at the epoch, and the other times of a file are the same as that one.
 //     The top subvolume's are the epoch.
@@ -15,12 +16,14 @@
 //   - Trees that serve writers only are left out: free space, UUIDs, backup roots. The kernel makes them again
 //     when it mounts for writing.
 //
+// What was written is read and checked for this form before it is kept.
+//
 // The same image, epoch and changes therefore give the same bytes, and a change that does nothing gives the image again.
 //
 // What stays up to the caller and the kernel: numbers of inodes and of directory entries follow the order in which things
 // are created, and they are not used again, so replacing a file in an image that has it gives another image than adding it
-// to one that has not. A range of a file that was never written is a hole, where it covers whole units. And the attributes
-// that a new file inherits (the compression property, access control lists) are what the kernel makes of them.
+// to one that has not. A range of a file that was never written is a hole, where it covers whole units. And the access control
+// lists that a new file inherits are what the kernel makes of them.
 //
 // A file system can get another UUID than the one in its tree blocks (SetUUID). Only the superblock and its mirror say it
 // (METADATA_UUID, Linux 5.0), so the blocks of two releases with one base stay alike.

@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -31,11 +32,57 @@ func TestRewriteKeepsExtents(t *testing.T) {
 	must(t, err)
 	defer out.Close()
 	super.Generation = math.MaxUint64
-	must(t, rewrite.File(t.Context(), out, private, super, testEpoch))
 	must(t, out.Truncate(int64(testPartition)))
+	must(t, rewrite.File(t.Context(), out, private, super, testEpoch))
 	checkImage(t, out.Name())
 	if diff := cmp.Diff(want, viewListing(t, out.Name())); diff != "" {
 		t.Errorf("the file system differs (-kernel +rewritten):\n%s", diff)
+	}
+}
+
+// TestKernelForgetsToCompress takes from new and old files what a kernel that is short of memory does not give them.
+func TestKernelForgetsToCompress(t *testing.T) {
+	from := testImage(t, testTree(t))
+	want, forgotten := from+".want", from+".forgotten"
+	must(t, Edit(t.Context(), from, want, testEpoch, addFiles))
+	must(t, Edit(t.Context(), from, forgotten, testEpoch, func(root string) error {
+		if err := addFiles(root); err != nil {
+			return err
+		}
+		at := func(name string) string { return filepath.Join(root, name) }
+		return errors.Join(
+			unix.Removexattr(at("share/images"), "btrfs.compression"),
+			unix.Removexattr(at("share/images/a.raw"), "btrfs.compression"),
+			unix.Setxattr(at("share/images/b.raw"), "btrfs.compression", []byte("none"), 0), // sets NOCOMPRESS
+			unix.Removexattr(at("share/unit"), "btrfs.compression"),
+			unix.Setxattr(at("bin/ping"), "btrfs.compression", []byte("zlib"), 0),
+		)
+	}))
+	if digestOf(t, want) != digestOf(t, forgotten) {
+		t.Error("what a kernel lets new files inherit changes the image")
+	}
+	checkImage(t, want)
+	must(t, View(t.Context(), want, func(root string) error {
+		for _, name := range []string{"share/images", "share/images/a.raw", "bin/ping"} {
+			value, err := attribute(filepath.Join(root, name), "btrfs.compression")
+			if err != nil || string(value) != compression {
+				t.Errorf("property of %s is %q (%v); wanted %q", name, value, err, compression)
+			}
+		}
+		return nil
+	}))
+}
+
+// TestNormalFormIsChecked shows that what the kernel wrote does not pass for what the package writes.
+func TestNormalFormIsChecked(t *testing.T) {
+	in, super := openImage(t, testImage(t, testTree(t)))
+	must(t, rewrite.Check(t.Context(), in, testEpoch))
+	private, err := privateCopy(in, int64(super.Size), t.TempDir())
+	must(t, err)
+	defer private.Close()
+	must(t, changeMounted(t.Context(), private, super, addFiles))
+	if err := rewrite.Check(t.Context(), private, testEpoch); err == nil || !strings.Contains(err.Error(), "not in normal form") {
+		t.Errorf("a file system of the kernel's: error is %v; wanted one about the normal form", err)
 	}
 }
 

@@ -1,6 +1,10 @@
 package manifest
 
-import "github.com/flatcar/oem-sysext/oem/host/size"
+import (
+	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/host/size"
+)
 
 // Names in a release directory that do not depend on a platform, some as Flatcar's servers and tools have them.
 const (
@@ -14,6 +18,11 @@ const (
 	ReportFile         = "report.html"
 	ReportMarkdownFile = "report.md" // for a pull request or a job's summary
 )
+
+// DeltaFile returns the name of an update payload for machines of an earlier release. GitHub takes no plus sign in a name.
+func DeltaFile(from string) string {
+	return "flatcar_production_update-from-" + strings.ReplaceAll(from, "+", "_") + ".gz"
+}
 
 // MaxPublished is the most that GitHub takes of one file of a release (docs.github.com, "About releases").
 const MaxPublished = 2*size.GiB - 1

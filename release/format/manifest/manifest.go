@@ -45,6 +45,7 @@ type Manifest struct {
 	Kernel     Kernel        `json:"kernel"`
 	Update     *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
 	Payloads   []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Deltas     []Delta       `json:"deltas,omitempty"`   // of the OS, for machines of earlier releases
 	Initrds    []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
 	Files      []File        `json:"files"`              // everything in the release directory but what is made from this file
 }
@@ -145,6 +146,7 @@ type Partition struct {
 	File       string        `json:"file"`
 	Filesystem size.Bytes    `json:"filesystem"` // length of the file system; dm-verity's superblock is right behind it
 	RootHash   digest.SHA256 `json:"root_hash"`
+	Line       string        `json:"line"` // of the base; releases of one line have one salt
 	Salt       string        `json:"salt"` // hexadecimal
 	UUID       string        `json:"uuid"` // of the dm-verity superblock
 	FreeBefore size.Bytes    `json:"free_before"`
@@ -171,6 +173,14 @@ type Payload struct {
 	Image    Installed  `json:"image"`              // the USR partition, or one extension image with all of the platform
 	Kernel   *Installed `json:"kernel,omitempty"`   // of the OS
 	Rung     *rung.Rung `json:"rung,omitempty"`     // of the extension image
+}
+
+// Delta is what machines of one earlier release download to update, in place of the whole.
+type Delta struct {
+	File   string    `json:"file"`   // in the release directory
+	From   string    `json:"from"`   // version of the earlier release; the others refuse it
+	Image  Installed `json:"image"`  // its USR partition
+	Kernel Installed `json:"kernel"` // its kernel
 }
 
 // Initrd is a platform's image for initramfs, and the forms in which boot loaders take it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/payload/changes"
 )
 
 // Limits of what is read into memory. A payload of 4 GiB in chunks of 1 MiB has a manifest of 300 KB.
@@ -126,7 +127,7 @@ func decodeManifest(encoded message) (*manifest, error) {
 		case fieldSignaturesSize:
 			m.signatures.length, err = f.number64("signatures_size")
 		case fieldOldPartition:
-			return mistake(f.at, "old_partition_info: this update needs the old image; wanted a full update")
+			return mistake(f.at, "old_partition_info: clients would hash a whole device for it; wanted none")
 		case fieldNewPartition:
 			hasImage = true
 			m.newPartition, err = decodeContent(f, "new_partition_info")
@@ -163,7 +164,7 @@ func decodeProcedure(f field, operations func(to *[]operation, f field, name str
 		case fieldProcedureOperations:
 			return operations(&p.operations, f, "procedure operation")
 		case fieldProcedureOld:
-			return mistake(f.at, "procedure old_info: this update needs the old %s; wanted a full update", p.name())
+			p.old, err = decodeContent(f, "procedure old_info")
 		case fieldProcedureNew:
 			hasContent = true
 			p.content, err = decodeContent(f, "procedure new_info")
@@ -182,12 +183,12 @@ func decodeOperation(f field, name string) (operation, error) {
 	if err != nil {
 		return o, err
 	}
-	var hasOffset, hasLength, hasExtent bool
+	var hasOffset, hasLength bool
 	err = encoded.fields(name, func(f field) (err error) {
 		switch f.number {
 		case fieldType:
-			if o.kind, err = f.number64("type"); err == nil && o.kind != replace && o.kind != replaceBzip2 {
-				err = mistake(f.at, "%s: type is %d; wanted %d (REPLACE) or %d (REPLACE_BZ)", name, o.kind, replace, replaceBzip2)
+			if o.kind, err = f.number64("type"); err == nil && o.kind > move {
+				err = mistake(f.at, "%s: type is %d; wanted %d (REPLACE), %d (REPLACE_BZ) or %d (MOVE)", name, o.kind, replace, replaceBzip2, move)
 			}
 		case fieldDataOffset:
 			hasOffset = true
@@ -195,14 +196,10 @@ func decodeOperation(f field, name string) (operation, error) {
 		case fieldDataLength:
 			hasLength = true
 			o.data.length, err = f.number64("data_length")
-		case fieldSrcExtents, fieldSrcLength:
-			return mistake(f.at, "%s: it reads the old image; wanted a full update", name)
+		case fieldSrcExtents:
+			o.from, err = decodeRun(o.from, f, "src_extents")
 		case fieldDstExtents:
-			if hasExtent {
-				return mistake(f.at, "%s: a second extent in dst_extents; wanted one", name)
-			}
-			hasExtent = true
-			o.start, o.blocks, err = decodeExtent(f)
+			o.to, err = decodeRun(o.to, f, "dst_extents")
 		case fieldDataSHA256:
 			var sum message
 			if sum, err = f.message("data_sha256_hash"); err == nil && len(sum.encoded) != len(digest.SHA256{}) {
@@ -214,34 +211,39 @@ func decodeOperation(f field, name string) (operation, error) {
 	})
 	switch {
 	case err != nil:
-	case !hasOffset || !hasLength || !hasExtent:
-		err = mistake(f.at, "%s: wanted data_offset, data_length and one extent in dst_extents", name)
+	case len(o.to) == 0:
+		err = mistake(f.at, "%s: no dst_extents", name)
+	case o.kind == move && (hasOffset || hasLength || o.sha256 != nil):
+		err = mistake(f.at, "%s: a MOVE with data; wanted none", name)
+	case o.kind != move && (!hasOffset || !hasLength || o.from != nil):
+		err = mistake(f.at, "%s: wanted data_offset and data_length, and src_extents for a MOVE only", name)
 	case o.data.offset > maxData || o.data.length > maxData:
 		err = mistake(f.at, "%s: data_offset %d and data_length %d; wanted numbers of 32 bits", name, o.data.offset, o.data.length)
 	}
 	return o, err
 }
 
-func decodeExtent(f field) (start, blocks uint64, err error) {
-	encoded, err := f.message("dst_extents")
+func decodeRun(runs []changes.Run, f field, name string) ([]changes.Run, error) {
+	encoded, err := f.message(name)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	var hasStart bool
-	err = encoded.fields("dst_extents", func(f field) (err error) {
+	var r changes.Run
+	err = encoded.fields(name, func(f field) (err error) {
 		switch f.number {
 		case fieldStartBlock:
 			hasStart = true
-			start, err = f.number64("start_block")
+			r.Start, err = f.number64("start_block")
 		case fieldNumBlocks:
-			blocks, err = f.number64("num_blocks")
+			r.Blocks, err = f.number64("num_blocks")
 		}
 		return err
 	})
 	if err == nil && !hasStart {
-		err = mistake(f.at, "dst_extents: no start_block")
+		err = mistake(f.at, "%s: no start_block", name)
 	}
-	return start, blocks, err
+	return append(runs, r), err
 }
 
 func decodeContent(f field, name string) (c Content, err error) {

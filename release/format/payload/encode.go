@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/flatcar/oem-sysext/release/format/payload/changes"
 )
 
 // Field numbers of update_metadata.proto.
@@ -21,7 +23,6 @@ const (
 	fieldDataOffset protowire.Number = 2
 	fieldDataLength protowire.Number = 3
 	fieldSrcExtents protowire.Number = 4
-	fieldSrcLength  protowire.Number = 5
 	fieldDstExtents protowire.Number = 6
 	fieldDataSHA256 protowire.Number = 8
 
@@ -64,6 +65,9 @@ func (m *manifest) encode() []byte {
 		for _, o := range p.operations {
 			message = appendMessage(message, fieldProcedureOperations, o.encode())
 		}
+		if p.old != (Content{}) {
+			message = appendMessage(message, fieldProcedureOld, p.old.encode())
+		}
 		message = appendMessage(message, fieldProcedureNew, p.content.encode())
 		b = appendMessage(b, fieldProcedures, message)
 	}
@@ -71,13 +75,22 @@ func (m *manifest) encode() []byte {
 }
 
 func (o operation) encode() []byte {
-	extent := appendNumber(appendNumber(nil, fieldStartBlock, o.start), fieldNumBlocks, o.blocks)
 	b := appendNumber(nil, fieldType, o.kind)
-	b = appendNumber(b, fieldDataOffset, o.data.offset)
-	b = appendNumber(b, fieldDataLength, o.data.length)
-	b = appendMessage(b, fieldDstExtents, extent)
+	if o.kind != move {
+		b = appendNumber(b, fieldDataOffset, o.data.offset)
+		b = appendNumber(b, fieldDataLength, o.data.length)
+	}
+	b = appendRuns(b, fieldSrcExtents, o.from)
+	b = appendRuns(b, fieldDstExtents, o.to)
 	if o.sha256 != nil {
 		b = appendMessage(b, fieldDataSHA256, o.sha256)
+	}
+	return b
+}
+
+func appendRuns(b []byte, field protowire.Number, runs []changes.Run) []byte {
+	for _, r := range runs {
+		b = appendMessage(b, field, appendNumber(appendNumber(nil, fieldStartBlock, r.Start), fieldNumBlocks, r.Blocks))
 	}
 	return b
 }

@@ -42,18 +42,23 @@ func TestManifestsThatAreRefused(t *testing.T) {
 	}
 	for want, change := range map[string]func(m *manifest, data []byte){
 		"partition operation 1: data_offset is 1048577; wanted 1048576":    func(m *manifest, _ []byte) { m.partition[1].data.offset++ },
-		"partition operation 1: start_block is 255; wanted 256":            func(m *manifest, _ []byte) { m.partition[1].start-- },
-		"partition operation 1: start_block is 257; wanted 256":            func(m *manifest, _ []byte) { m.partition[1].start++ },
-		"partition operation 1: start_block is 18446744073709551615":       func(m *manifest, _ []byte) { m.partition[1].start = hole },
-		"partition operation 0: num_blocks is 0":                           func(m *manifest, _ []byte) { m.partition[0].blocks = 0 },
-		"partition operation 0: data_length is 1048576 B; wanted the 4096": func(m *manifest, _ []byte) { m.partition[0].blocks = 1 },
+		"partition operation 1: start_block is 255; wanted 256":            func(m *manifest, _ []byte) { m.partition[1].to[0].Start-- },
+		"partition operation 1: start_block is 257; wanted 256":            func(m *manifest, _ []byte) { m.partition[1].to[0].Start++ },
+		"partition operation 1: start_block is 18446744073709551615":       func(m *manifest, _ []byte) { m.partition[1].to[0].Start = hole },
+		"partition operation 0: num_blocks is 0":                           func(m *manifest, _ []byte) { m.partition[0].to[0].Blocks = 0 },
+		"partition operation 0: data_length is 1048576 B; wanted the 4096": func(m *manifest, _ []byte) { m.partition[0].to[0].Blocks = 1 },
 		"partition operation 1: the 1060864 B of the content are written": func(m *manifest, _ []byte) {
-			m.partition[0].kind, m.partition[0].blocks = replaceBzip2, math.MaxUint64
+			m.partition[0].kind, m.partition[0].to[0].Blocks = replaceBzip2, math.MaxUint64
 		},
-		"partition operation 1: no data_sha256_hash": func(m *manifest, _ []byte) { m.partition[1].sha256 = nil },
-		"type is 2; wanted 0 (REPLACE)":              func(m *manifest, _ []byte) { m.partition[0].kind = 2 },
-		"data_sha256_hash has 4 B; wanted 32 B":      func(m *manifest, _ []byte) { m.partition[0].sha256 = []byte("abcd") },
-		"wanted numbers of 32 bits":                  func(m *manifest, _ []byte) { m.partition[0].data.length = 1 << 32 },
+		"partition operation 1: no data_sha256_hash":          func(m *manifest, _ []byte) { m.partition[1].sha256 = nil },
+		"type is 3; wanted 0 (REPLACE)":                       func(m *manifest, _ []byte) { m.partition[0].kind = 3 },
+		"wanted data_offset and data_length, and src_extents": func(m *manifest, _ []byte) { m.partition[0].from = m.partition[0].to },
+		"operation 1: a MOVE, or more than one extent":        func(m *manifest, _ []byte) { m.partition[1].to = append(m.partition[1].to, m.partition[1].to[0]) },
+		"old_info is for another kind of update": func(m *manifest, _ []byte) {
+			m.procedures = append(m.procedures, procedure{kind: pcrProcedure, old: m.procedures[0].content, content: m.procedures[0].content})
+		},
+		"data_sha256_hash has 4 B; wanted 32 B": func(m *manifest, _ []byte) { m.partition[0].sha256 = []byte("abcd") },
+		"wanted numbers of 32 bits":             func(m *manifest, _ []byte) { m.partition[0].data.length = 1 << 32 },
 		"partition operations write 256 blocks; wanted 259": func(m *manifest, _ []byte) {
 			m.partition = m.partition[:1]
 		},
@@ -96,28 +101,27 @@ func TestFilesThatAreRefused(t *testing.T) {
 	number := func(f protowire.Number) []byte { return appendNumber(nil, f, 1) }
 	operation := func(content ...byte) []byte { return manifestOf(appendMessage(nil, fieldPartitionOperations, content)) }
 	for want, payload := range map[string][]byte{
-		"payload has 19 B; wanted at least the 20 B":           whole[:19],
-		`byte 0: magic is "DrAU"`:                              append([]byte("D"), whole[1:]...),
-		"byte 4: version is 2; wanted 1":                       with(4, 2),
-		"byte 12: manifest length is 18446744073709551615 B":   with(12, math.MaxUint64),
-		"byte 12: manifest length is 4194304 B, but only":      with(12, maxManifest),
-		"data has 1066127 B; the manifest accounts for":        whole[:len(whole)-1],
-		"data has 1066129 B; the manifest accounts for":        append(bytes.Clone(whole), 0),
-		"byte 20: manifest: no new_partition_info":             manifestOf(nil),
-		"byte 20: old_partition_info":                          manifestOf(appendMessage(nil, fieldOldPartition, nil)),
-		"byte 20: block_size is 1; wanted 4096":                manifestOf(number(fieldBlockSize)),
-		"byte 20: partition operation has wire type 0":         manifestOf(number(fieldPartitionOperations)),
-		"byte 20: manifest: unexpected EOF":                    manifestOf([]byte{0x80}),
-		"byte 21: manifest, field 1: unexpected EOF":           manifestOf([]byte{0x0a, 0xff, 0x01}),
-		"partition operation: wanted data_offset, data_length": operation(),
-		"byte 22: partition operation: it reads the old image": operation(appendMessage(nil, fieldSrcExtents, nil)...),
-		"byte 22: dst_extents: no start_block":                 operation(appendMessage(nil, fieldDstExtents, nil)...),
-		"byte 26: partition operation: a second extent":        operation(appendMessage(appendMessage(nil, fieldDstExtents, appendNumber(nil, fieldStartBlock, 0)), fieldDstExtents, nil)...),
-		"new_partition_info: wanted size and hash":             manifestOf(appendMessage(nil, fieldNewPartition, nil)),
-		"more than 65536 operations":                           manifestOf(bytes.Repeat(appendMessage(nil, fieldNoopOperations, spanOperation()), maxOperations+1)),
-		"byte 20: procedure has wire type 0; wanted bytes":     manifestOf(number(fieldProcedures)),
-		"byte 22: kernel: no new_info":                         manifestOf(appendMessage(nil, fieldProcedures, nil)),
-		"byte 22: procedure old_info":                          manifestOf(appendMessage(nil, fieldProcedures, appendMessage(nil, fieldProcedureOld, nil))),
+		"payload has 19 B; wanted at least the 20 B":         whole[:19],
+		`byte 0: magic is "DrAU"`:                            append([]byte("D"), whole[1:]...),
+		"byte 4: version is 2; wanted 1":                     with(4, 2),
+		"byte 12: manifest length is 18446744073709551615 B": with(12, math.MaxUint64),
+		"byte 12: manifest length is 4194304 B, but only":    with(12, maxManifest),
+		"data has 1066127 B; the manifest accounts for":      whole[:len(whole)-1],
+		"data has 1066129 B; the manifest accounts for":      append(bytes.Clone(whole), 0),
+		"byte 20: manifest: no new_partition_info":           manifestOf(nil),
+		"byte 20: old_partition_info":                        manifestOf(appendMessage(nil, fieldOldPartition, nil)),
+		"byte 20: block_size is 1; wanted 4096":              manifestOf(number(fieldBlockSize)),
+		"byte 20: partition operation has wire type 0":       manifestOf(number(fieldPartitionOperations)),
+		"byte 20: manifest: unexpected EOF":                  manifestOf([]byte{0x80}),
+		"byte 21: manifest, field 1: unexpected EOF":         manifestOf([]byte{0x0a, 0xff, 0x01}),
+		"byte 20: partition operation: no dst_extents":       operation(),
+		"byte 22: src_extents: no start_block":               operation(appendMessage(nil, fieldSrcExtents, nil)...),
+		"byte 22: dst_extents: no start_block":               operation(appendMessage(nil, fieldDstExtents, nil)...),
+		"new_partition_info: wanted size and hash":           manifestOf(appendMessage(nil, fieldNewPartition, nil)),
+		"more than 65536 operations":                         manifestOf(bytes.Repeat(appendMessage(nil, fieldNoopOperations, spanOperation()), maxOperations+1)),
+		"byte 20: procedure has wire type 0; wanted bytes":   manifestOf(number(fieldProcedures)),
+		"byte 22: kernel: no new_info":                       manifestOf(appendMessage(nil, fieldProcedures, nil)),
+		"procedure old_info: wanted size":                    manifestOf(appendMessage(nil, fieldProcedures, appendMessage(nil, fieldProcedureOld, nil))),
 	} {
 		if err := readAll(payload); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)

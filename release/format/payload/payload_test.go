@@ -88,10 +88,14 @@ func write(t testing.TB, w *Writer, k key, image, kernel []byte) []byte {
 	}
 	_, err := w.Write(t.Context(), &out, k.Public(), source(image), second)
 	check(t, err)
-	signatures, err := Signatures(t.Context(), k, "test", digest.Of(out.Bytes()))
+	return sign(t, k, out.Bytes())
+}
+
+func sign(t testing.TB, k key, body []byte) []byte {
+	t.Helper()
+	signatures, err := Signatures(t.Context(), k, "test", digest.Of(body))
 	check(t, err)
-	out.Write(signatures)
-	return out.Bytes()
+	return append(body, signatures...)
 }
 
 // stored is a writer that compresses nothing.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
@@ -21,6 +22,7 @@ const maxImage = 16 << 30
 type Payload struct {
 	Image  Content
 	Kernel Content // zero without a kernel
+	From   Content // the old kernel, of a delta; zero for a full update
 
 	file     io.ReaderAt
 	data     int64 // offset of the data in the file
@@ -52,7 +54,7 @@ func Read(file io.ReaderAt, fileSize int64) (*Payload, error) {
 	p := &Payload{Image: m.newPartition, file: file, data: headerSize + length, manifest: m}
 	for _, procedure := range m.procedures {
 		if procedure.kind == kernelProcedure {
-			p.Kernel = procedure.content
+			p.Kernel, p.From = procedure.content, procedure.old
 		}
 	}
 	return p, p.check(fileSize)
@@ -71,12 +73,19 @@ func (p *Payload) check(fileSize int64) error {
 	if p.Image.Size%blockSize != 0 {
 		return mistake(headerSize, "new_partition_info: size is %d B; wanted a multiple of %d B", p.Image.Size, blockSize)
 	}
-	end, err := checkOperations("partition operation", m.partition, p.Image, 0)
+	check := checkOperations
+	if p.IsDelta() {
+		check = checkChanges
+	}
+	end, err := check("partition operation", m.partition, p.Image, 0)
 	if err != nil {
 		return err
 	}
 	for _, procedure := range m.procedures {
-		if end, err = checkOperations(procedure.name()+" operation", procedure.operations, procedure.content, end); err != nil {
+		if procedure.old == (Content{}) == p.IsDelta() {
+			return mistake(headerSize, "%s: old_info is for another kind of update than that of the kernel; wanted both full, or both deltas", procedure.name())
+		}
+		if end, err = check(procedure.name()+" operation", procedure.operations, procedure.content, end); err != nil {
 			return err
 		}
 	}
@@ -103,13 +112,15 @@ func checkOperations(name string, operations []operation, c Content, offset uint
 	var next uint64
 	for i, o := range operations {
 		switch {
+		case o.kind == move || len(o.to) != 1:
+			return 0, mistake(o.at, "%s %d: a MOVE, or more than one extent; wanted a full update, or old_info of the kernel", name, i)
 		case o.data.offset != offset:
 			return 0, mistake(o.at, "%s %d: data_offset is %d; wanted %d, where the data before it ends", name, i, o.data.offset, offset)
 		case next == blocks:
 			return 0, mistake(o.at, "%s %d: the %d B of the content are written already", name, i, c.Size)
-		case o.start != next:
-			return 0, mistake(o.at, "%s %d: start_block is %d; wanted %d, where the operation before it ends", name, i, o.start, next)
-		case o.blocks == 0:
+		case o.to[0].Start != next:
+			return 0, mistake(o.at, "%s %d: start_block is %d; wanted %d, where the operation before it ends", name, i, o.to[0].Start, next)
+		case o.to[0].Blocks == 0:
 			return 0, mistake(o.at, "%s %d: num_blocks is 0", name, i)
 		case o.sha256 == nil:
 			return 0, mistake(o.at, "%s %d: no data_sha256_hash", name, i)
@@ -118,7 +129,7 @@ func checkOperations(name string, operations []operation, c Content, offset uint
 			return 0, mistake(o.at, "%s %d: data_length is %d B; wanted the %d B that it writes", name, i, o.data.length, writes)
 		}
 		offset = o.data.end()
-		next += min(o.blocks, blocks-next)
+		next += min(o.to[0].Blocks, blocks-next)
 	}
 	if next != blocks {
 		return 0, fmt.Errorf("%ss write %d blocks; wanted %d, for %d B", name, next, blocks, c.Size)
@@ -126,13 +137,13 @@ func checkOperations(name string, operations []operation, c Content, offset uint
 	return offset, nil
 }
 
-// writes returns how many bytes of the content a checked operation writes.
+// writes returns how many bytes of the content a checked operation of a full update writes.
 func (o operation) writes(c Content) uint64 {
-	left := uint64(c.Size) - o.start*blockSize
-	if o.blocks >= left/blockSize+1 { // avoids an overflow
+	left := uint64(c.Size) - o.to[0].Start*blockSize
+	if o.to[0].Blocks >= left/blockSize+1 { // avoids an overflow
 		return left
 	}
-	return o.blocks * blockSize
+	return o.to[0].Blocks * blockSize
 }
 
 func checkNoops(got, want []operation) error {
@@ -141,9 +152,9 @@ func checkNoops(got, want []operation) error {
 			return mistake(o.at, "noop operation %d is for no data; wanted %d of them", i, len(want))
 		}
 		w := want[i]
-		if o.kind != w.kind || o.data != w.data || o.start != w.start || o.blocks != w.blocks {
-			return mistake(o.at, "noop operation %d: type %d, data %d+%d, blocks %d+%d; wanted type %d, data %d+%d, blocks %d+%d",
-				i, o.kind, o.data.offset, o.data.length, o.start, o.blocks, w.kind, w.data.offset, w.data.length, w.start, w.blocks)
+		if o.kind != w.kind || o.data != w.data || !slices.Equal(o.to, w.to) {
+			return mistake(o.at, "noop operation %d: type %d, data %d+%d, blocks %v; wanted type %d, data %d+%d, blocks %v",
+				i, o.kind, o.data.offset, o.data.length, o.to, w.kind, w.data.offset, w.data.length, w.to)
 		}
 	}
 	if len(got) != len(want) {
@@ -151,6 +162,9 @@ func checkNoops(got, want []operation) error {
 	}
 	return nil
 }
+
+// IsDelta reports whether the payload changes what an earlier release has.
+func (p *Payload) IsDelta() bool { return p.From != Content{} }
 
 // Signed reports whether the manifest lists a signature.
 func (p *Payload) Signed() bool { return p.manifest.signatures != span{} }
@@ -186,7 +200,7 @@ func (p *Payload) VerifySignature(ctx context.Context, key *rsa.PublicKey) error
 }
 
 // Extract writes the image, and the kernel where there is one, and checks all data against the digests in the manifest.
-// After an error, the output must not be used.
+// After an error, the output must not be used. A delta has only a part of these; see Apply.
 func (p *Payload) Extract(ctx context.Context, image, kernel io.Writer) error {
 	if err := p.extract(ctx, "partition operation", p.manifest.partition, p.Image, image); err != nil {
 		return err
@@ -207,33 +221,36 @@ func (p *Payload) extract(ctx context.Context, name string, operations []operati
 	whole := sha256.New()
 	to = io.MultiWriter(whole, to)
 	for i, o := range operations {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		at := p.data + int64(o.data.offset)
-		sum := sha256.New()
-		data := io.TeeReader(io.NewSectionReader(p.file, at, int64(o.data.length)), sum)
-		content := data
-		if o.kind == replaceBzip2 {
-			content = bzip2.NewReader(data)
-		}
-		want := int64(o.writes(c))
-		n, err := io.Copy(to, io.LimitReader(content, want+1))
-		if err == nil && n != want {
-			err = fmt.Errorf("gives %d B or more; wanted %d B", n, want)
-		}
-		if err == nil {
-			_, err = io.Copy(io.Discard, data) // left by the decompressor
-		}
-		if err != nil {
-			return mistake(at, "%s %d: %w", name, i, err)
-		}
-		if !bytes.Equal(sum.Sum(nil), o.sha256) {
-			return mistake(at, "%s %d: data has sha256 %x; data_sha256_hash says %x", name, i, sum.Sum(nil), o.sha256)
+		if err := p.unpack(ctx, o, int64(o.writes(c)), to); err != nil {
+			return mistake(p.data+int64(o.data.offset), "%s %d: %w", name, i, err)
 		}
 	}
 	if got := digest.SHA256(whole.Sum(nil)); got != c.SHA256 {
 		return fmt.Errorf("%ss give sha256 %v; the manifest says %v", name, got, c.SHA256)
 	}
 	return nil
+}
+
+// unpack writes what the data of an operation is compressed from, and checks its length and the digest of the data.
+func (p *Payload) unpack(ctx context.Context, o operation, want int64, to io.Writer) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	data := io.TeeReader(io.NewSectionReader(p.file, p.data+int64(o.data.offset), int64(o.data.length)), sum)
+	content := data
+	if o.kind == replaceBzip2 {
+		content = bzip2.NewReader(data)
+	}
+	n, err := io.Copy(to, io.LimitReader(content, want+1))
+	if err == nil && n != want {
+		err = fmt.Errorf("gives %d B or more; wanted %d B", n, want)
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, data) // left by the decompressor
+	}
+	if err == nil && !bytes.Equal(sum.Sum(nil), o.sha256) {
+		err = fmt.Errorf("data has sha256 %x; data_sha256_hash says %x", sum.Sum(nil), o.sha256)
+	}
+	return err
 }

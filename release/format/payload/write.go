@@ -15,6 +15,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/payload/changes"
 )
 
 // Version changes whenever Write's output changes; cache keys contain it.
@@ -51,12 +52,17 @@ func (w *Writer) Write(ctx context.Context, out io.Writer, key *rsa.PublicKey, i
 	if image.Size <= 0 || image.Size%blockSize != 0 {
 		return Written{}, fmt.Errorf("image has %d B; wanted a multiple of %d B", image.Size, blockSize)
 	}
+	return w.write(out, key, func(data io.Writer) (*manifest, error) { return w.writeData(ctx, data, image, kernel) })
+}
+
+// write has the data written to a temporary file, and then writes the payload.
+func (w *Writer) write(out io.Writer, key *rsa.PublicKey, writeData func(io.Writer) (*manifest, error)) (Written, error) {
 	data, err := os.CreateTemp(w.Scratch, "payload.")
 	if err != nil {
 		return Written{}, err
 	}
 	defer func() { data.Close(); os.Remove(data.Name()) }()
-	m, err := w.writeData(ctx, data, image, kernel)
+	m, err := writeData(data)
 	if err != nil {
 		return Written{}, err
 	}
@@ -82,7 +88,7 @@ func (w *Writer) Write(ctx context.Context, out io.Writer, key *rsa.PublicKey, i
 		err = fmt.Errorf("%s has %d B; wrote %d B", data.Name(), n, m.signatures.offset)
 	}
 	written := Written{Image: m.newPartition, Data: size.Bytes(n)}
-	if kernel != nil {
+	if len(m.procedures) > 0 {
 		written.Kernel = m.procedures[0].content
 	}
 	return written, err
@@ -152,7 +158,7 @@ func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset 
 			for _, b := range done.blobs {
 				o := operation{
 					kind: b.kind, data: span{offset, uint64(len(b.bytes))},
-					start: uint64(len(operations)) * chunkBlocks, blocks: chunkBlocks, sha256: b.sha256[:],
+					to: []changes.Run{{Start: uint64(len(operations)) * chunkBlocks, Blocks: chunkBlocks}}, sha256: b.sha256[:],
 				}
 				if o.data.end() > maxData {
 					return tooMuchData(o.data)

@@ -255,10 +255,11 @@ type nowhere struct{}
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // Seal hashes the file system of a partition image and writes the dm-verity data right behind it.
-// Salt and UUID are derived from the seed. It returns the root hash and the parameters.
-func Seal(ctx context.Context, partition string, seed digest.SHA256, hashed io.Writer) (digest.SHA256, verity.Params, error) {
-	salt := digest.Of(append([]byte("salt"), seed[:]...))
-	uuid := digest.Of(append([]byte("uuid"), seed[:]...))
+// The salt follows from the line alone: where the data of two releases of one line is the same, the hash tree is. What names the
+// tree, its UUID, follows from the content, and is in one block only. It returns the root hash and the parameters.
+func Seal(ctx context.Context, partition, line string, content digest.SHA256, hashed io.Writer) (digest.SHA256, verity.Params, error) {
+	salt := digest.Of([]byte("dm-verity salt of " + line))
+	uuid := digest.Of(append([]byte("uuid"), content[:]...))
 	params := verity.Params{
 		DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize),
 		Salt:       salt[:],

@@ -1,6 +1,7 @@
 package embed_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
+	"github.com/flatcar/oem-sysext/release/format/verity"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
 
@@ -44,7 +46,7 @@ func release(t *testing.T, from, text string) (string, digest.SHA256) {
 	must(t, content.Into(t.Context(), from, path, blobs, flatcartest.Epoch))
 	_, err = embed.Identify(t.Context(), path, io.Discard)
 	must(t, err)
-	root, _, err := embed.Seal(t.Context(), path, digest.Of([]byte("stable")), io.Discard)
+	root, _, err := embed.Seal(t.Context(), path, "flatcar amd64", digest.Of([]byte(text)), io.Discard)
 	must(t, err)
 	return path, root
 }
@@ -130,4 +132,36 @@ func TestStripOfAnEmptiedDirectory(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// TestHashTreesOfOneLine compares the blocks of two releases that differ in one small file.
+func TestHashTreesOfOneLine(t *testing.T) {
+	base := flatcarPartition(t)
+	first, _ := release(t, base, "first")
+	second, _ := release(t, base, "other")
+	data, tree := differingBlocks(t, first, second)
+	// A changed block of data changes one block on each of the tree's three levels; the top is in common. One more is the tree's superblock.
+	if limit := 2*data + 2; data == 0 || tree > limit {
+		t.Errorf("%d blocks of data differ, and %d of the hash tree; wanted at most %d", data, tree, limit)
+	}
+}
+
+// differingBlocks counts the blocks of the file systems and those behind them that are not the same in two partitions.
+func differingBlocks(t *testing.T, first, second string) (data, tree int) {
+	t.Helper()
+	a, err := os.ReadFile(first)
+	must(t, err)
+	b, err := os.ReadFile(second)
+	must(t, err)
+	for at := 0; at < len(a); at += verity.BlockSize {
+		if bytes.Equal(a[at:at+verity.BlockSize], b[at:at+verity.BlockSize]) {
+			continue
+		}
+		if at < int(btrfs.FlatcarFilesystem) {
+			data++
+		} else {
+			tree++
+		}
+	}
+	return data, tree
 }

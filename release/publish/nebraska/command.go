@@ -14,7 +14,7 @@ import (
 // Register registers a finished release on an update server, as the options say. Without APPLY it writes to out what it would
 // do; without a server, the answer that machines must get.
 func Register(ctx context.Context, o setup.Options, out io.Writer) error {
-	update, err := Load(o.Dir(), o.Nebraska.CodeBase)
+	update, err := Load(o.Dir(), o.Nebraska.CodeBase, o.Nebraska.Delta)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type Update struct {
 	Arch     arch.Arch
 	Codebase string // the address below which the files are, with a slash at its end
 	Group    string // that machines of the release say to belong to; empty when it is as the base has it
+	From     string // the version whose machines alone can apply it; empty for all
 	OS       File
 	Extra    []File // payloads of platforms
 }
@@ -48,8 +49,9 @@ type File struct {
 	SHA256 digest.SHA256
 }
 
-// Load reads the payloads of a release directory. Codebase is where they will be downloaded from.
-func Load(dir, codebase string) (*Update, error) {
+// Load reads the payloads of a release directory. Codebase is where they will be downloaded from. If there is a version to update from,
+// the payload of the OS is the one for its machines.
+func Load(dir, codebase, from string) (*Update, error) {
 	base, err := checkCodebase(codebase)
 	if err != nil {
 		return nil, err
@@ -58,7 +60,7 @@ func Load(dir, codebase string) (*Update, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Update{Version: m.Version, Codebase: base}
+	u := &Update{Version: m.Version, Codebase: base, From: from}
 	if err := u.Arch.UnmarshalText([]byte(m.Arch)); err != nil {
 		return nil, err
 	}
@@ -67,7 +69,13 @@ func Load(dir, codebase string) (*Update, error) {
 	}
 	var wrong []error
 	for _, p := range m.Payloads {
-		f, err := load(dir, p.File, m)
+		name := p.File
+		if p.Platform == "" && from != "" {
+			if name, err = deltaFrom(m, from); err != nil {
+				return nil, err
+			}
+		}
+		f, err := load(dir, name, m)
 		wrong = append(wrong, err)
 		if p.Platform == "" {
 			u.OS = f
@@ -82,6 +90,19 @@ func Load(dir, codebase string) (*Update, error) {
 		return nil, fmt.Errorf("%s has no update payload of the OS", dir)
 	}
 	return u, nil
+}
+
+// deltaFrom returns the file with the update from a version.
+func deltaFrom(m *manifest.Manifest, version string) (string, error) {
+	var versions []string
+	for _, d := range m.Deltas {
+		if d.From == version {
+			return d.File, nil
+		}
+		versions = append(versions, d.From)
+	}
+	return "", fmt.Errorf("DELTA: release %s has no update from %s, only from %q; make the release again with DELTA_FROM, or leave DELTA out for the whole update",
+		m.Version, version, versions)
 }
 
 // checkCodebase returns the address with the slash that clients need to put a name behind it.

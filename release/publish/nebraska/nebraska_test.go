@@ -33,6 +33,7 @@ import (
 )
 
 const (
+	earlier   = "4593.9.0"
 	appID     = "e96281a6-d1af-4bde-9a0a-97b76e56dc57"
 	channelID = "channel-2"
 	token     = "a-secret"
@@ -57,6 +58,10 @@ func releaseDir(t *testing.T) string {
 		m.Payloads = append(m.Payloads, manifest.Payload{File: name, Platform: platform})
 	}
 	slices.SortFunc(m.Payloads, func(a, b manifest.Payload) int { return strings.Compare(b.File, a.File) }) // not the OS first
+	delta := manifest.DeltaFile(earlier)
+	check(t, os.WriteFile(filepath.Join(dir, delta), []byte("delta"), 0o644))
+	m.Files = append(m.Files, manifest.File{Name: delta, Size: 5, SHA256: digest.Of([]byte("delta"))})
+	m.Deltas = []manifest.Delta{{File: delta, From: earlier}}
 	encoded, err := m.Encode()
 	check(t, err)
 	check(t, os.WriteFile(filepath.Join(dir, manifest.FileName), encoded, 0o644))
@@ -65,7 +70,7 @@ func releaseDir(t *testing.T) string {
 
 func update(t *testing.T) *Update {
 	t.Helper()
-	u, err := Load(releaseDir(t), "https://example.org/amd64-usr/4593.9.1")
+	u, err := Load(releaseDir(t), "https://example.org/amd64-usr/4593.9.1", "")
 	check(t, err)
 	return u
 }
@@ -76,13 +81,15 @@ type strict struct {
 	packages []pkg
 	channels []channel
 	groups   []group
+	running  []running // by the group that follows the channel
+	floors   []string
 	requests []string
 	fail     func(r *http.Request, n int) int // status of the n-th request; 0 to serve it
 	lose     bool                             // do what is asked, and answer 500
 }
 
 func newStrict(t *testing.T) *strict {
-	s := &strict{t: t, groups: []group{{Name: "Alpha", Track: "alpha", Channel: channelID, Updates: true}, {Name: "Other", Channel: "channel-7"}}}
+	s := &strict{t: t, groups: []group{{ID: "group-1", Name: "Alpha", Track: "alpha", Channel: channelID, Updates: true}, {Name: "Other", Channel: "channel-7"}}}
 	for i := range 12 { // more than one page
 		s.channels = append(s.channels, channel{ID: fmt.Sprint("channel-", i), App: appID, Name: []string{"edge", "beta"}[i%2], Color: "#777", Arch: 1 + i%2})
 	}
@@ -126,6 +133,16 @@ func (s *strict) answer(r *http.Request) (any, error) {
 		return pageOf(r, "groups", s.groups), nil
 	case "GET " + at + "/packages":
 		return pageOf(r, "packages", s.packages), nil
+	case "GET " + at + "/groups/group-1/version_breakdown":
+		return s.running, nil
+	case "PUT /api/channels/" + channelID + "/floors/package-0":
+		var f floor
+		content, err := decode(r.Body, &f)
+		if err != nil || keys(content) != "floor_reason" || f.Reason == "" || len(f.Reason) > 500 {
+			return nil, fmt.Errorf("floor %v, %w", content, err)
+		}
+		s.floors = append(s.floors, "package-0")
+		return map[string]string{"status": "ok"}, nil
 	case "POST " + at + "/packages":
 		return s.create(r.Body)
 	case "PUT " + at + "/channels/" + channelID:
@@ -184,7 +201,7 @@ func (s *strict) create(body io.Reader) (any, error) {
 	for what, right := range map[string]bool{
 		"application_id": p.App == appID, "arch": p.Arch == 1 || p.Arch == 2, "type": p.Type == 1,
 		"version": semver.MatchString(p.Version), "url": strings.HasSuffix(p.URL, "/"),
-		"filename": p.Filename == "flatcar_production_update.gz", "size": decimal.MatchString(p.Size),
+		"filename": strings.HasPrefix(p.Filename, "flatcar_production_update"), "size": decimal.MatchString(p.Size),
 		"hash": sha1Base64.MatchString(p.Hash), "description": p.Description != "", "channels_blacklist": p.Blacklist != nil,
 		"flatcar_action": sha256Base64.MatchString(p.Action.SHA256),
 	} {
@@ -381,7 +398,7 @@ func TestServersThatAreRefused(t *testing.T) {
 
 func TestReleasesThatAreRefused(t *testing.T) {
 	for _, codebase := range []string{"", "example.org/x", "ftp://example.org/", "https://u:p@example.org/", "https://example.org/?a=b", "https://example.org/#x"} {
-		if _, err := Load(releaseDir(t), codebase); err == nil || !strings.Contains(err.Error(), "CODEBASE: wanted") {
+		if _, err := Load(releaseDir(t), codebase, ""); err == nil || !strings.Contains(err.Error(), "CODEBASE: wanted") {
 			t.Errorf("%q: %v", codebase, err)
 		}
 	}
@@ -395,7 +412,7 @@ func TestReleasesThatAreRefused(t *testing.T) {
 	} {
 		dir := releaseDir(t)
 		check(t, spoil(dir))
-		if _, err := Load(dir, "https://example.org/"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(dir, "https://example.org/", ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
 		}
 	}
@@ -438,4 +455,68 @@ func TestOmahaAnswer(t *testing.T) {
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestUpdateFromOneVersion publishes what only machines of one version can apply.
+func TestUpdateFromOneVersion(t *testing.T) {
+	u, err := Load(releaseDir(t), "https://example.org/", earlier)
+	check(t, err)
+	if u.OS.Name != manifest.DeltaFile(earlier) || len(u.Extra) != 2 {
+		t.Fatalf("update is %+v", u)
+	}
+	var answer bytes.Buffer
+	check(t, u.WriteOmaha(&answer))
+	for _, want := range []string{`IsDeltaPayload="true"`, `name="flatcar_production_update-from-4593.9.0.gz"`} {
+		if !strings.Contains(answer.String(), want) {
+			t.Errorf("the answer has no %s: %s", want, &answer)
+		}
+	}
+	server := func() *strict {
+		s := newStrict(t)
+		s.packages = []pkg{{ID: "package-0", Version: earlier, Arch: 1}}
+		s.channels[2].Package = "package-0"
+		s.running = []running{{earlier, 7}, {"4593.8.0", 0}}
+		return s
+	}
+
+	s := server()
+	_, err = s.publish(u, alpha, false)
+	check(t, err)
+	if len(s.floors) > 0 || len(s.packages) != 1 {
+		t.Errorf("without APPLY: floors %v, packages %v", s.floors, s.packages)
+	}
+	said, err := s.publish(u, alpha, true)
+	check(t, err)
+	if len(s.floors) != 1 || s.channels[2].Package != "package-1" || !strings.Contains(said, "4593.9.0 is a floor of channel alpha") {
+		t.Errorf("floors %v, channel %+v: %s", s.floors, s.channels[2], said)
+	}
+	if _, err := s.publish(u, alpha, true); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+
+	for want, change := range map[string]func(s *strict){
+		"channel alpha is not at 4593.9.0":         func(s *strict) { s.channels[2].Package = "" },
+		"3 of group Alpha run 4593.8.0":            func(s *strict) { s.running = append(s.running, running{"4593.8.0", 3}) },
+		"make 4593.9.0 a floor of channel alpha, ": func(s *strict) { s.fail = noFloors },
+	} {
+		s := server()
+		change(s)
+		if _, err := s.publish(u, alpha, true); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; want %q", err, want)
+		}
+		if len(s.packages) != 1 || s.channels[2].Package == "package-1" {
+			t.Errorf("%s: packages %v, channel %v", want, s.packages, s.channels[2])
+		}
+	}
+	if _, err := Load(releaseDir(t), "https://example.org/", "4593.8.0"); err == nil || !strings.Contains(err.Error(), "has no update from 4593.8.0") {
+		t.Errorf("from a version without one: error is %v", err)
+	}
+}
+
+// noFloors is a server that is too old for floors.
+func noFloors(r *http.Request, _ int) int {
+	if strings.Contains(r.URL.Path, "/floors/") {
+		return http.StatusNotFound
+	}
+	return 0
 }

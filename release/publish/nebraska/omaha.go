@@ -46,6 +46,7 @@ type (
 	omahaAction struct {
 		Event   string `xml:"event,attr"`
 		SHA256  string `xml:"sha256,attr"` // base64, of the package of the OS
+		IsDelta bool   `xml:"IsDeltaPayload,attr,omitempty"`
 		Backoff bool   `xml:"DisablePayloadBackoff,attr"`
 	}
 )
@@ -62,7 +63,7 @@ func (u *Update) WriteOmaha(out io.Writer) error {
 			Status: "ok", URLs: []omahaURL{{u.Codebase}},
 			Manifest: omahaManifest{
 				Version: u.Version, Packages: packages,
-				Actions: []omahaAction{{Event: "postinstall", SHA256: u.OS.sha256InBase64(), Backoff: true}},
+				Actions: []omahaAction{{Event: "postinstall", SHA256: u.OS.sha256InBase64(), IsDelta: u.From != "", Backoff: true}},
 			},
 		}},
 	}

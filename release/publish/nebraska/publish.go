@@ -40,6 +40,7 @@ type channel struct {
 
 // group is who follows a channel.
 type group struct {
+	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Track   string `json:"track"` // as machines call it, in GROUP= of update.conf
 	Channel string `json:"channel_id"`
@@ -64,7 +65,7 @@ type pkg struct {
 }
 
 type action struct {
-	SHA256 string `json:"sha256"` // base64
+	SHA256 string `json:"sha256"` // base64; that it is a delta cannot be said here, and no client asks
 }
 
 type extraFile struct {
@@ -123,7 +124,8 @@ type Place struct {
 
 // Publish makes the package of an update on a server and moves the channel to it. What is there already is left alone;
 // a package of the same version with another content is an error, because machines may have it. Without apply nothing
-// is changed, and what would be sent is written to out.
+// is changed, and what would be sent is written to out. What only machines of one version can apply goes to a channel only if all of its
+// machines run that, and is kept from those of older versions that come later.
 func (s *Server) Publish(ctx context.Context, u *Update, to Place, apply bool, out io.Writer) error {
 	app, err := s.app(ctx, to.App)
 	if err != nil {
@@ -137,6 +139,11 @@ func (s *Server) Publish(ctx context.Context, u *Update, to Place, apply bool, o
 	found, err := s.find(ctx, at, u.pkg(app.ID))
 	if err != nil {
 		return err
+	}
+	if u.From != "" && (found == "" || found != moved.Package) {
+		if err := s.secure(ctx, at, moved, u, apply, out); err != nil {
+			return fmt.Errorf("DELTA: %w", err)
+		}
 	}
 	switch {
 	case found != "":

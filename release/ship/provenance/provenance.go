@@ -98,7 +98,7 @@ func versions(m *manifest.Manifest) map[string]string {
 	return all
 }
 
-// inputs returns the base and all inputs of recipes, without duplicates.
+// inputs returns the base, what updates from earlier releases were made from, and all inputs of recipes, without duplicates.
 func inputs(m *manifest.Manifest) ([]resource, error) {
 	base := resource{Name: m.Base.ID, Digest: map[string]string{"sha256": m.Base.Usr.String()}}
 	switch {
@@ -108,6 +108,11 @@ func inputs(m *manifest.Manifest) ([]resource, error) {
 		base.Digest["sha256"] = m.Base.Archive.String()
 	}
 	list := []resource{base}
+	for _, d := range m.Deltas {
+		list = append(list,
+			resource{Name: manifest.PartitionFile + " of " + d.From, Digest: map[string]string{"sha256": d.Image.SHA256.String()}},
+			resource{Name: manifest.KernelFile + " of " + d.From, Digest: map[string]string{"sha256": d.Kernel.SHA256.String()}})
+	}
 	var seen []input.Input
 	for _, r := range m.Recipes {
 		for _, i := range r.Inputs {

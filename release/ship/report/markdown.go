@@ -30,6 +30,7 @@ func Markdown(w io.Writer, m *manifest.Manifest, previous []*manifest.Manifest) 
 	md.images()
 	md.platforms()
 	md.budgets()
+	md.downloads()
 	md.changes()
 	return md.Flush()
 }
@@ -138,6 +139,21 @@ func (md *markdown) budgets() {
 			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
 		}
 		md.row(foreign.Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
+	}
+}
+
+func (md *markdown) downloads() {
+	if len(md.Downloads) == 0 {
+		return
+	}
+	md.heading("### Updates")
+	md.table("from", ">download", ">share of the whole")
+	for _, d := range md.Downloads {
+		from := "any other release"
+		if d.From != "" {
+			from = foreign.Markdown(d.From)
+		}
+		md.row(from, d.Size.String(), fmt.Sprintf("%.2f %%", d.Share()))
 	}
 }
 

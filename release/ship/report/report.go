@@ -37,6 +37,30 @@ type figures struct {
 	Slowest   platform         // to be read at boot
 	Releases  []release        // oldest first, this one last
 	Changes   *changes.Changes // since Last, or nil
+	Downloads []download       // from each release that has an update of its own, and from any other one; none without such
+}
+
+// download is what an update to the release costs a machine.
+type download struct {
+	From string // version; empty for any
+	Size size.Bytes
+	Of   size.Bytes // the whole update
+}
+
+// Share is the part of the whole update, in percent.
+func (d download) Share() float64 { return drawing.Percent(d.Size, d.Of) }
+
+// downloads lists the updates.
+func downloads(m *manifest.Manifest) []download {
+	if len(m.Deltas) == 0 {
+		return nil
+	}
+	whole := m.File(manifest.UpdateFile).Size
+	var all []download
+	for _, d := range m.Deltas {
+		all = append(all, download{d.From, m.File(d.File).Size, whole})
+	}
+	return append(all, download{"", whole, whole})
 }
 
 // image is a manifest's image and what it was in the last release.
@@ -107,7 +131,7 @@ func (f *figures) Grown() size.Bytes { return f.Embedded - embeddedCost(f.Last) 
 
 // work gathers the figures, and refuses manifests that do not fit together.
 func work(m *manifest.Manifest, previous []*manifest.Manifest) (*figures, error) {
-	f := &figures{Manifest: m, When: time.Unix(m.Epoch, 0).UTC(), Parts: partsOf(m)}
+	f := &figures{Manifest: m, When: time.Unix(m.Epoch, 0).UTC(), Parts: partsOf(m), Downloads: downloads(m)}
 	for _, earlier := range slices.Concat(previous, []*manifest.Manifest{m}) {
 		if earlier.Arch != m.Arch {
 			return nil, fmt.Errorf("the earlier release %s is for %s; wanted releases for %s only, as the one to report on",

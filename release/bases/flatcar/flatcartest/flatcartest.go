@@ -83,7 +83,7 @@ func Partition(t testing.TB, tools *toolroot.Root, usr string) (path string, roo
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, _, err = embed.Seal(t.Context(), path, digest.Of([]byte("a release of Flatcar")), io.Discard)
+	root, _, err = embed.Seal(t.Context(), path, "flatcar", digest.Of([]byte("a release of Flatcar")), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

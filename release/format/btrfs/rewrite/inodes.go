@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -29,32 +30,44 @@ func (w *rewriter) planInode(items []item) error {
 	if inode.key.kind != inodeItem || len(inode.data) != inodeLength {
 		return fmt.Errorf("item %v is no inode; a file system was wanted that is unmounted and has one subvolume", inode.key)
 	}
+	if unknown := ondisk.Uint64(inode.data, inodeFlags) &^ knownFlags; unknown != 0 {
+		return fmt.Errorf("inode %d has unknown flags %#x; wanted some of %#x", inode.key.object, unknown, uint64(knownFlags))
+	}
 	w.normaliseInode(inode.data)
+	var kept, data []item
 	var extents []fileExtent
 	for _, it := range items {
 		switch it.key.kind {
 		case inodeItem, inodeRef, inodeExtref, verityDescItem, verityMerkle:
-			w.files = append(w.files, it)
+			kept = append(kept, it)
 		case dirItem, dirIndex, xattrItem:
 			if err := normaliseEntries(it); err != nil {
 				return err
 			}
-			w.files = append(w.files, it)
+			kept = append(kept, it)
 		case extentData:
 			e, err := parseFileExtent(it)
 			if err != nil {
 				return err
 			}
-			extents = append(extents, e)
+			data, extents = append(data, it), append(extents, e)
 		default:
 			return fmt.Errorf("item %v has an unknown kind", it.key)
 		}
 	}
-	if slices.ContainsFunc(extents, w.isNew) {
+	coded := slices.ContainsFunc(extents, w.isNew)
+	if coded {
+		ondisk.PutUint64(inode.data, inodeFlags, ondisk.Uint64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow|flagPrealloc))
+	}
+	if inode.key.object == firstInode {
+		w.compression = compressionOf(kept)
+	}
+	w.files = append(w.files, w.compression.set(kept)...)
+	if coded {
 		w.planCoded(inode, extents)
 		return nil
 	}
-	for i, it := range items[len(items)-len(extents):] { // the last kind of an inode's items
+	for i, it := range data {
 		if err := w.planMoved(it, extents[i]); err != nil {
 			return err
 		}
@@ -87,18 +100,28 @@ func (w *rewriter) normaliseInode(inode []byte) {
 
 // normaliseEntries sets the transaction of each directory entry or attribute of an item.
 func normaliseEntries(it item) error {
-	for rest := it.data; len(rest) > 0; {
-		if len(rest) < dirLength {
-			return fmt.Errorf("item %v ends within an entry", it.key)
-		}
-		length := dirLength + int(ondisk.Uint16(rest, dirNameLength)) + int(ondisk.Uint16(rest, dirDataLength))
-		if length > len(rest) {
-			return fmt.Errorf("item %v has an entry of %d bytes; %d are left", it.key, length, len(rest))
-		}
-		ondisk.PutUint64(rest, dirTransID, generation)
-		rest = rest[length:]
+	rest := it.data
+	for entry := range entries(it.data) {
+		ondisk.PutUint64(entry, dirTransID, generation)
+		rest = rest[len(entry):]
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("item %v ends %d bytes into an entry", it.key, len(rest))
 	}
 	return nil
+}
+
+// entries are the directory entries or attributes in an item's data. What is cut off is left out.
+func entries(data []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(data) >= dirLength {
+			length := dirLength + int(ondisk.Uint16(data, dirNameLength)) + int(ondisk.Uint16(data, dirDataLength))
+			if length > len(data) || !yield(data[:length]) {
+				return
+			}
+			data = data[length:]
+		}
+	}
 }
 
 // planMoved takes over a file extent as it is, with its data elsewhere.
@@ -125,8 +148,7 @@ func (w *rewriter) planMoved(it item, e fileExtent) error {
 func (w *rewriter) planCoded(inode item, extents []fileExtent) {
 	fileSize := ondisk.Uint64(inode.data, inodeSize)
 	ondisk.PutUint64(inode.data, inodeBytes, 0) // the pieces add theirs
-	ondisk.PutUint64(inode.data, inodeFlags, ondisk.Uint64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow))
-	var planned uint64 // units before this one are planned, or holes
+	var planned uint64                          // units before this one are planned, or holes
 	for i, e := range extents {
 		if !e.hasData() {
 			continue

@@ -88,6 +88,7 @@ const (
 	inodeSize       = 16
 	inodeBytes      = 24
 	inodeGroup      = 32
+	inodeMode       = 52
 	inodeFlags      = 64
 	inodeSequence   = 72
 	inodeAtime      = 112
@@ -96,8 +97,15 @@ const (
 	inodeOtime      = 148
 	inodeLength     = 160
 
-	flagNoDataSum = 1 << 0
-	flagNoDataCow = 1 << 1
+	flagNoDataSum  = 1 << 0
+	flagNoDataCow  = 1 << 1
+	flagNoCompress = 1 << 3
+	flagPrealloc   = 1 << 4
+	flagCompress   = 1 << 11
+
+	// What chattr sets: read-only, sync, immutable, append, nodump, noatime, dirsync; and that there is fs-verity data.
+	knownFlags = flagNoDataSum | flagNoDataCow | flagNoCompress | flagPrealloc | flagCompress |
+		1<<2 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<32
 )
 
 // struct btrfs_dir_item, also used for extended attributes.
@@ -105,7 +113,10 @@ const (
 	dirTransID    = 17
 	dirDataLength = 25
 	dirNameLength = 27
+	dirType       = 29
 	dirLength     = 30
+
+	typeXattr = 8
 )
 
 // struct btrfs_file_extent_item.

@@ -6,9 +6,11 @@
 package rewrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -25,17 +27,18 @@ import (
 // rewriter writes a file system anew, in a form that follows from its files alone.
 type rewriter struct {
 	in    *reader
-	out   *os.File
+	out   io.WriterAt
 	codec *codec.Codec
 	base  superblock.Superblock // of the file system before the edit: its size, and the last generation that is not new
 	epoch time.Time
 
-	space   *space.Space
-	files   []item // of the file tree
-	pieces  []piece
-	moved   map[uint64]*movedPiece // by the old address
-	extents []extent               // as they are written
-	hasZstd bool
+	space       *space.Space
+	compression compression // of the top directory
+	files       []item      // of the file tree
+	pieces      []piece
+	moved       map[uint64]*movedPiece // by the old address
+	extents     []extent               // as they are written
+	hasZstd     bool
 }
 
 // generation is that of everything in a rewritten file system.
@@ -56,7 +59,41 @@ type dataRef struct {
 
 // File writes to out the file system in the file in, which is an edited base, at the base's size.
 // Data that the base had keeps its bytes; data of files that were written since is compressed anew.
+// What it wrote is checked for the normal form.
 func File(ctx context.Context, out, in *os.File, base superblock.Superblock, epoch time.Time) error {
+	if err := write(ctx, out, in, base, epoch); err != nil {
+		return err
+	}
+	if err := Check(ctx, out, epoch); err != nil {
+		return fmt.Errorf("check the new file system: %w", err)
+	}
+	return nil
+}
+
+// Check returns an error unless a file system is in normal form: written anew, it is the same.
+func Check(ctx context.Context, file *os.File, epoch time.Time) error {
+	super, err := superblock.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return write(ctx, unchanged{file}, file, super, epoch)
+}
+
+// unchanged refuses to write what is not there already.
+type unchanged struct{ io.ReaderAt }
+
+func (u unchanged) WriteAt(p []byte, off int64) (int, error) {
+	there := make([]byte, len(p))
+	if _, err := u.ReadAt(there, off); err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(there, p) {
+		return 0, fmt.Errorf("it is not in normal form at byte %d", off)
+	}
+	return len(p), nil
+}
+
+func write(ctx context.Context, out io.WriterAt, in *os.File, base superblock.Superblock, epoch time.Time) error {
 	r, err := openReader(in)
 	if err != nil {
 		return err
