@@ -420,3 +420,13 @@ func TestProgressCountsEachByteOnce(t *testing.T) {
 		t.Errorf("progress saw %+v", seen)
 	}
 }
+
+func TestRedirectToPlainHTTP(t *testing.T) {
+	from, to := httptest.NewRequest(http.MethodGet, "https://example.org/a", nil), httptest.NewRequest(http.MethodGet, "http://example.org/a", nil)
+	if err := checkRedirect(to, []*http.Request{from}); err == nil || !strings.Contains(err.Error(), "from https to http") {
+		t.Errorf("error is %v", err)
+	}
+	if err := checkRedirect(from, []*http.Request{to}); err != nil {
+		t.Error(err)
+	}
+}

@@ -65,10 +65,13 @@ func NewClient(log *slog.Logger) *retryablehttp.Client { return newClient(newTra
 // errRedirect is wrapped by errors about redirects.
 var errRedirect = errors.New("the server redirects")
 
-// checkRedirect refuses redirects to local files.
+// checkRedirect refuses redirects to local files, and from https to http.
 func checkRedirect(request *http.Request, via []*http.Request) error {
 	if request.URL.Scheme != "http" && request.URL.Scheme != "https" {
 		return fmt.Errorf("%w to a %s address", errRedirect, request.URL.Scheme)
+	}
+	if request.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
+		return fmt.Errorf("%w from https to http, on whose way anybody could answer", errRedirect)
 	}
 	if len(via) >= 10 {
 		return fmt.Errorf("%w more than 10 times", errRedirect)

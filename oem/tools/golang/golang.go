@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/modfile"
+
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 )
@@ -58,7 +60,15 @@ type Program struct{ Package, To string }
 // The go command also verifies it with the host's checksum database, and its dependencies with the module's go.sum.
 func (g *Toolchain) Source(ctx context.Context, m Module) (string, error) {
 	found, err := g.Download(ctx, m)
-	return found.Dir, err
+	if err != nil {
+		return "", err
+	}
+	// A module from before there were such files has none.
+	content, err := os.ReadFile(filepath.Join(found.Dir, "go.mod"))
+	if path := modfile.ModulePath(content); err == nil && path != m.Path {
+		return "", fmt.Errorf("module %s@%s says in its go.mod that it is %q; wanted %s", m.Path, m.Version, path, m.Path)
+	}
+	return found.Dir, nil
 }
 
 // Downloaded is the go command's description of a module (go help mod download).
@@ -74,11 +84,7 @@ func (g *Toolchain) Download(ctx context.Context, m Module) (Downloaded, error) 
 }
 
 func (g *Toolchain) fetch(ctx context.Context, module, version string) (Downloaded, error) {
-	out, err := run.Output(ctx, run.Cmd{
-		Program: "go", Args: []string{"mod", "download", "-json", module + "@" + version},
-		Dir: os.TempDir(), // outside of any module
-		Env: g.env,
-	})
+	out, err := g.outside(ctx, "mod", "download", "-json", module+"@"+version)
 	var found Downloaded
 	if jsonErr := json.Unmarshal(out, &found); jsonErr != nil && err == nil {
 		err = jsonErr
@@ -89,17 +95,26 @@ func (g *Toolchain) fetch(ctx context.Context, module, version string) (Download
 	return found, err
 }
 
+// outside runs the go command in an empty module. In a directory for all users it would find the module of another one.
+func (g *Toolchain) outside(ctx context.Context, args ...string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "go.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module outside\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return run.Output(ctx, run.Cmd{Program: "go", Args: args, Dir: dir, Env: g.env})
+}
+
 // Versions returns the versions of a module on the proxy, and the latest one.
 func (g *Toolchain) Versions(ctx context.Context, module string) ([]string, error) {
 	var found struct {
 		Version  string
 		Versions []string
 	}
-	out, err := run.Output(ctx, run.Cmd{
-		Program: "go", Args: []string{"list", "-m", "-json", "-versions", module + "@latest"},
-		Dir: os.TempDir(), // outside of any module
-		Env: g.env,
-	})
+	out, err := g.outside(ctx, "list", "-m", "-json", "-versions", module+"@latest")
 	if err == nil {
 		err = json.Unmarshal(out, &found)
 	}

@@ -2,10 +2,15 @@ package golang
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/zip"
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 )
@@ -51,5 +56,72 @@ func TestWhatIsNoProgram(t *testing.T) {
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: error is %v; wanted %q", name, err, c.says)
 		}
+	}
+}
+
+// proxy is a module proxy in a directory, with one version of example.org/tool whose go.mod says what it is.
+func proxy(t *testing.T, is string) *Toolchain {
+	t.Helper()
+	source, dir := t.TempDir(), t.TempDir()
+	at := filepath.Join(dir, "example.org/tool/@v")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(source, "go.mod"), []byte("module "+is+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	packed, err := os.Create(filepath.Join(at, "v1.0.0.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := zip.CreateFromDir(packed, module.Version{Path: "example.org/tool", Version: "v1.0.0"}, source); err != nil {
+		t.Fatal(err)
+	}
+	if err := packed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"list": "v1.0.0\n", "v1.0.0.info": `{"Version": "v1.0.0"}`, "v1.0.0.mod": "module " + is + "\n"} {
+		if err := os.WriteFile(filepath.Join(at, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("GOPROXY", "file://"+dir)
+	t.Setenv("GONOSUMDB", "*")
+	cache := filepath.Join(t.TempDir(), "modules")
+	t.Setenv("GOMODCACHE", cache)
+	t.Cleanup(func() {
+		_ = filepath.WalkDir(cache, func(name string, _ fs.DirEntry, _ error) error { return os.Chmod(name, 0o700) })
+	})
+	toolchain, err := Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return toolchain
+}
+
+func TestModuleSaysWhatItIs(t *testing.T) {
+	for is, want := range map[string]string{"example.org/tool": "", "example.org/other": `says in its go.mod that it is "example.org/other"; wanted example.org/tool`} {
+		g := proxy(t, is)
+		sum, err := g.Sum(t.Context(), "example.org/tool", "v1.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = g.Source(t.Context(), Module{"example.org/tool", "v1.0.0", sum})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v; wanted %q", err, want)
+		}
+	}
+}
+
+// What another user leaves in a directory for all does not matter.
+func TestModuleOfAnotherUser(t *testing.T) {
+	g := proxy(t, "example.org/tool")
+	shared := t.TempDir()
+	t.Setenv("TMPDIR", shared)
+	if err := os.WriteFile(filepath.Join(shared, "go.mod"), []byte("module x\nexclude example.org/tool v1.0.0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if versions, err := g.Versions(t.Context(), "example.org/tool"); err != nil || !slices.Contains(versions, "v1.0.0") {
+		t.Errorf("versions are %v, %v", versions, err)
 	}
 }

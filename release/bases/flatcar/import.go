@@ -8,14 +8,15 @@ import (
 	"os"
 	"path/filepath"
 
+	unpack "github.com/flatcar/oem-sysext/oem/host/archive"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/sparse"
-	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/bases/base"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/kernel"
+	squash "github.com/flatcar/oem-sysext/release/format/squashfs"
 	"github.com/flatcar/oem-sysext/release/format/verity"
 )
 
@@ -147,6 +148,12 @@ func (i *importer) unpackPartition(ctx context.Context) error {
 	return btrfs.Extract(ctx, image, i.path(usrDir))
 }
 
+// How much an image of a base may hold. /usr of Flatcar has some 20 000 entries and 1.5 GB.
+const (
+	maxEntries = 4 * unpack.MaxEntries
+	maxBytes   = unpack.MaxBytes
+)
+
 // unpackSquashfs lets the real program unpack an image, which is all of /usr.
 func (i *importer) unpackSquashfs(ctx context.Context, file string) error {
 	image, err := filepath.Abs(file)
@@ -160,11 +167,12 @@ func (i *importer) unpackSquashfs(ctx context.Context, file string) error {
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return err
 	}
-	err = i.Tools.Run(ctx, toolroot.Cmd{
-		Program: "unsquashfs", Args: []string{"-quiet", "-no-progress", "-dest", filepath.Join(work, usrDir), image},
-		Read: []string{image}, Write: []string{work}, Owners: true,
-	})
-	if err != nil {
+	if err := (squash.Limits{Entries: maxEntries, Bytes: maxBytes}).Check(ctx, i.Tools, image); err != nil {
+		return err
+	}
+	c := squash.Bounded(maxBytes, append([]string{"unsquashfs"}, squash.UnpackArgs(image, filepath.Join(work, usrDir), "-data-queue", "64", "-frag-queue", "64")...)...)
+	c.Read, c.Write, c.Owners = []string{image}, []string{work}, true
+	if err := i.Tools.Run(ctx, c); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(work, usrDir), i.path(usrDir)); err != nil {
