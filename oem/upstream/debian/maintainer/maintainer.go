@@ -253,7 +253,7 @@ func (r *reader) command(c *syntax.CallExpr) {
 		r.alternatives(c, args)
 	case name == "setcap" || name == "chmod" && privileged(args) || name == "dpkg-statoverride" && slices.Contains(args, "--add"):
 		if touches {
-			r.privileges(c, args)
+			r.privileges(c)
 		}
 	case onFiles[name]:
 		if touches {
@@ -294,7 +294,7 @@ var setsBit = regexp.MustCompile(`[+=][rwxX]*s`)
 // compiles tells whether a word is the program that makes Python's bytecode, which a /usr that is only read has no place for.
 func compiles(word string) bool { return path.Base(word) == "py_compile.py" }
 
-func (r *reader) privileges(c *syntax.CallExpr, args []string) {
+func (r *reader) privileges(c *syntax.CallExpr) {
 	for _, w := range c.Args[1:] {
 		for _, name := range r.expand(w) {
 			if strings.Contains(name, unknown) {
