@@ -13,6 +13,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/tools/bwrap"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/format/osrelease"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
@@ -108,18 +109,18 @@ func (m *Machine) run(ctx context.Context, slot string, initramfs bool, args ...
 	if m.full {
 		oem = "--ro-bind" // nothing new can be put there
 	}
-	bwrap := []string{"--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/stubs:/programs/bin", "--bind", m.path(root), "/"}
+	sandbox := []string{"--unshare-all", "--die-with-parent", "--new-session", "--seccomp", "3", "--clearenv", "--setenv", "PATH", "/stubs:/programs/bin", "--bind", m.path(root), "/"}
 	if initramfs {
-		bwrap = append(bwrap, "--bind", m.path("root"), "/sysroot", "--bind-try", m.path("slots/"+slot+"/after"), "/after")
+		sandbox = append(sandbox, "--bind", m.path("root"), "/sysroot", "--bind-try", m.path("slots/"+slot+"/after"), "/after")
 	}
-	bwrap = append(bwrap,
+	sandbox = append(sandbox,
 		"--ro-bind", m.slots[slot], prefix+"/usr", oem, m.path("root/oem"), prefix+"/oem",
 		"--bind", m.path("run"), "/run", "--ro-bind", m.path("proc"), "/proc",
 		"--ro-bind", m.tools.Path("usr"), "/programs", "--ro-bind", m.path("stubs"), "/stubs", "--ro-bind", m.path("server"), "/server",
 		"--dev-bind", "/dev/null", "/dev/null",
 		"--ro-bind-try", m.path("slots"), "/slots", "timeout", scriptTimeout)
 	var out bytes.Buffer
-	err := run.Run(ctx, run.Cmd{Program: "bwrap", Args: append(bwrap, args...), Env: run.HostEnv("PATH"), Stdout: &out})
+	err := bwrap.Run(ctx, run.Cmd{Program: "bwrap", Args: append(sandbox, args...), Env: run.HostEnv("PATH"), Stdout: &out})
 	m.said += out.String()
 	if failed := (*run.Error)(nil); errors.As(err, &failed) {
 		m.said += failed.Stderr
