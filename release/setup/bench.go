@@ -107,7 +107,7 @@ func (b *Bench) openCache() (err error) {
 }
 
 func (b *Bench) openArchive() error {
-	sources, err := repository.Configured("/etc/apt", b.options.Getenv)
+	sources, err := repository.HostSources("/etc/apt", b.options.Getenv)
 	if err != nil {
 		return err
 	}

@@ -84,8 +84,8 @@ type Flatcar struct {
 
 // Debian configures the archive that Debian packages come from.
 type Debian struct {
-	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"http://deb.debian.org/debian"`
-	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"http://deb.debian.org/debian-security"`
+	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"the host's apt configuration"`
+	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"the host's apt configuration"`
 	Keyring    string `env:"DEBIAN_KEYRING" doc:"file with the archive's OpenPGP keys" default:"keys in this repository"`
 	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an expired index of a Debian mirror"`
 }

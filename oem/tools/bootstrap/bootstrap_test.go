@@ -26,7 +26,7 @@ import (
 func spec(t *testing.T) bootstrap.Spec {
 	needs.Root(t)
 	needs.Programs(t, bootstrap.Programs()...)
-	sources, err := repository.Configured("/etc/apt", os.Getenv)
+	sources, err := repository.HostSources("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,7 @@ func With(t testing.TB, suite string) func(ctx context.Context, suite string, pa
 // Archive returns the archive from the host's apt configuration.
 func Archive(t testing.TB) *repository.Archive {
 	t.Helper()
-	sources, err := repository.Configured("/etc/apt", os.Getenv)
+	sources, err := repository.HostSources("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ const realSuite = "trixie"
 // TestRealArchive compares with apt and dpkg what comes from the archive that the host's apt uses.
 func TestRealArchive(t *testing.T) {
 	needs.Programs(t, "apt-get", "dpkg-deb")
-	sources, err := Configured("/etc/apt", os.Getenv)
+	sources, err := HostSources("/etc/apt", os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package repository
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,33 +26,86 @@ func writeApt(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// Whatever distribution a host has, and whatever its sources, the archive is Debian's.
-func TestConfigured(t *testing.T) {
-	debian := Sources{Main: Main, Security: Security}
-	expired := debian
-	expired.AllowExpired = true
-	other := Sources{Main: "http://mirror.example.org/d", Security: "http://mirror.example.org/s", Keyring: "/keys/ours.gpg"}
-	ubuntu := map[string]string{
-		"sources.list":                     "# Ubuntu sources have moved to the /etc/apt/sources.list.d/ubuntu.sources file\n",
-		"sources.list.d/ubuntu.sources":    "Types: deb\nURIs: http://archive.ubuntu.com/ubuntu/\nSuites: noble noble-updates\nComponents: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n",
-		"apt.conf.d/50unattended-upgrades": "Unattended-Upgrade::Allowed-Origins { \"${distro_id}:${distro_codename}\"; };\n",
+const (
+	deb822 = `# kept by hand
+Types: deb deb-src
+# http://snapshot.example.org/archive/debian
+URIs: http://mirror.example.org/debian/
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://mirror.example.org/debian-security
+Suites: bookworm-security
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+`
+	otherVendors = `Types: deb
+URIs: https://vpn.example.org/stable/debian
+Suites: bookworm
+Components: main
+Signed-By: /usr/share/keyrings/vpn.gpg
+
+Types: deb
+URIs: https://containers.example.org/linux/debian
+Suites: bookworm
+Components: stable
+
+Types: deb
+URIs: https://js.example.org/node_20.x
+Suites: nodistro
+Components: main
+
+Types: deb
+URIs: http://old.example.org/debian
+Suites: bookworm
+Components: main
+Enabled: no
+
+Types: deb-src
+URIs: http://source.example.org/debian
+Suites: bookworm
+Components: main
+`
+	oneLines = `# deb http://off.example.org/debian trixie main
+deb [arch=amd64] https://cloud.example.org/apt cloud-sdk-bookworm main
+deb-src http://mirror.example.org/debian trixie main
+deb [ signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no ] http://mirror.example.org/debian trixie main contrib # ours
+deb http://mirror.example.org/debian-security trixie-security/updates main
+`
+)
+
+func TestHostSources(t *testing.T) {
+	keyring := filepath.Join(t.TempDir(), "ours.gpg")
+	mirrors := filepath.Join(t.TempDir(), "mirrors.list")
+	if err := os.WriteFile(mirrors, []byte("# near\nhttp://near.example.org/debian\nhttp://far.example.org/debian\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	both := Sources{Main: "http://mirror.example.org/debian", Security: "http://mirror.example.org/debian-security"}
+	expired := both
+	expired.AllowExpired = true
+	override := Sources{Main: "http://mirror.example.org/d", Security: "http://mirror.example.org/s", Keyring: keyring}
+	near := both
+	near.Main = "http://near.example.org/debian"
 	for _, test := range []struct {
 		name  string
 		files map[string]string
 		env   map[string]string
 		want  Sources
 	}{
-		{"no apt", nil, nil, debian},
-		{"Ubuntu", ubuntu, nil, debian},
-		{"a mirror of the host's", map[string]string{"sources.list": "deb [signed-by=/x.gpg] http://x.example.org/debian trixie main\n"}, nil, debian},
-		{"malformed", map[string]string{"sources.list.d/x.sources": "Types deb\n"}, nil, debian},
-		{"apt accepts expired", map[string]string{"apt.conf.d/99x": "Acquire::Check-Valid-Until \"false\";\n"}, nil, expired},
-		{"expired by variable", nil, map[string]string{EnvAllowExpired: "no"}, expired},
-		{"variables", ubuntu, map[string]string{EnvMain: other.Main + "/", EnvSecurity: other.Security, EnvKeyring: other.Keyring}, other},
+		{"deb822", map[string]string{"sources.list.d/debian.sources": deb822}, nil, both},
+		{"other vendors come first", map[string]string{"sources.list.d/debian.sources": deb822, "sources.list.d/a.sources": otherVendors}, nil, both},
+		{"one line", map[string]string{"sources.list": oneLines}, nil, expired},
+		{"not ours", map[string]string{"sources.list": oneLines, "sources.list.d/x.list.disabled": "deb http://x.example.org/debian sid main"}, nil, expired},
+		{"apt accepts expired", map[string]string{"sources.list.d/d.sources": deb822, "apt.conf.d/99x": "Acquire::Check-Valid-Until \"false\";\n"}, nil, expired},
+		{"expired by variable", map[string]string{"sources.list.d/d.sources": deb822}, map[string]string{EnvAllowExpired: "no"}, expired},
+		{"variables alone", nil, map[string]string{EnvMain: override.Main + "/", EnvSecurity: override.Security, EnvKeyring: keyring}, override},
+		{"variables win", map[string]string{"sources.list": deb822}, map[string]string{EnvMain: override.Main, EnvSecurity: override.Security, EnvKeyring: keyring}, override},
+		{"mirror list", map[string]string{"sources.list.d/d.sources": strings.Replace(deb822, "http://mirror.example.org/debian/", "mirror+file://"+mirrors, 1)}, nil, near},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Configured(writeApt(t, test.files), func(name string) string { return test.env[name] })
+			got, err := HostSources(writeApt(t, test.files), func(name string) string { return test.env[name] })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,6 +113,29 @@ func TestConfigured(t *testing.T) {
 				t.Errorf("wanted (-), got (+):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestHostSourcesRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		says  []string
+	}{
+		"not a Debian host": {map[string]string{"sources.list.d/x.sources": otherVendors}, []string{EnvMain, EnvSecurity}},
+		"no apt":            {nil, []string{EnvMain, EnvSecurity}},
+		"no security":       {map[string]string{"sources.list": "deb http://mirror.example.org/debian trixie main\n"}, []string{EnvSecurity}},
+		"malformed":         {map[string]string{"sources.list.d/x.sources": "Types deb\n"}, []string{"x.sources", "is not a field"}},
+	} {
+		_, err := HostSources(writeApt(t, test.files), func(string) string { return "" })
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+			continue
+		}
+		for _, text := range test.says {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: error lacks %q: %v", name, text, err)
+			}
+		}
 	}
 }
 
