@@ -44,14 +44,7 @@ func Unpack(deb string, is Identity, root *os.Root, keep func(path string) bool)
 
 // unpack reads the members in the order of deb(5): debian-binary, control.tar, data.tar.
 func unpack(deb io.Reader, name string, is Identity, root *os.Root, keep func(string) bool) (Control, error) {
-	members, err := newArReader(deb)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkFormat(members); err != nil {
-		return nil, err
-	}
-	content, err := nextTar(members, "control.tar")
+	members, content, err := openControl(deb)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +89,19 @@ func (is Identity) check(c Control) error {
 		return fmt.Errorf("field Package: %q; wanted a name of Debian", c["package"])
 	}
 	return nil
+}
+
+// openControl returns the control member, and what comes after it.
+func openControl(deb io.Reader) (*arReader, io.Reader, error) {
+	members, err := newArReader(deb)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkFormat(members); err != nil {
+		return nil, nil, err
+	}
+	content, err := nextTar(members, "control.tar")
+	return members, content, err
 }
 
 // checkFormat reads the first member. Minor versions are compatible (deb(5)).
@@ -189,14 +195,7 @@ func InstallScript(deb string) ([]byte, error) {
 }
 
 func installScript(deb io.Reader) ([]byte, error) {
-	members, err := newArReader(deb)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkFormat(members); err != nil {
-		return nil, err
-	}
-	content, err := nextTar(members, "control.tar")
+	_, content, err := openControl(deb)
 	if err != nil {
 		return nil, err
 	}
