@@ -8,7 +8,7 @@ import (
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/doctor"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship"
 )
@@ -38,7 +38,7 @@ func Slots(disk string) error { return foreign.Error(show.Slots(target.Out(), di
 // VERSION, ARCH and OUTPUT choose the release.
 func Doctor(ctx context.Context, disk string) error {
 	return target.With(func(o setup.Options) error {
-		found, err := prove.Doctor(ctx, o, disk)
+		found, err := doctor.Examine(ctx, o, disk)
 		if err != nil {
 			return err
 		}

@@ -8,11 +8,11 @@ import (
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/host/table"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/doctor"
 )
 
 // Doctor prints what an update to a release does to a machine, and returns an error if something stands in the way.
-func Doctor(out io.Writer, d *prove.Diagnosis) error {
+func Doctor(out io.Writer, d *doctor.Diagnosis) error {
 	fmt.Fprintf(out, "%s: %s, which boots %s next\n", d.Disk, cmp.Or(d.Platform, "a machine of an unknown cloud"), cmp.Or(d.Runs, "a version that cannot be read"))
 	if d.State != "" {
 		fmt.Fprintf(out, "its OEM tools: %s (%s)\n", d.State, d.How)

@@ -1,4 +1,8 @@
-package prove
+// Package doctor examines the disk of a machine: what an update to a release will do to it.
+//
+// In go a disk and a release directory; out comes a diagnosis: the machine's state, what will be merged, and what stands in the way. The disk is
+// only read, and none of its programs runs: the release's own script decides, in a sandbox, what is merged. Refused are disks without slots.
+package doctor
 
 import (
 	"context"
@@ -12,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
@@ -47,7 +52,9 @@ func (d *Diagnosis) problem(format string, args ...any) {
 
 // doctor examines a disk.
 type doctor struct {
-	*booth
+	bench   *setup.Bench
+	choice  *setup.Choice
+	arch    arch.Arch
 	disk    *os.File
 	to      story.Installable
 	machine *fleet.Machine
@@ -56,28 +63,35 @@ type doctor struct {
 	found   *Diagnosis
 }
 
-// Doctor reads the disk of a machine, an image or a device, and tells what an update to the release in OUTPUT/VERSION/ARCH does to it. The disk
-// is only read, and none of its programs runs: the release's own script decides in a sandbox what is merged.
-func Doctor(ctx context.Context, o setup.Options, disk string) (*Diagnosis, error) {
+// Examine reads the disk of a machine, an image or a device, and tells what an update to the release in OUTPUT/VERSION/ARCH does to it.
+func Examine(ctx context.Context, o setup.Options, disk string) (*Diagnosis, error) {
 	slots, damage, err := slot.Read(disk)
 	if err != nil {
 		return nil, err
 	}
-	b, to, err := open(ctx, o)
+	to, err := story.Open(o.Dir())
 	if err != nil {
 		return nil, err
 	}
-	defer b.bench.Close()
-	d := &doctor{booth: b, to: to, found: &Diagnosis{Disk: disk, Release: to.Manifest.Version}}
+	choice, err := setup.Choose(o)
+	if err != nil {
+		return nil, err
+	}
+	bench, err := setup.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer bench.Close()
+	d := &doctor{bench: bench, choice: choice, arch: o.Arch, to: to, found: &Diagnosis{Disk: disk, Release: to.Manifest.Version}}
 	if d.disk, err = os.Open(disk); err != nil {
 		return nil, err
 	}
 	defer d.disk.Close()
-	if d.scratch, err = os.MkdirTemp(b.bench.Scratch, "doctor."); err != nil {
+	if d.scratch, err = os.MkdirTemp(bench.Scratch, "doctor."); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(d.scratch)
-	if d.machine, err = fleet.NewMachine(filepath.Join(d.scratch, "machine"), b.bench.Tools, o.Arch); err != nil {
+	if d.machine, err = fleet.NewMachine(filepath.Join(d.scratch, "machine"), bench.Tools, o.Arch); err != nil {
 		return nil, err
 	}
 	if d.root, err = os.OpenRoot(d.machine.Root()); err != nil {

@@ -1,4 +1,4 @@
-package prove_test
+package doctor_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/prove"
+	"github.com/flatcar/oem-sysext/release/prove/doctor"
 	"github.com/flatcar/oem-sysext/release/prove/story"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 	"github.com/flatcar/oem-sysext/release/testrelease"
@@ -40,7 +40,7 @@ func image(t *testing.T, made *testrelease.Release, version string) string {
 }
 
 // The disks of machines that Flatcar installed, before an update to the release.
-func TestDoctor(t *testing.T) {
+func TestExamine(t *testing.T) {
 	made := testrelease.Made(t)
 	to, err := story.Open(made.Options.Dir())
 	if err != nil {
@@ -87,7 +87,7 @@ func TestDoctor(t *testing.T) {
 		if err := errors.Join(errOEM, errRoot, vm.MakeDisk(t.Context(), made.Bench.Tools, disk, []vm.Partition{vm.UsrA(to.Slot.Usr.Path), slotB, oem, root})); err != nil {
 			t.Fatal(err)
 		}
-		found, err := prove.Doctor(t.Context(), made.Options, disk)
+		found, err := doctor.Examine(t.Context(), made.Options, disk)
 		if err != nil {
 			t.Fatal(c.name, err)
 		}
