@@ -5,6 +5,7 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/setup"
 	"github.com/flatcar/oem-sysext/release/ship"
 )
@@ -56,6 +58,9 @@ func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
 		return nil, err
 	}
 	defer r.Bench.Close()
+	if err := onlyRecipes(r.Choice); err != nil {
+		return nil, err
+	}
 	factory, err := r.Factory()
 	if err != nil {
 		return nil, err
@@ -68,11 +73,21 @@ func Build(ctx context.Context, o setup.Options) ([]oem.Image, error) {
 	return images, ship.WriteImages(r.Bench.Blobs, filepath.Join(o.Output, "images", string(o.Arch)), images)
 }
 
+// onlyRecipes refuses platforms whose tools come from Flatcar's images.
+func onlyRecipes(c *setup.Choice) error {
+	for _, p := range c.Chosen {
+		if origin := c.Profile.OEM.Origin(p.ID.Value); origin != profiles.FromRecipes {
+			return fmt.Errorf("images are built from recipes, and the tools of %s are %s; set OEM=recipes, or run scripts/mage release", p.ID, origin)
+		}
+	}
+	return nil
+}
+
 // Fit makes only the plan of a release. The manifest holds the plan and nothing else.
 func Fit(ctx context.Context, o setup.Options) (*manifest.Manifest, error) {
 	var m *manifest.Manifest
 	err := withPlan(ctx, o, func(r *Run, planned *plan.Planned) error {
-		m = ship.DescribePlan(r.Choice.Profile.Name, planned)
+		m = ship.DescribePlan(r.Choice.Profile, planned)
 		return nil
 	})
 	return m, err

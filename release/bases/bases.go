@@ -61,6 +61,8 @@ type Base struct {
 	Suite    *repository.Release // that a reference base is made from; nil for others
 	Epoch    time.Time           // of everything in the release
 	Features features.Features
+
+	flatcar flatcar.Options // of one of Flatcar's releases
 }
 
 // Line names the base and those that come before and after it: releases of one line are made so that they differ as little as their
@@ -138,11 +140,11 @@ func (b *Base) openFlatcar(ctx context.Context, bench *setup.Bench, r Request) e
 		return err
 	}
 	defer bench.Downloads.End()
-	b.Base, err = flatcar.Open(ctx, r.Name.Release, flatcar.Options{
+	b.flatcar = flatcar.Options{
 		CacheDir: bench.CacheDir, Arch: r.Arch, Keys: keys, Store: bench.Store, Results: bench.Results, Tools: bench.Tools, Log: bench.Log,
-		Kernel: r.Flatcar.Kernel, Servers: r.Flatcar.Server,
-	})
-	if err != nil {
+		Kernel: r.Flatcar.Kernel, Servers: r.Flatcar.Server, Updates: r.Flatcar.Updates,
+	}
+	if b.Base, err = flatcar.Open(ctx, r.Name.Release, b.flatcar); err != nil {
 		return err
 	}
 	if r.Version != "" && r.Version != b.Version {

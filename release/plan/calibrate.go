@@ -37,7 +37,11 @@ const margin = 0.9
 
 // Calibrate packs the project's layers at every rung, reads the images cold and returns the calibration.
 func (p *Planner) Calibrate(ctx context.Context) (*fit.Calibration, error) {
-	factory, staged, err := p.stage(ctx)
+	factory, err := p.factory()
+	if err != nil {
+		return nil, err
+	}
+	staged, err := factory.Stage(ctx, p.Choice.Chosen)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ type Extension struct {
 
 // given is the input of a search.
 type given struct {
-	staged []oem.Staged
+	tools
 	others []*compose.Extension
 	empty  partition.Partition // of the base
 	flat   partition.Partition
@@ -76,6 +76,7 @@ type item struct {
 	fit.Item
 	layers []oem.Layer        // by option
 	other  *compose.Extension // nil for OEM tools
+	asIs   *signed.Image      // the image that it came as, if that is not packed anew
 }
 
 func (p *Planner) newSearch(ctx context.Context, factory *oem.Factory, g given) (*search, error) {
@@ -162,7 +163,8 @@ func (s *search) fitItems() []fit.Item {
 func (s *search) makeItems() ([]item, error) {
 	var inUsr []oem.Staged
 	for _, staged := range s.staged {
-		if slices.Contains(s.Choice.Profile.Of(staged.Platform.ID.Value), budget.InUsr) {
+		id := staged.Platform.ID.Value
+		if slices.Contains(s.Choice.Profile.Of(id), budget.InUsr) && s.originals[id] == nil {
 			inUsr = append(inUsr, staged)
 		}
 	}
@@ -196,8 +198,13 @@ func (s *search) makeItems() ([]item, error) {
 func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item {
 	id := staged.Platform.ID.Value
 	whole := oem.Layer{Name: staged.Platform.Image(), Platforms: []string{id}, Tree: staged.Tree}
-	it := item{Item: fit.Item{Name: whole.Name, Activations: 1}}
+	it := item{Item: fit.Item{Name: whole.Name, Activations: 1}, asIs: s.originals[id]}
 	for n, place := range s.Choice.Profile.Of(id) {
+		if it.asIs != nil {
+			it.Options = append(it.Options, fit.Option{Placement: place, Unpacked: whole.Tree.Size(), Demoted: n > 0})
+			it.layers = append(it.layers, whole)
+			continue
+		}
 		l := whole
 		if place == budget.InUsr {
 			l = own[whole.Name]
@@ -211,11 +218,14 @@ func (s *search) platformItem(staged oem.Staged, own map[string]oem.Layer) item 
 // extensionItem has a single option if the extension is embedded unchanged.
 func (s *search) extensionItem(x *compose.Extension) item {
 	l := oem.Layer{Name: strings.TrimSuffix(x.File, ".raw"), Tree: x.Tree}
-	options := []fit.Option{{Placement: budget.InUsr, Unpacked: l.Tree.Size()}}
-	if !x.AsIs {
-		options = s.optionsOf(l, budget.InUsr, false)
+	it := item{Item: fit.Item{Name: l.Name, Activations: 1}, other: x}
+	if x.AsIs {
+		it.asIs, it.Options = &x.Original, []fit.Option{{Placement: budget.InUsr, Unpacked: l.Tree.Size()}}
+	} else {
+		it.Options = s.optionsOf(l, budget.InUsr, false)
 	}
-	return item{fit.Item{Name: l.Name, Activations: 1, Options: options}, slices.Repeat([]oem.Layer{l}, len(options)), x}
+	it.layers = slices.Repeat([]oem.Layer{l}, len(it.Options))
+	return it
 }
 
 func (s *search) optionsOf(l oem.Layer, place budget.Placement, demoted bool) []fit.Option {
@@ -229,8 +239,8 @@ func (s *search) optionsOf(l oem.Layer, place budget.Placement, demoted bool) []
 // measure packs one option of an item and measures its cost in a file system like the base's.
 func (s *search) measure(ctx context.Context, i, option int) (fit.Taken, error) {
 	it := s.items[i]
-	if x := it.other; x != nil && x.AsIs {
-		return fit.Taken{Size: x.Original.Size, Cost: upperBound(x.Original.Size)}, nil
+	if it.asIs != nil {
+		return fit.Taken{Size: it.asIs.Size, Cost: upperBound(it.asIs.Size)}, nil
 	}
 	made, err := s.pack(ctx, it, option, s.Keys.Measure)
 	if err != nil {
@@ -240,8 +250,11 @@ func (s *search) measure(ctx context.Context, i, option int) (fit.Taken, error) 
 	return fit.Taken{Size: made.Size, Cost: cost}, err
 }
 
-// pack makes the image of one option, and signs it if there is a key.
+// pack makes the image of one option, and signs it if there is a key. What came as an image stays as it is.
 func (s *search) pack(ctx context.Context, it item, option int, key *sign.Signer) (signed.Image, error) {
+	if it.asIs != nil {
+		return *it.asIs, nil
+	}
 	packed, err := s.factory.Packer.Image(ctx, it.layers[option].Tree, it.Options[option].Rung)
 	if err != nil {
 		return signed.Image{}, err
@@ -263,10 +276,6 @@ func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, oth
 	packed := map[*compose.Extension]Extension{}
 	for i, d := range plan.Decisions {
 		it := s.items[i]
-		if x := it.other; x != nil && x.AsIs {
-			packed[x] = Extension{x, x.Original, d.Cost}
-			continue
-		}
 		made, err := s.pack(ctx, it, d.Option, s.Keys.Image)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
 			continue // one request for all missing signatures
@@ -303,20 +312,31 @@ func (s *search) chosen(ctx context.Context, plan fit.Plan) (images []Image, oth
 	return images, others, nil
 }
 
-// whole returns an image with all tools for each platform: the plan's own if that goes to the OEM partition, otherwise one
-// at the rung of standalone images, as scripts/mage build makes them.
+// whole returns an image with all tools for each platform: the one that they came as, the plan's own if that goes to the OEM
+// partition, otherwise one at the rung of standalone images, as scripts/mage build makes them.
 func (s *search) whole(ctx context.Context, planned []Image) ([]pack.Image, error) {
-	built, err := s.factory.Pack(ctx, s.staged)
+	whole := make([]pack.Image, len(s.staged))
+	var anew []int // indexes of those to pack
+	for i, staged := range s.staged {
+		at := slices.IndexFunc(planned, func(p Image) bool { return p.Name == staged.Platform.Image() && p.Placement.Whole() })
+		switch original := s.originals[staged.Platform.ID.Value]; {
+		case original != nil:
+			whole[i] = original.Image
+		case at >= 0:
+			whole[i] = planned[at].Packed.Image
+		default:
+			anew = append(anew, i)
+		}
+	}
+	staged := make([]oem.Staged, len(anew))
+	for n, i := range anew {
+		staged[n] = s.staged[i]
+	}
+	built, err := s.factory.Pack(ctx, staged)
 	if err != nil {
 		return nil, err
 	}
-	whole := make([]pack.Image, len(built))
-	for i, b := range built {
-		at := slices.IndexFunc(planned, func(p Image) bool { return p.Name == b.Platform.Image() && p.Placement.Whole() })
-		if at >= 0 {
-			whole[i] = planned[at].Packed.Image
-			continue
-		}
+	for n, b := range built {
 		made, err := signed.Maker{Bench: s.Bench, Arch: s.Base.Arch}.Image(ctx, b.Platform.Image(), b.Image, s.Keys.Image)
 		if missing := (*sign.MissingError)(nil); errors.As(err, &missing) {
 			continue
@@ -324,7 +344,7 @@ func (s *search) whole(ctx context.Context, planned []Image) ([]pack.Image, erro
 		if err != nil {
 			return nil, err
 		}
-		whole[i] = made.Image
+		whole[anew[n]] = made.Image
 	}
 	return whole, nil
 }

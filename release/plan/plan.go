@@ -21,6 +21,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition/integrate"
 	"github.com/flatcar/oem-sysext/release/plan/compose"
 	"github.com/flatcar/oem-sysext/release/plan/early"
+	"github.com/flatcar/oem-sysext/release/plan/signed"
+	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -51,16 +53,20 @@ type Planner struct {
 // Plan makes the platforms' trees and the partition, and packs the images so that they fit.
 // An exceeded budget is an *OverBudgetError.
 func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
-	factory, staged, err := p.stage(ctx)
+	updates := partition.Updates{Profile: p.Choice.Profile.Update, Trusted: p.Keys.Trusted}
+	factory, err := p.factory()
 	if err != nil {
 		return nil, err
 	}
-	updates := partition.Updates{Profile: p.Choice.Profile.Update, Trusted: p.Keys.Trusted}
+	tools, err := p.tools(ctx, factory, updates)
+	if err != nil {
+		return nil, err
+	}
 	empty, err := partition.Format(ctx, p.Bench, p.Base, updates)
 	if err != nil {
 		return nil, err
 	}
-	others, err := p.compose(ctx, factory, staged, updates)
+	others, err := p.compose(ctx, factory, tools.staged, updates)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
 		return nil, err
 	}
 	content.Early = made.files
-	search, err := p.newSearch(ctx, factory, given{staged, others, empty, flat, made})
+	search, err := p.newSearch(ctx, factory, given{tools, others, empty, flat, made})
 	if err != nil {
 		return nil, err
 	}
@@ -87,19 +93,60 @@ func (p *Planner) Plan(ctx context.Context) (*Planned, error) {
 	return planned, nil
 }
 
-// stage makes the platforms' trees. The base must be complete.
-func (p *Planner) stage(ctx context.Context) (*oem.Factory, []oem.Staged, error) {
+// factory returns the factory of images. The base must be complete.
+func (p *Planner) factory() (*oem.Factory, error) {
 	if p.Base.Kernel == "" {
-		return nil, nil, fmt.Errorf("the base has no kernel; put it beside the image as %s or set %s; scripts/mage build needs no kernel",
+		return nil, fmt.Errorf("the base has no kernel; put it beside the image as %s or set %s; scripts/mage build needs no kernel",
 			flatcar.KernelName, flatcar.EnvKernel)
 	}
-	factory, err := p.Bench.Factory(p.Base.Target, p.Base.Epoch)
-	if err != nil {
-		return nil, nil, err
+	return p.Bench.Factory(p.Base.Target, p.Base.Epoch)
+}
+
+// tools are the platforms' trees, and the images that some of them came as.
+type tools struct {
+	staged    []oem.Staged
+	originals map[string]*signed.Image // to embed byte for byte, by the platform's id
+}
+
+// tools makes the platforms' trees, from recipes or from what Flatcar published with the base.
+func (p *Planner) tools(ctx context.Context, factory *oem.Factory, updates partition.Updates) (tools, error) {
+	made := tools{originals: map[string]*signed.Image{}}
+	var recipes, others []*platform.Platform
+	for _, q := range p.Choice.Chosen {
+		if p.Choice.Profile.OEM.Origin(q.ID.Value) == profiles.FromRecipes {
+			recipes = append(recipes, q)
+		} else {
+			others = append(others, q)
+		}
+	}
+	var published []compose.Published
+	if len(others) > 0 {
+		composer, err := p.composer(factory, updates)
+		if err != nil {
+			return made, err
+		}
+		if published, err = composer.Published(ctx, others); err != nil {
+			return made, err
+		}
 	}
 	defer p.Bench.Downloads.End()
-	staged, err := factory.Stage(ctx, p.Choice.Chosen)
-	return factory, staged, err
+	var err error
+	if made.staged, err = factory.Stage(ctx, recipes); err != nil {
+		return made, err
+	}
+	for _, one := range published {
+		made.staged = append(made.staged, one.Staged)
+		if one.Original != nil {
+			made.originals[one.Platform.ID.Value] = one.Original
+		}
+	}
+	order := func(s oem.Staged) int { return slices.Index(p.Choice.Chosen, s.Platform) }
+	slices.SortFunc(made.staged, func(a, b oem.Staged) int { return order(a) - order(b) })
+	return made, nil
+}
+
+func (p *Planner) composer(factory *oem.Factory, updates partition.Updates) (*compose.Composer, error) {
+	return compose.New(p.Bench, p.Choice, p.Base, factory, p.ownPaths(updates))
 }
 
 // compose reads the extensions of the profile.
@@ -107,7 +154,7 @@ func (p *Planner) compose(ctx context.Context, factory *oem.Factory, staged []oe
 	if len(p.Choice.Profile.Extensions) == 0 {
 		return nil, nil
 	}
-	composer, err := compose.New(p.Bench, p.Choice, p.Base, factory, p.ownPaths(updates))
+	composer, err := p.composer(factory, updates)
 	if err != nil {
 		return nil, err
 	}

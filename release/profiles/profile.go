@@ -38,6 +38,8 @@ type Profile struct {
 	MaxImages Count                      `yaml:"max_images,required"`
 	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; usr by default
 
+	// Where the platforms' tools come from: recipes, upstream, repacked, or lists of platforms for the latter two.
+	OEM OEM `yaml:"oem"`
 	// Extensions beside the OEM tools.
 	Extensions []Extension `yaml:"extensions"`
 	// The update server of its machines; the base's by default.
@@ -152,6 +154,7 @@ func (p *Profile) check(known Known) strictyaml.Mistakes {
 	for id := range p.Placement {
 		c.platform(id, "placement")
 	}
+	c.oem()
 	c.extensions()
 	c.update()
 	return c.mistakes

@@ -40,6 +40,9 @@ func Choose(o Options) (*Choice, error) {
 	if c.Profile, err = profiles.Load(o.Checkout, orElse(o.Profile, profiles.Default), known); err != nil {
 		return nil, err
 	}
+	if o.OEM != "" {
+		c.Profile.OEM = profiles.OEM{All: o.OEM}
+	}
 	c.BaseID = orElse(o.BaseID, orElse(c.Profile.Base, DefaultBase))
 	c.named = o.Platforms
 	if len(c.named) == 0 {

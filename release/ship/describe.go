@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/profiles"
 )
 
 // Describe adds all files of the release to the blobs and returns the manifest.
@@ -55,7 +56,7 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	if s.Keys.Image != nil {
 		m.SignedBy = digest.Of(s.Keys.Image.Certificate().Raw)
 	}
-	describePlan(m, s.Choice.Profile.Name, planned)
+	describePlan(m, s.Choice.Profile, planned)
 	if m.Update, err = s.describeUpdate(); err != nil {
 		return nil, err
 	}
@@ -85,15 +86,15 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 }
 
 // DescribePlan returns a manifest with only the plan.
-func DescribePlan(profile string, planned *plan.Planned) *manifest.Manifest {
+func DescribePlan(profile *profiles.Profile, planned *plan.Planned) *manifest.Manifest {
 	m := &manifest.Manifest{}
 	describePlan(m, profile, planned)
 	return m
 }
 
 // describePlan adds recipes, platforms, images and extensions.
-func describePlan(m *manifest.Manifest, profile string, planned *plan.Planned) {
-	m.Plan = manifest.Plan{Profile: profile, Budgets: planned.Budgets}
+func describePlan(m *manifest.Manifest, profile *profiles.Profile, planned *plan.Planned) {
+	m.Plan = manifest.Plan{Profile: profile.Name, Budgets: planned.Budgets}
 	for _, s := range planned.Staged {
 		for _, made := range s.Recipes {
 			r := manifest.Recipe{Name: made.Recipe.Name.Value, Inputs: made.Inputs}
@@ -101,7 +102,11 @@ func describePlan(m *manifest.Manifest, profile string, planned *plan.Planned) {
 				m.Recipes = append(m.Recipes, r)
 			}
 		}
-		m.Platforms = append(m.Platforms, describePlatform(s, planned.Images))
+		described := describePlatform(s, planned.Images)
+		if origin := profile.OEM.Origin(described.ID); origin != profiles.FromRecipes {
+			described.Origin = string(origin)
+		}
+		m.Platforms = append(m.Platforms, described)
 	}
 	slices.SortFunc(m.Recipes, func(a, b manifest.Recipe) int { return strings.Compare(a.Name, b.Name) })
 	for _, image := range planned.Images {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/store"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/payload"
 	"github.com/flatcar/oem-sysext/release/format/sign"
@@ -37,10 +38,14 @@ func (s *Shipper) addUpdates(ctx context.Context, m *manifest.Manifest, planned 
 	m.Payloads = []manifest.Payload{{File: manifest.UpdateFile, Image: usr, Kernel: &kernel}}
 	for i, staged := range planned.Staged {
 		image := planned.Whole[i]
-		m.Payloads = append(m.Payloads, manifest.Payload{
+		p := manifest.Payload{
 			File: staged.Platform.Image() + payloadSuffix, Platform: staged.Platform.ID.Value,
-			Image: manifest.Installed{Size: image.Size, SHA256: image.SHA256}, Rung: &image.Rung,
-		})
+			Image: manifest.Installed{Size: image.Size, SHA256: image.SHA256},
+		}
+		if image.Rung != (rung.Rung{}) {
+			p.Rung = &image.Rung
+		}
+		m.Payloads = append(m.Payloads, p)
 		// The bare image, for machines that download it from the published release.
 		m.Add(manifest.File{Name: sysupdate.ImageName(staged.Platform.Image(), m), Size: image.Size, SHA256: image.SHA256})
 	}

@@ -36,8 +36,12 @@ type Rung struct {
 	Tails      string     `json:"tails,omitempty"`      // erofs only: where tails of files go, named as by mkfs.erofs
 }
 
-// String prints the rung's name, which is unique: "squashfs-zstd-15-128K", "squashfs-xz-1M-x86", "erofs".
+// String prints the rung's name, which is unique: "squashfs-zstd-15-128K", "squashfs-xz-1M-x86", "erofs". The zero rung is that of
+// images that are not packed here.
 func (r Rung) String() string {
+	if r == (Rung{}) {
+		return "unchanged"
+	}
 	parts := []string{string(r.Filesystem)}
 	if r.Compressor != "" {
 		parts = append(parts, r.Compressor)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
@@ -48,6 +47,7 @@ const initrdName = "initrd"
 type found struct {
 	path   string
 	digest digest.SHA256
+	signed bool
 	near   func(name string) (found, bool, error) // another file from the same place, if it is there
 }
 
@@ -65,7 +65,7 @@ func (o Options) obtain(ctx context.Context, r Reference) (f found, version stri
 	if err != nil {
 		return found{}, "", err
 	}
-	board := strings.ReplaceAll(o.Servers, "CHANNEL", channel) + "/" + string(o.Arch) + "-usr/"
+	board := o.board(channel)
 	version = directory
 	if r.Version == "" {
 		if version, err = o.latest(ctx, board+directory+"/version.txt"); err != nil {
@@ -141,15 +141,16 @@ func (o Options) download(ctx context.Context, address string) (found, error) {
 		}
 		return f, err == nil, err
 	}
-	return found{file, seen.SHA256, near}, doc.Keep()
+	return found{file, seen.SHA256, true, near}, doc.Keep()
 }
 
 // local returns a file of the user's. It needs no signature, but where there is one it must be right.
 func (o Options) local(file string) (found, error) {
-	signed, err := os.ReadFile(file + ".sig")
+	signature, err := os.ReadFile(file + ".sig")
+	signed := err == nil
 	switch {
-	case err == nil:
-		if err := o.verify(file, signed); err != nil {
+	case signed:
+		if err := o.verify(file, signature); err != nil {
 			return found{}, err
 		}
 		o.Log.Info("the signature is good", "file", file)
@@ -165,7 +166,7 @@ func (o Options) local(file string) (found, error) {
 		f, err := o.local(other)
 		return f, err == nil, err
 	}
-	return found{file, d, near}, err
+	return found{file, d, signed, near}, err
 }
 
 // verify checks a detached signature by one of the key's subkeys, which must have been valid when it was made.

@@ -41,6 +41,7 @@ type Options struct {
 	Arch     arch.Arch
 	Kernel   string             // a kernel file in the place of the release's; empty: the release's
 	Servers  string             // EnvServers
+	Updates  string             // where payloads are, above BOARD/VERSION
 	Keys     openpgp.EntityList // one key
 	Store    *fetch.Store
 	Results  *store.Results

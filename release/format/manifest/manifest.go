@@ -71,8 +71,9 @@ type Recipe struct {
 // Platform is one cloud.
 type Platform struct {
 	ID        string           `json:"id"`
-	Name      string           `json:"name"`      // for people
-	KernelID  string           `json:"kernel_id"` // flatcar.oem.id=
+	Name      string           `json:"name"`             // for people
+	KernelID  string           `json:"kernel_id"`        // flatcar.oem.id=
+	Origin    string           `json:"origin,omitempty"` // upstream or repacked: its tools are of Flatcar's image; empty: of recipes
 	Placement budget.Placement `json:"placement"`
 	Activates []string         `json:"activates"` // names of images that make up the platform, its own one first
 	Recipes   []string         `json:"recipes"`
@@ -90,7 +91,7 @@ type Image struct {
 	Embedded  string        `json:"embedded"`  // path below /usr's root in the partition; empty when it is not embedded
 	Size      size.Bytes    `json:"size"`
 	SHA256    digest.SHA256 `json:"sha256"`
-	Rung      rung.Rung     `json:"rung"`
+	Rung      rung.Rung     `json:"rung,omitzero"`      // zero for an image that Flatcar published, byte for byte
 	RootHash  digest.SHA256 `json:"root_hash,omitzero"` // of its dm-verity data, when it is a signed image
 	Cost      size.Bytes    `json:"cost"`               // what the file system loses by embedding it; zero when it is not embedded
 	Read      int64         `json:"read_microseconds"`  // what a cold read of all its files takes on the machine of the calibration

@@ -135,7 +135,7 @@ func (c *Composer) oneOf(ctx context.Context, x *profiles.Extension) (*Extension
 	}
 	problems = append(problems, c.inTheWay(made.Tree)...)
 	if made.AsIs {
-		problems = append(problems, c.unreadable(made.Needs)...)
+		problems = append(problems, c.unreadable(made.Needs, "set repack: true")...)
 	}
 	if x.Flatten {
 		problems = append(problems, notFlat(made.Tree)...)
@@ -265,11 +265,11 @@ func (c *Composer) inTheWay(t tree.Tree) []string {
 
 // unreadable returns the options that the base's kernel lacks to mount an image. On a machine, one image that does not mount
 // stops the merge of all others.
-func (c *Composer) unreadable(options []string) []string {
+func (c *Composer) unreadable(options []string, remedy string) []string {
 	var problems []string
 	for _, option := range options {
 		if !c.base.Target.Kernel.Has(option) {
-			problems = append(problems, fmt.Sprintf("its file system needs CONFIG_%s, which the base's kernel lacks; set repack: true, or build it with another compressor", option))
+			problems = append(problems, fmt.Sprintf("its file system needs CONFIG_%s, which the base's kernel lacks; %s, or build it with another compressor", option, remedy))
 		}
 	}
 	return problems

@@ -175,7 +175,7 @@ update: {key: update.pem, server: "https://updates.example.org/v1/update/", grou
 		t.Fatal(err)
 	}
 	var told []string
-	for _, m := range ship.DescribePlan("mine", w.planned).Extensions {
+	for _, m := range ship.DescribePlan(&profiles.Profile{Name: "mine"}, w.planned).Extensions {
 		told = append(told, strings.Join(append([]string{m.Name, m.Version, m.Enable, m.Embedded, fmt.Sprint(m.AsIs)}, m.Platforms...), " "))
 	}
 	const images = embed.Dir + "/"

@@ -57,6 +57,9 @@ func expect(m *manifest.Manifest, p *platform.Platform, images []string) Expecta
 		}
 	}
 	e.Foreign = slices.DeleteFunc(e.Foreign, func(path string) bool { return own[path] })
+	if slices.ContainsFunc(m.Platforms, func(q manifest.Platform) bool { return q.ID == p.ID.Value && q.Origin != "" }) {
+		return e // its definition speaks of recipes
+	}
 	for _, unit := range p.ActiveUnits {
 		e.Units = append(e.Units, unit.Value)
 	}
