@@ -85,6 +85,37 @@ func TestNoSuchProfile(t *testing.T) {
 	}
 }
 
+func TestOrigins(t *testing.T) {
+	for text, want := range map[string]map[string]Origin{
+		"":                           {"azure": FromRecipes},
+		"oem: upstream\n":            {"azure": Upstream, "gce": Upstream},
+		"oem: recipes\n":             {"azure": FromRecipes},
+		"oem: {upstream: [azure]}\n": {"azure": Upstream, "gce": FromRecipes},
+		"oem: {upstream: [azure], repacked: [gce]}\n": {"azure": Upstream, "gce": Repacked, "qemu": FromRecipes},
+	} {
+		p, err := load(t, head+text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		for id, origin := range want {
+			if got := p.OEM.Origin(id); got != origin {
+				t.Errorf("%q: the tools of %s are from %s; wanted %s", text, id, got, origin)
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"oem: flatcar\n":                            "wanted one of recipes, upstream, repacked",
+		"oem: {upstream: [asure]}\n":                `no platform "asure"`,
+		"oem: {upstream: [gce], repacked: [gce]}\n": "in one of them",
+		"oem: {downstream: [gce]}\n":                "downstream",
+	} {
+		if _, err := load(t, head+text); err == nil || !strings.Contains(err.Error(), "mine.yaml:5: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error is %v; wanted line 5 and %q", text, err, want)
+		}
+	}
+}
+
 func TestSchema(t *testing.T) {
 	want, err := Schema(os.DirFS("../.."))
 	if err != nil {
