@@ -4,10 +4,12 @@ package platform
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/definition"
+	"github.com/flatcar/oem-sysext/oem/definition/parity"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
@@ -22,6 +24,31 @@ func List() error {
 		return err
 	}
 	return platform.List(target.Out(), platforms)
+}
+
+// Parity compares platforms with Flatcar's own images for them.
+//
+// The argument is a platform's id, or all. Each row is a tool that both have, that one lacks, with the reason, or that is added where a
+// profile asks for extras. It fails when a difference has no reason.
+func Parity(id string) error {
+	platforms, err := definition.Platforms(rooted.Files("."))
+	if err != nil {
+		return err
+	}
+	list, err := parity.Read()
+	if err != nil {
+		return err
+	}
+	var rows []parity.Row
+	for _, p := range platforms {
+		if id == "all" || id == p.ID.Value {
+			rows = append(rows, list.Compare(p)...)
+		}
+	}
+	if len(rows) == 0 && id != "all" && !slices.ContainsFunc(platforms, func(p *platform.Platform) bool { return p.ID.Value == id }) {
+		return fmt.Errorf("no platform %q; scripts/mage platform:list has all", id)
+	}
+	return show.Parity(target.Out(), list, rows)
 }
 
 // New creates a platform from a template.

@@ -76,7 +76,7 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted a directory name in recipes/`,
 		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
 		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
-		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
+		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, extras, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
 		`recipes/a/recipe.yaml:7: needs: cycle: a → b → c → a; remove one of them`,
 		`recipes/b/recipe.yaml:7: needs: cycle: b → c → a → b; remove one of them`,
 		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,

@@ -38,6 +38,8 @@ type Profile struct {
 	MaxImages Count                      `yaml:"max_images,required"`
 	Placement map[strictyaml.Text]Places `yaml:"placement"` // where a platform's tools may go; usr by default
 
+	// Also tools that Flatcar's own images do not have: the platforms' extras.
+	Extras bool `yaml:"extras"`
 	// Where the platforms' tools come from: recipes, upstream, repacked, or lists of platforms for the latter two.
 	OEM OEM `yaml:"oem"`
 	// Extensions beside the OEM tools.

@@ -48,6 +48,11 @@ func Choose(o Options) (*Choice, error) {
 	if len(c.named) == 0 {
 		c.named = c.Profile.PlatformIDs()
 	}
+	if c.Profile.Extras || o.Extras {
+		for i, p := range c.Catalogue {
+			c.Catalogue[i] = p.WithExtras()
+		}
+	}
 	if c.Chosen, err = definition.Select(c.Catalogue, o.Arch, c.named...); err != nil {
 		return nil, err
 	}

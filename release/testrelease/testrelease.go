@@ -117,7 +117,7 @@ func Fresh(t testing.TB) setup.Options {
 
 func optionsIn(cache, output string, log io.Writer) setup.Options {
 	return setup.Options{
-		Output: output, Cache: cache, Version: setup.DefaultVersion, Arch: arch.AMD64, Jobs: 2,
+		Output: output, Cache: cache, Version: setup.DefaultVersion, Arch: arch.AMD64, Jobs: 2, Extras: true,
 		Flatcar:  setup.Flatcar{Server: "https://CHANNEL.release.flatcar-linux.net"},
 		Progress: progress.New(log), Log: slog.New(slog.DiscardHandler),
 	}

@@ -46,6 +46,9 @@ func (c *checker) check(recipes recipe.Set) {
 		c.add(p.KernelID.Line, "kernel_id %q; wanted lower case letters and digits", p.KernelID)
 	}
 	p.Recipes = c.recipes(id, p.RecipeNames, recipes)
+	if p.Extras != nil {
+		p.Extras.Recipes = c.recipes(id, slices.Concat(p.RecipeNames, p.Extras.RecipeNames), recipes)
+	}
 	if p.Initrd != nil {
 		if p.Initrd.Recipes = p.Recipes; len(p.Initrd.RecipeNames) > 0 {
 			p.Initrd.Recipes = c.recipes(id, p.Initrd.RecipeNames, recipes)

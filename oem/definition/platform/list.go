@@ -13,11 +13,11 @@ import (
 
 // List writes a table of platforms, followed by the reasons for missing tools.
 func List(out io.Writer, platforms []*Platform) error {
-	t := table.New(out, "ID", "NAME", "KERNEL ID", "ARCHITECTURES", "RECIPES", "INITRAMFS", "MISSING")
+	t := table.New(out, "ID", "NAME", "KERNEL ID", "ARCHITECTURES", "RECIPES", "EXTRAS", "INITRAMFS", "MISSING")
 	var reasons []string
 	for _, p := range platforms {
 		missing := slices.Sorted(maps.Keys(p.Missing))
-		t.Row(p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), p.Initrd, words(missing))
+		t.Row(p.ID, p.Name, p.KernelID, words(arches(p.Arches)), words(values(p.RecipeNames)), p.Extras, p.Initrd, words(missing))
 		for _, tool := range missing {
 			reasons = append(reasons, fmt.Sprintf("%s: %s: %s", p.ID, tool, p.Missing[tool]))
 		}
@@ -35,6 +35,14 @@ func words(of []string) string {
 		return "-"
 	}
 	return strings.Join(of, " ")
+}
+
+// String prints the names of the recipes.
+func (e *Extras) String() string {
+	if e == nil {
+		return "-"
+	}
+	return words(values(e.RecipeNames))
 }
 
 // String prints the content of the image for an initramfs.

@@ -21,6 +21,7 @@ type Platform struct {
 	Arches          []arch.Arch       `yaml:"arches,required"`
 	RecipeNames     []strictyaml.Text `yaml:"recipes,required"`
 	ActiveUnits     []strictyaml.Text `yaml:"active_units"`     // units that must be in the image
+	Extras          *Extras           `yaml:"extras"`           // what Flatcar's own image does not have, for profiles that ask for it
 	Detect          []detect.Rule     `yaml:"detect"`           // how a machine is recognised: one rule must fit
 	DetectBefore    []strictyaml.Text `yaml:"detect_before"`    // platforms that this one takes precedence over when both fit
 	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of its machines cannot be told from
@@ -32,6 +33,39 @@ type Platform struct {
 	File string `yaml:"-"`
 	// Recipes are the named recipes and those that they need, in the order of installation.
 	Recipes []*recipe.Recipe `yaml:"-"`
+}
+
+// Extras are tools that are of use on the platform, and that Flatcar's own image for it does not have.
+type Extras struct {
+	RecipeNames []strictyaml.Text `yaml:"recipes,required"`
+	ActiveUnits []strictyaml.Text `yaml:"active_units"` // units that must be in an image with them
+
+	// Recipes are the platform's, the named ones and those that they need, in the order of installation.
+	Recipes []*recipe.Recipe `yaml:"-"`
+}
+
+// WithExtras returns the platform with its extras.
+func (p *Platform) WithExtras() *Platform {
+	if p.Extras == nil {
+		return p
+	}
+	q := *p
+	q.Recipes, q.ActiveUnits = p.Extras.Recipes, slices.Concat(p.ActiveUnits, p.Extras.ActiveUnits)
+	if p.Initrd != nil && len(p.Initrd.RecipeNames) == 0 {
+		initrd := *p.Initrd
+		initrd.Recipes = q.Recipes
+		q.Initrd = &initrd
+	}
+	return &q
+}
+
+// HasExtras tells whether recipes with these names have the platform's extras among them.
+func (p *Platform) HasExtras(recipes []string) bool {
+	if p.Extras == nil {
+		return false
+	}
+	lacks := func(r *recipe.Recipe) bool { return !slices.Contains(recipes, r.Name.Value) }
+	return !slices.ContainsFunc(p.Extras.Recipes, lacks)
 }
 
 // Initrd is the platform's image for an initramfs.

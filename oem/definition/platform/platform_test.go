@@ -2,6 +2,7 @@ package platform
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -90,6 +91,62 @@ func TestForInitrd(t *testing.T) {
 	}
 }
 
+func TestExtras(t *testing.T) {
+	const recipeHead = "summary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\nmax_size: 1 KiB\n"
+	files := fstest.MapFS{}
+	for _, name := range []string{"agent", "clock", "setup"} {
+		needs := ""
+		if name == "clock" {
+			needs = "needs: [setup]\n"
+		}
+		files["recipes/"+name+"/recipe.yaml"] = &fstest.MapFile{Data: []byte("name: " + name + "\n" + recipeHead + needs)}
+	}
+	recipes, mistakes := recipe.Load(files, "recipes")
+	if err := mistakes.Err(); err != nil {
+		t.Fatal(err)
+	}
+	one := func(rest string) (*Platform, error) {
+		text := "id: a\nname: N\nkernel_id: a\narches: [amd64]\nrecipes: [agent]\nactive_units: [agent.service]\ndetect: [{virt: kvm}]\n" + rest
+		platforms, mistakes := Load(fstest.MapFS{"platforms/a.yaml": &fstest.MapFile{Data: []byte(text)}}, "platforms", recipes)
+		return platforms[0], mistakes.Err()
+	}
+	names := func(of []*recipe.Recipe) (all []string) {
+		for _, r := range of {
+			all = append(all, r.Name.Value)
+		}
+		return all
+	}
+	p, err := one("extras: {recipes: [clock], active_units: [clock.service]}\ninitrd: {}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := p.WithExtras()
+	if got := names(with.Recipes); !slices.Equal(got, []string{"agent", "setup", "clock"}) || !slices.Equal(names(with.Initrd.Recipes), got) {
+		t.Errorf("with extras it has %v, and for an initramfs %v", got, names(with.Initrd.Recipes))
+	}
+	if got := values(with.ActiveUnits); !slices.Equal(got, []string{"agent.service", "clock.service"}) {
+		t.Errorf("with extras it needs %v", got)
+	}
+	if !slices.Equal(names(p.Recipes), []string{"agent"}) || len(p.ActiveUnits) != 1 || !slices.Equal(names(p.Initrd.Recipes), []string{"agent"}) {
+		t.Errorf("the platform itself has changed: %+v", p)
+	}
+	if !p.HasExtras([]string{"setup", "clock", "agent"}) || p.HasExtras([]string{"agent"}) {
+		t.Error("extras are not told by the names of recipes")
+	}
+	if p, err = one(""); err != nil || p.WithExtras() != p || p.HasExtras([]string{"agent"}) {
+		t.Errorf("without extras: %+v, %v", p, err)
+	}
+	for rest, want := range map[string]string{
+		"extras: {recipes: [clocks]}\n":         `a.yaml:8: a uses "clocks", which is not a recipe`,
+		"extras: {recipes: [agent]}\n":          `a.yaml:8: a uses "agent" twice`,
+		"extras: {active_units: [a.service]}\n": "recipes",
+	} {
+		if _, err := one(rest); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error is %v; wanted %q", rest, err, want)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	platforms, err := load("a", "kernel_id: a\ndetect: [{virt: kvm}]\nmissing: {agent: not to be had, other: gone}\n", "b", "kernel_id: b\nambiguous_with: [a]\ninitrd: {}\n")
 	if err != nil {
@@ -99,9 +156,9 @@ func TestList(t *testing.T) {
 	if err := List(&got, platforms); err != nil {
 		t.Fatal(err)
 	}
-	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  INITRAMFS  MISSING
-a   N     a          amd64 arm64    -        -          agent other
-b   N     b          amd64 arm64    -        all        -
+	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  EXTRAS  INITRAMFS  MISSING
+a   N     a          amd64 arm64    -        -       -          agent other
+b   N     b          amd64 arm64    -        -       all        -
 
 Missing tools:
   a: agent: not to be had

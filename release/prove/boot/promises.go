@@ -57,8 +57,12 @@ func expect(m *manifest.Manifest, p *platform.Platform, images []string) Expecta
 		}
 	}
 	e.Foreign = slices.DeleteFunc(e.Foreign, func(path string) bool { return own[path] })
-	if slices.ContainsFunc(m.Platforms, func(q manifest.Platform) bool { return q.ID == p.ID.Value && q.Origin != "" }) {
+	made := m.Platforms[slices.IndexFunc(m.Platforms, func(q manifest.Platform) bool { return q.ID == p.ID.Value })]
+	switch {
+	case made.Origin != "":
 		return e // its definition speaks of recipes
+	case p.HasExtras(made.Recipes):
+		p = p.WithExtras()
 	}
 	for _, unit := range p.ActiveUnits {
 		e.Units = append(e.Units, unit.Value)
