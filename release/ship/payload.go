@@ -143,8 +143,10 @@ func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest
 }
 
 func (s *Shipper) payloadWriter(done func(bytes int64)) *payload.Writer {
+	compressor := payload.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}
+	kept := chunks{compressor.Compress, s.Bench.Tools.Versions(payload.Tools...), s.Bench.Blobs, s.Bench.Results}
 	return &payload.Writer{
-		Compress: payload.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}.Compress,
+		Compress: kept.Compress,
 		Scratch:  s.Bench.Scratch, Jobs: s.Bench.Jobs, Done: done,
 	}
 }
