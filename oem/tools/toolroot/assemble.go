@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/sealed"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
@@ -44,7 +45,7 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 	if len(o.Packages) == 0 {
 		o.Packages = packages
 	}
-	key, err := digest.OfInputs([]any{o.Release.Fingerprint, o.Packages, o.Epoch.Unix()})
+	key, err := digest.OfInputs([]any{1, o.Release.Fingerprint, o.Packages, o.Epoch.Unix()})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = store.Dir(ctx, o.Results, dir, key, func(temp string) error {
+	err = store.Dir(ctx, o.Results, dir, key, sealed.Filled(func(temp string) error {
 		return bootstrap.Make(ctx, bootstrap.Spec{
 			Suite:    o.Release.Suite,
 			Arch:     o.Release.Arch,
@@ -62,7 +63,10 @@ func Open(ctx context.Context, o Options) (*Root, error) {
 			Keyring:  o.Release.Keyring(),
 			Epoch:    o.Epoch,
 		}, filepath.Join(temp, "root"), o.Log)
-	})
+	}))
+	if err == nil {
+		err = sealed.Check(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tool root: %w", err)
 	}

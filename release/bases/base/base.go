@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/host/sealed"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 )
@@ -89,11 +90,19 @@ func Make(ctx context.Context, def Definition, opts Options) (Base, error) {
 		return Base{}, err
 	}
 	core := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s", def.ID, key.Short()))
-	if err := store.Dir(ctx, opts.Results, core, key, func(temp string) error { return assemble(ctx, def, opts, temp) }); err != nil {
+	err = store.Dir(ctx, opts.Results, core, key, sealed.Filled(func(temp string) error { return assemble(ctx, def, opts, temp) }))
+	if err == nil {
+		err = sealed.Check(core)
+	}
+	if err != nil {
 		return Base{}, fmt.Errorf("assemble base %s: %w", def.ID, err)
 	}
 	usr := core + "-" + opts.Version
-	if err := atomicfile.Dir(usr, func(temp string) error { return stamp(ctx, def, core, temp, opts) }); err != nil {
+	err = atomicfile.Dir(usr, sealed.Filled(func(temp string) error { return stamp(ctx, def, core, temp, opts) }))
+	if err == nil {
+		err = sealed.Check(usr)
+	}
+	if err != nil {
 		return Base{}, fmt.Errorf("base %s as version %s: %w", def.ID, opts.Version, err)
 	}
 	status := filepath.Join(core, "status")
@@ -165,7 +174,7 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 		Fingerprint string
 		Epoch       int64
 		Mmdebstrap  string
-	}{2, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), mmdebstrap})
+	}{3, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), mmdebstrap})
 }
 
 // assemble makes all of a base but its version: usr, vmlinuz, kernel.config, initrd and status in dir.

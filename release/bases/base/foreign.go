@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/host/sealed"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
@@ -32,13 +33,16 @@ func Foreign(ctx context.Context, def Definition, archive *repository.Archive, s
 	if err != nil {
 		return Base{}, err
 	}
-	key, err := digest.OfInputs([]any{"foreign", 1, inputs, packages, opts.Version})
+	key, err := digest.OfInputs([]any{"foreign", 2, inputs, packages, opts.Version})
 	if err != nil {
 		return Base{}, err
 	}
 	dir := filepath.Join(opts.CacheDir, fmt.Sprintf("base-%s-%s-%s-%s", def.ID, opts.Arch, key.Short(), opts.Version))
 	unpacked := foreign{def: def, opts: opts, archive: archive, packages: packages}
-	err = store.Dir(ctx, opts.Results, dir, key, func(temp string) error { return unpacked.unpack(ctx, temp) })
+	err = store.Dir(ctx, opts.Results, dir, key, sealed.Filled(func(temp string) error { return unpacked.unpack(ctx, temp) }))
+	if err == nil {
+		err = sealed.Check(dir)
+	}
 	if err != nil {
 		return Base{}, fmt.Errorf("base %s for %s: %w", def.ID, opts.Arch, err)
 	}

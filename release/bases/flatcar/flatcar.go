@@ -24,6 +24,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/fetch"
+	"github.com/flatcar/oem-sysext/oem/host/sealed"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/release/bases/base"
@@ -74,17 +75,20 @@ func Open(ctx context.Context, r Reference, o Options) (base.Base, error) {
 			return base.Base{}, fmt.Errorf("%s: %w", EnvKernel, err)
 		}
 	}
-	const format = 2 // counts changes of this package that change the result
+	const format = 3 // counts changes of this package that change the result
 	key, err := digest.OfInputs([]any{format, f.digest, kernel, o.Arch, o.Tools.Versions("squashfs-tools", "mtools")})
 	if err != nil {
 		return base.Base{}, err
 	}
 	dir := filepath.Join(o.CacheDir, fmt.Sprintf("base-%s-%s", ID, key.Short()))
-	err = atomicfile.Dir(dir, func(temp string) error {
+	err = atomicfile.Dir(dir, sealed.Filled(func(temp string) error {
 		o.Log.Info("reading a base", "file", filepath.Base(f.path), "sha256", f.digest)
 		i := &importer{Options: o, from: f, dir: temp}
 		return i.run(ctx)
-	})
+	}))
+	if err == nil {
+		err = sealed.Check(dir)
+	}
 	if err != nil {
 		return base.Base{}, fmt.Errorf("base %s: %w", filepath.Base(f.path), err)
 	}

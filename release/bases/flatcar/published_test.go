@@ -86,3 +86,24 @@ func TestPublishedFilesAreDownloaded(t *testing.T) {
 		t.Errorf("error is %v; wanted %v", err, fetch.ErrNotFound)
 	}
 }
+
+// A base in the cache with one bit of a program changed is not used.
+func TestDamagedBaseIsRefused(t *testing.T) {
+	o := newOptions(t, openpgp.EntityList{newKey(t)})
+	b, err := open(t, o, published.partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(b.Usr, "lib/systemd/systemd")
+	content, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[100] ^= 1
+	if err := os.WriteFile(program, content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, o, published.partition); err == nil || !strings.Contains(err.Error(), `"usr/lib/systemd/systemd"`) {
+		t.Errorf("error is %v; wanted the name of the program", err)
+	}
+}
