@@ -241,7 +241,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 				parts = append(parts, stage.Part{Recipe: r, Tree: m.Tree})
 			}
 		}
-		staged, err := stager.Stage(ctx, platforms[i], parts)
+		staged, err := stager.Stage(ctx, platforms[i], all[i].Version(), parts)
 		all[i].Tree, all[i].Dropped, mistakes[i] = staged.Tree, staged.Dropped, err
 		return nil
 	})

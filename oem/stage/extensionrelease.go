@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -9,11 +10,15 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
+// bugReports is where people say what is wrong with an image.
+const bugReports = "https://github.com/flatcar/oem-sysext/issues"
+
 // Release describes an image in its extension-release.
 type Release struct {
 	Image    string // its name, which is also in the file name
 	Title    string
 	Homepage string
+	Version  string // of what is in it, as its source writes it; empty where nothing has one
 	Scope    string // SYSEXT_SCOPE; empty for the default
 }
 
@@ -48,8 +53,9 @@ func extensionRelease(r Release, base *target.Base) string {
 		{"EXTENSION_RELOAD_MANAGER", "1"}, // makes systemd load and uphold the image's units after the merge
 		{"SYSEXT_ID", r.Image},
 		{"SYSEXT_NAME", r.Title},
-		{"SYSEXT_VERSION_ID", base.VersionID},
+		{"SYSEXT_VERSION_ID", cmp.Or(r.Version, base.VersionID)},
 		{"SYSEXT_HOME_URL", r.Homepage},
+		{"SYSEXT_BUG_REPORT_URL", bugReports},
 	}
 	var b strings.Builder
 	for _, field := range fields {

@@ -50,9 +50,9 @@ type Stager struct {
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
 }
 
-// Stage merges the parts of a platform, adds its extension-release and drops what the base has identically.
+// Stage merges the parts of a platform, adds its extension-release and drops what the base has identically. version is that of its tools.
 // The error is *Problems with all problems of the tree.
-func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) (Staged, error) {
+func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string, parts []Part) (Staged, error) {
 	problems := &Problems{Platform: p.ID.Value}
 	parts, err := s.declare(parts, problems)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	}
 	merged := merge(parts, problems)
 	staged := subtract(merged, parts, s.Base, problems)
-	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage)}
+	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage), Version: version}
 	if staged.Tree, err = WithRelease(staged.Tree, release, s.Base, s.Keep); err != nil {
 		return Staged{}, err
 	}

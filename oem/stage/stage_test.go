@@ -48,7 +48,7 @@ func files(pairs ...string) tree.Tree {
 }
 
 func part(name string, content tree.Tree) Part {
-	return Part{&recipe.Recipe{Name: strictyaml.Text{Value: name}, File: "recipes/" + name + "/recipe.yaml"}, content}
+	return Part{Recipe: &recipe.Recipe{Name: strictyaml.Text{Value: name}, File: "recipes/" + name + "/recipe.yaml"}, Tree: content}
 }
 
 func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
@@ -58,7 +58,7 @@ func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 		Keep:  func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
 		Check: func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
 	}
-	return stager.Stage(t.Context(), p, parts)
+	return stager.Stage(t.Context(), p, "2.11-1", parts)
 }
 
 // found is what the check finds.
@@ -73,7 +73,8 @@ func TestStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := "ID=flatcar\nVERSION_ID=1.2.3\nARCHITECTURE=x86-64\nEXTENSION_RELOAD_MANAGER=1\nSYSEXT_ID=oem-azure\n" +
-		"SYSEXT_NAME=\"Microsoft Azure OEM tools\"\nSYSEXT_VERSION_ID=1.2.3\nSYSEXT_HOME_URL=\"https://azure.example\"\n"
+		"SYSEXT_NAME=\"Microsoft Azure OEM tools\"\nSYSEXT_VERSION_ID=2.11-1\nSYSEXT_HOME_URL=\"https://azure.example\"\n" +
+		"SYSEXT_BUG_REPORT_URL=\"https://github.com/flatcar/oem-sysext/issues\"\n"
 	want := files("/usr/bin/a", "a", "/usr/bin/b", "b", "/usr/lib/shared", "same",
 		"/usr/lib/extension-release.d/extension-release.oem-azure", release)
 	at := slices.IndexFunc(want, func(e tree.Entry) bool { return strings.Contains(e.Path, "extension-release.oem-azure") })

@@ -28,7 +28,7 @@ type Options struct {
 	Epoch     Epoch           `env:"SOURCE_DATE_EPOCH" doc:"timestamp of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
 	Profile   string          `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
 	OEM       profiles.Origin `env:"OEM" doc:"where the platforms' tools come from: recipes, upstream (the images that Flatcar publishes with BASE, byte for byte) or repacked (their files)" default:"the profile's, else recipes"`
-	Extras    bool     `env:"EXTRAS" doc:"1: with the tools that Flatcar's own images do not have, the platforms' extras" default:"the profile's, else without"`
+	Extras    bool            `env:"EXTRAS" doc:"1: with the tools that Flatcar's own images do not have, the platforms' extras" default:"the profile's, else without"`
 	Previous  []string        `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
 	DeltaFrom []string        `env:"DELTA_FROM" envSeparator:":" doc:"directories of earlier releases, separated by colons; for the machines of each, an update payload is made that has only what has changed since"`
 	Kind      ImageKind       `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`

@@ -59,6 +59,21 @@ func (p *Platform) WithExtras() *Platform {
 	return &q
 }
 
+// Main are the recipes that the platform names, in that order, without those that they need.
+func (p *Platform) Main() []*recipe.Recipe {
+	names := p.RecipeNames
+	if p.Extras != nil {
+		names = slices.Concat(names, p.Extras.RecipeNames)
+	}
+	var named []*recipe.Recipe
+	for _, name := range names {
+		if at := slices.IndexFunc(p.Recipes, func(r *recipe.Recipe) bool { return r.Name.Value == name.Value }); at >= 0 {
+			named = append(named, p.Recipes[at])
+		}
+	}
+	return named
+}
+
 // HasExtras tells whether recipes with these names have the platform's extras among them.
 func (p *Platform) HasExtras(recipes []string) bool {
 	if p.Extras == nil {

@@ -231,7 +231,7 @@ func (c *Composer) withRelease(made *Extension, t tree.Tree) (tree.Tree, error) 
 	if len(t.Under("/usr/lib/extension-release.d")) > 0 {
 		return t, nil
 	}
-	return stage.WithRelease(t, stage.Release{Image: made.Name.Value, Title: made.Name.Value}, c.base.Target, func(content string) (digest.SHA256, error) {
+	return stage.WithRelease(t, stage.Release{Image: made.Name.Value, Title: made.Name.Value, Version: made.Version.Value}, c.base.Target, func(content string) (digest.SHA256, error) {
 		d, _, err := c.bench.Blobs.Add(strings.NewReader(content))
 		return d, err
 	})

@@ -83,7 +83,7 @@ func (m *Maker) ImagesOf(ctx context.Context, asking []*platform.Platform) ([]ma
 // imageOf makes one platform's image in all forms.
 func (m *Maker) imageOf(ctx context.Context, factory *oem.Factory, s oem.Staged) (made manifest.Initrd, err error) {
 	p := s.Platform
-	release := stage.Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage), Scope: scope}
+	release := stage.Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage), Version: s.Version(), Scope: scope}
 	content, err := stage.WithRelease(s.Tree, release, m.Base.Target, m.keep)
 	if err != nil {
 		return made, err
