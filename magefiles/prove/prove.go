@@ -3,12 +3,15 @@ package prove
 
 import (
 	"context"
+	"os"
+	"os/exec"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release/prove"
 	"github.com/flatcar/oem-sysext/release/prove/composed"
 	"github.com/flatcar/oem-sysext/release/prove/earlyboot"
+	"github.com/flatcar/oem-sysext/release/prove/faults"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -53,6 +56,29 @@ func Soak(ctx context.Context, id string) error {
 			return err
 		}
 		return show.Proof(target.Out(), proven)
+	})
+}
+
+// Faults kills runs of release, fills their disks and damages their caches, and asserts that nothing of that stays.
+//
+// FAULTS is the number of runs to disturb, 18 by default. All that is random is chosen by SEED. After each, the next run must give the bytes
+// of an undisturbed one. It works in CACHE and takes about three times as long as a release without results, for each.
+func Faults(ctx context.Context) error {
+	return target.With(func(o setup.Options) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		command := func(cache, output string) *exec.Cmd {
+			c := exec.Command(self, "release") // prove.Faults ends it
+			c.Env = append(os.Environ(), "CACHE="+cache, "OUTPUT="+output)
+			return c
+		}
+		held, err := prove.Faults(ctx, o, command, func(one faults.Outcome) { show.Fault(target.Out(), one) })
+		if err != nil {
+			return err
+		}
+		return show.Faults(target.Out(), held, int(o.Proof.Faults), o.Proof.Seed)
 	})
 }
 

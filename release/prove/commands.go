@@ -9,12 +9,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/faults"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/story"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -46,6 +50,21 @@ func Soak(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 		return nil, err
 	}
 	return proven, proof.Write(o.Dir(), verify.SoakProofName, proven)
+}
+
+// Faults disturbs runs that make the release of the options, FAULTS of them, with all that is random chosen by SEED. What they need is got
+// before, undisturbed. It tells of each, and returns how many left nothing.
+func Faults(ctx context.Context, o setup.Options, command func(cache, output string) *exec.Cmd, report func(faults.Outcome)) (held int, err error) {
+	r, err := release.Open(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Bench.Close()
+	o.Version = r.Base.Version
+	subject := faults.Subject{
+		Command: command, Sums: filepath.Join(o.Version, string(o.Arch), sums.FileName), Cache: r.Bench.CacheDir, Scratch: r.Bench.Scratch,
+	}
+	return faults.Run(ctx, subject, o.Proof.Seed, int(o.Proof.Faults), report)
 }
 
 // Some boots the release for those of its platforms that choose keeps, and writes nothing.

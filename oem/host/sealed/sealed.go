@@ -104,8 +104,12 @@ type entry struct {
 
 // walk lists a directory in the order of names. Devices, and all in the /dev of a root in it, are not there on every machine.
 func walk(dir string) ([]entry, error) {
+	dir, err := filepath.EvalSymlinks(dir) // WalkDir does not follow it
+	if err != nil {
+		return nil, err
+	}
 	var entries []entry
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}

@@ -91,6 +91,23 @@ func relink(path, target string) error {
 	return os.Symlink(target, path)
 }
 
+// A cache may be a link to where it is.
+func TestLinkToADirectory(t *testing.T) {
+	dir, link := sample(t), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(link); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "status")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(link); err == nil || !strings.Contains(err.Error(), "status") {
+		t.Errorf("error is %v", err)
+	}
+}
+
 // A check that is remembered reads no file.
 func TestRememberedCheckReadsNothing(t *testing.T) {
 	dir := sample(t)
