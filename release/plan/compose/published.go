@@ -108,5 +108,5 @@ func (c *Composer) judge(ctx context.Context, p *platform.Platform, read extensi
 
 // sourceOf stands where a recipe's name does in what describes a release.
 func sourceOf(p *platform.Platform) *recipe.Recipe {
-	return &recipe.Recipe{Name: strictyaml.Text{Value: p.Image()}, Summary: "Flatcar's image for " + p.Name, Homepage: recipe.Homepage(p.Homepage)}
+	return &recipe.Recipe{Name: strictyaml.Text{Value: p.Image()}, Summary: "Flatcar's image for " + p.Name, Homepage: p.Homepage}
 }
