@@ -39,7 +39,7 @@ func New(id string) error {
 //
 // The argument is the platform's id, such as azure. BASE is the OS release that the image is for, VERSION that of a reference base.
 func Boot(ctx context.Context, id string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		t, err := trial.Try(ctx, o, id)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ import (
 //
 // The argument is the platform's id, such as azure. VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH.
 func Platform(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		proven, err := prove.ThisRelease(ctx, o)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func Downgrade(ctx context.Context, to, id string) error {
 // The argument is the platform's id. REFRESHES is the number of refreshes, 200 by default. Mounts, loop devices and memory must
 // not grow after the first ten, and programs of the base must be available all the time.
 func Soak(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		proven, err := prove.Soak(ctx, o)
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ func Tamper(ctx context.Context, from, id string) error {
 }
 
 func tell(ctx context.Context, story func(context.Context, setup.Options, string) (*proof.Proof, error), from, id string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		if id != "all" {
 			o.Platforms = []string{id}
 		}
@@ -91,7 +91,7 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 // If archives are appended, more boots follow: a machine finds its disk only with a module of the image, archives are unpacked in
 // all orders and compressions, and broken or unsigned ones are rejected as initrd:list predicts.
 func Initramfs(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		proven, err := earlyboot.Prove(ctx, o)
 		if err != nil {
 			return err
@@ -104,7 +104,7 @@ func Initramfs(ctx context.Context) error {
 //
 // The extensions are made from Debian packages by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		proven, err := composed.Prove(ctx, o)
 		if err != nil {
 			return err

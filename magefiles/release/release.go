@@ -18,7 +18,7 @@ import (
 // The argument is a disk image, or the disk of a machine. VERSION, ARCH and OUTPUT choose the release,
 // made by scripts/mage release. It boots next, for one try; the active slot does not change.
 func Install(ctx context.Context, disk string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		slot, err := ship.Install(ctx, o, disk)
 		if err == nil {
 			fmt.Printf("%s is in slot %s, which boots next, for one try\n", o.Dir(), slot.Name)
@@ -37,7 +37,7 @@ func Slots(disk string) error { return foreign.Error(show.Slots(target.Out(), di
 // The argument is a disk image in raw format, or the disk of a machine. It is only read; ext4 and btrfs are known.
 // VERSION, ARCH and OUTPUT choose the release.
 func Doctor(ctx context.Context, disk string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		found, err := doctor.Examine(ctx, o, disk)
 		if err != nil {
 			return err

@@ -33,6 +33,7 @@ type Options struct {
 	Locked    bool      `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
 	Jobs      Count     `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string    `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
+	Verbose   bool      `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
 	Releases  string    `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`

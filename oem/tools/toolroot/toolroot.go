@@ -80,6 +80,7 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	args = slices.Concat(args, bwrap.ReadOnlyProc, []string{c.Program}, c.Args)
 	return bwrap.Run(ctx, run.Cmd{
 		Program: "bwrap",
+		Name:    c.Program,
 		Args:    args,
 		Env:     slices.Concat(bwrap.Env, c.Env),
 		Stdin:   c.Stdin,
