@@ -52,7 +52,7 @@ func Build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Images(target.Out(), images)
+		return show.Images(show.To(o), images)
 	})
 }
 
@@ -72,7 +72,7 @@ func Release(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Release(target.Out(), m, o.Output)
+		return show.Release(show.To(o), m, o.Output)
 	})
 }
 
@@ -97,7 +97,7 @@ func Initrd(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Initrds(target.Out(), made)
+		return show.Initrds(show.To(o), made)
 	})
 }
 
@@ -111,7 +111,7 @@ func Prove(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -125,7 +125,7 @@ func Fit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Plan(target.Out(), m)
+		return show.Plan(show.To(o), m)
 	})
 }
 

@@ -14,6 +14,6 @@ import (
 // BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
 func Show(ctx context.Context) error {
 	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
-		return show.Base(ctx, o, target.Out())
+		return show.Base(ctx, o, show.To(o))
 	})
 }

@@ -19,6 +19,6 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Images(target.Out(), images)
+		return show.Images(show.To(o), images)
 	})
 }

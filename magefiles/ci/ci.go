@@ -45,7 +45,7 @@ func Combine(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := show.Release(target.Out(), m, o.Output); err != nil {
+		if err := show.Release(show.To(o), m, o.Output); err != nil {
 			return err
 		}
 		return ci.Summarize(o)
@@ -61,7 +61,7 @@ func Prove(ctx context.Context, part string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proof)
+		return show.Proof(show.To(o), proof)
 	})
 }
 
@@ -77,7 +77,7 @@ func Proof(ctx context.Context) error {
 		if err := ci.Summarize(o); err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proof)
+		return show.Proof(show.To(o), proof)
 	})
 }
 

@@ -21,7 +21,7 @@ func Explain(ctx context.Context, image string) error {
 		if err != nil {
 			return err
 		}
-		return show.Explanation(target.Out(), explained)
+		return show.Explanation(show.To(o), explained)
 	})
 }
 

@@ -21,7 +21,7 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Initrds(target.Out(), made)
+		return show.Initrds(show.To(o), made)
 	})
 }
 

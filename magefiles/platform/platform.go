@@ -8,7 +8,6 @@ import (
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/oem/definition"
-	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
@@ -16,12 +15,14 @@ import (
 )
 
 // List shows all platforms with their recipes and missing tools.
-func List() error {
-	platforms, err := definition.Platforms(rooted.Files("."))
-	if err != nil {
-		return err
-	}
-	return platform.List(target.Out(), platforms)
+func List(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
+		platforms, err := definition.Platforms(rooted.Files("."))
+		if err != nil {
+			return err
+		}
+		return show.Platforms(show.To(o), platforms)
+	})
 }
 
 // New creates a platform from a template.
@@ -44,6 +45,6 @@ func Boot(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Trial(target.Out(), t)
+		return show.Trial(show.To(o), t)
 	})
 }

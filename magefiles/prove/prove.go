@@ -22,7 +22,7 @@ func Platform(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -52,7 +52,7 @@ func Soak(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -81,7 +81,7 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -96,7 +96,7 @@ func Initramfs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -109,6 +109,6 @@ func Compose(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }

@@ -48,7 +48,7 @@ func Show(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Recipe(target.Out(), explained)
+		return show.Recipe(show.To(o), explained)
 	})
 }
 
@@ -61,7 +61,7 @@ func Diff(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return show.Diff(target.Out(), diff)
+		return show.Diff(show.To(o), diff)
 	})
 }
 
@@ -98,6 +98,6 @@ func Lock(ctx context.Context, name string) error {
 func Bump(ctx context.Context, name string) error {
 	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)
-		return errors.Join(care.WriteBumped(target.Out(), changes), err)
+		return errors.Join(show.Bumped(show.To(o), changes), err)
 	})
 }

@@ -27,7 +27,12 @@ import (
 )
 
 // Bumped is a changed version in a recipe. From or To is empty if there was or is none.
-type Bumped struct{ Recipe, Name, From, To string }
+type Bumped struct {
+	Recipe string `json:"recipe"`
+	Name   string `json:"name" doc:"of the source or package"`
+	From   string `json:"from" doc:"version; empty if there was none"`
+	To     string `json:"to" doc:"version; empty if there is none"`
+}
 
 // Bump looks up newer versions for recipes, by name or all, and writes them into recipes and lock files.
 // If the new version of a recipe cannot be locked, both of its files stay unchanged and the other recipes are still bumped.
