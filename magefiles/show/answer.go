@@ -22,8 +22,11 @@ func To(o setup.Options) Output {
 	if o.Format == setup.JSON {
 		return Output{os.Stdout, true}
 	}
-	return Output{foreign.Writer(os.Stdout), false}
+	return Text(os.Stdout)
 }
+
+// Text returns an output for people.
+func Text(w io.Writer) Output { return Output{foreign.Writer(w), false} }
 
 // answer writes a value as JSON, or what text writes about it.
 func (o Output) answer(value any, text func() error) error {

@@ -74,13 +74,19 @@ func TestAnswersAreValues(t *testing.T) {
 		Platform: "azure", Console: "##[group]\u202e\x7f\u0085<b>&\x1b[2J", Outcomes: []proof.Outcome{{Assertion: "merged", Error: "no"}},
 	}}}
 	for name, write := range map[string]func(Output) error{
-		"proof":    func(out Output) error { return Proof(out, failed) },
-		"diff":     func(out Output) error { return Diff(out, &care.RecipeDiff{Recipe: "a", Inputs: []care.InputChange{{Is: &input.Input{Name: "x"}}}}) },
-		"bumped":   func(out Output) error { return Bumped(out, nil) },
-		"images":   func(out Output) error { return Images(out, nil) },
-		"initrds":  func(out Output) error { return Initrds(out, []manifest.Initrd{{Platform: "a", Files: []manifest.File{{Name: "f"}}}}) },
-		"base":     func(out Output) error { return baseFacts(out, BaseFacts{ID: "trixie"}) },
-		"fit":      func(out Output) error { return Plan(out, &manifest.Manifest{Plan: manifest.Plan{Budgets: []budget.Budget{{Name: "usr", Used: 3}}}}) },
+		"proof": func(out Output) error { return Proof(out, failed) },
+		"diff": func(out Output) error {
+			return Diff(out, &care.RecipeDiff{Recipe: "a", Inputs: []care.InputChange{{Is: &input.Input{Name: "x"}}}})
+		},
+		"bumped": func(out Output) error { return Bumped(out, nil) },
+		"images": func(out Output) error { return Images(out, nil) },
+		"initrds": func(out Output) error {
+			return Initrds(out, []manifest.Initrd{{Platform: "a", Files: []manifest.File{{Name: "f"}}}})
+		},
+		"base": func(out Output) error { return baseFacts(out, BaseFacts{ID: "trixie"}) },
+		"fit": func(out Output) error {
+			return Plan(out, &manifest.Manifest{Plan: manifest.Plan{Budgets: []budget.Budget{{Name: "usr", Used: 3}}}})
+		},
 		"release":  func(out Output) error { return Release(out, &manifest.Manifest{Schema: manifest.Schema}, "_output") },
 		"diagnose": func(out Output) error { return Doctor(out, &doctor.Diagnosis{Problems: []string{"full"}}) },
 	} {

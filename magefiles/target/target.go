@@ -15,6 +15,8 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -31,6 +33,13 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 	o.Progress.Close()
 	if got := signals.stop(); err != nil && got != 0 {
 		return mg.Fatal(128+int(got), endings[got])
+	}
+	if over := (*plan.OverBudgetError)(nil); errors.As(err, &over) {
+		path, writing := ci.Refused(o, over)
+		err = errors.Join(err, writing)
+		if writing == nil {
+			err = fmt.Errorf("%w\nThis is also in %s.", err, path) //nolint:revive,staticcheck // the last of several sentences
+		}
 	}
 	if o.Verbose || mg.Verbose() {
 		err = withCommands(err)

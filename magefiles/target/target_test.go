@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
+	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -72,6 +75,34 @@ func TestCommands(t *testing.T) {
 		}
 		if err == nil || err.Error() != want {
 			t.Errorf("VERBOSE=%s: error is %q; wanted %q", verbose, err, want)
+		}
+	}
+}
+
+// TestRefused says that what does not fit ends with 3, and leaves a report and a summary.
+func TestRefused(t *testing.T) {
+	output, summary := filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "summary")
+	t.Setenv("OUTPUT", output)
+	t.Setenv("GITHUB_STEP_SUMMARY", summary)
+	err := With(t.Context(), func(context.Context, setup.Options) error {
+		return fmt.Errorf("plan: %w", &plan.OverBudgetError{
+			Cause:    errors.New("images has 1 B and needs 3 B"),
+			Smallest: []fit.Smallest{{Name: "oem-a", Taken: fit.Taken{Cost: 2}}, {Name: "oem-b", Taken: fit.Taken{Cost: 1}}},
+		})
+	})
+	var known interface{ ExitStatus() int }
+	if !errors.As(err, &known) || known.ExitStatus() != plan.ExitOverBudget || !strings.Contains(err.Error(), "over-budget.md") {
+		t.Errorf("error is %v; wanted one with the status 3 that names the report", err)
+	}
+	for _, file := range []string{filepath.Join(output, "over-budget.md"), summary} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"images has 1 B and needs 3 B", "| `oem-a` | 2 B | 66.7 % | - |", "To make room"} {
+			if !strings.Contains(string(content), want) {
+				t.Errorf("%s: %q is not in %s", file, want, content)
+			}
 		}
 	}
 }

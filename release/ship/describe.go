@@ -55,6 +55,12 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	if s.Keys.Image != nil {
 		m.SignedBy = digest.Of(s.Keys.Image.Certificate().Raw)
 	}
+	if s.Keys.Update.Development() {
+		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.PayloadsSigned)
+	}
+	if s.Keys.Image != nil && s.Keys.Image.Development() {
+		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.ImagesSigned)
+	}
 	describePlan(m, s.Choice.Profile.Name, planned)
 	if m.Update, err = s.describeUpdate(); err != nil {
 		return nil, err
@@ -93,7 +99,7 @@ func DescribePlan(profile string, planned *plan.Planned) *manifest.Manifest {
 
 // describePlan adds recipes, platforms, images and extensions.
 func describePlan(m *manifest.Manifest, profile string, planned *plan.Planned) {
-	m.Plan = manifest.Plan{Profile: profile, Budgets: planned.Budgets}
+	m.Plan = manifest.Plan{Profile: profile, Budgets: planned.Budgets, Least: planned.Least()}
 	for _, s := range planned.Staged {
 		for _, made := range s.Recipes {
 			r := manifest.Recipe{Name: made.Recipe.Name.Value, Inputs: made.Inputs}
@@ -116,7 +122,7 @@ func describePlan(m *manifest.Manifest, profile string, planned *plan.Planned) {
 func describePlatform(s oem.Staged, images []plan.Image) manifest.Platform {
 	p := manifest.Platform{
 		ID: s.Platform.ID.Value, Name: s.Platform.Name, KernelID: s.Platform.KernelID.Value,
-		Dropped: s.Dropped.Files(), Activates: []string{s.Platform.Image()},
+		Missing: s.Platform.Missing, Dropped: s.Dropped.Files(), Activates: []string{s.Platform.Image()},
 	}
 	for _, made := range s.Recipes {
 		p.Recipes = append(p.Recipes, made.Recipe.Name.Value)

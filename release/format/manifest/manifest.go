@@ -38,17 +38,25 @@ type Manifest struct {
 	Platforms []Platform        `json:"platforms"`
 	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
 	// Extensions beside the OEM tools, in the order of the profile.
-	Extensions []Extension   `json:"extensions,omitempty"`
-	SignedBy   digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
-	Plan       Plan          `json:"plan"`
-	Partition  Partition     `json:"partition"`
-	Kernel     Kernel        `json:"kernel"`
-	Update     *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
-	Payloads   []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
-	Deltas     []Delta       `json:"deltas,omitempty"`   // of the OS, for machines of earlier releases
-	Initrds    []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
-	Files      []File        `json:"files"`              // everything in the release directory but what is made from this file
+	Extensions []Extension `json:"extensions,omitempty"`
+	// DevelopmentKeys says what is signed with the key of a cache, which nobody should trust: PayloadsSigned, ImagesSigned.
+	DevelopmentKeys []string      `json:"development_keys,omitempty"`
+	SignedBy        digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
+	Plan            Plan          `json:"plan"`
+	Partition       Partition     `json:"partition"`
+	Kernel          Kernel        `json:"kernel"`
+	Update          *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
+	Payloads        []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Deltas          []Delta       `json:"deltas,omitempty"`   // of the OS, for machines of earlier releases
+	Initrds         []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
+	Files           []File        `json:"files"`              // everything in the release directory but what is made from this file
 }
+
+// What a development key may have signed.
+const (
+	PayloadsSigned = "update payloads"
+	ImagesSigned   = "extension images"
+)
 
 // Base is the OS release that the images are for.
 type Base struct {
@@ -76,10 +84,12 @@ type Platform struct {
 	Placement budget.Placement `json:"placement"`
 	Activates []string         `json:"activates"` // names of images that make up the platform, its own one first
 	Recipes   []string         `json:"recipes"`
-	Files     int              `json:"files"`             // files and links in all that it activates
-	Unpacked  size.Bytes       `json:"unpacked"`          // sum of their sizes
-	Dropped   int              `json:"dropped"`           // files left out because the base has them
-	Read      int64            `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
+	// Missing are tools that should be there and are not to be had, with the reason.
+	Missing  map[string]string `json:"missing,omitempty"`
+	Files    int               `json:"files"`             // files and links in all that it activates
+	Unpacked size.Bytes        `json:"unpacked"`          // sum of their sizes
+	Dropped  int               `json:"dropped"`           // files left out because the base has them
+	Read     int64             `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
 }
 
 // Image is one extension image.
@@ -139,6 +149,8 @@ type Content struct {
 type Plan struct {
 	Profile string          `json:"profile"` // its name
 	Budgets []budget.Budget `json:"budgets"`
+	// Least is what all images take in /usr at least, however they are packed: a lower bound from the calibration.
+	Least size.Bytes `json:"least,omitempty"`
 }
 
 // Partition is the USR partition with the images in it.
