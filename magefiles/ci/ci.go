@@ -3,6 +3,7 @@ package ci
 
 import (
 	"context"
+	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -10,6 +11,13 @@ import (
 	"github.com/flatcar/oem-sysext/release/publish/ci"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
+
+// Check reads recipes, lock files and platforms, and marks every mistake in the lines of a pull request.
+//
+// It is recipe:check in the words of GitHub's runner.
+func Check(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error { return ci.Annotate(o, os.Stdout) })
+}
 
 // Matrix prints the jobs that build and prove a release together.
 //
