@@ -93,11 +93,16 @@ func Lock(ctx context.Context, name string) error {
 
 // Bump looks up newer versions and writes them into a recipe and its lock file.
 //
-// The argument is the recipe's name, or all. It prints the changes as a Markdown table. A failed look-up fails the run after all
+// The argument is the recipe's name, or all, which also moves the dates below which indexes of Debian's suites are refused as old.
+// It prints the changes as a Markdown table. A failed look-up fails the run after all
 // other recipes are done. GITHUB_TOKEN raises GitHub's rate limit.
 func Bump(ctx context.Context, name string) error {
 	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)
+		if name == "all" {
+			moved, failed := care.BumpFloors(ctx, o)
+			changes, err = append(changes, moved...), errors.Join(err, failed)
+		}
 		return errors.Join(show.Bumped(show.To(o), changes), err)
 	})
 }

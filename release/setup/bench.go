@@ -111,9 +111,13 @@ func (b *Bench) openArchive() error {
 	if err != nil {
 		return err
 	}
+	floors, err := repository.KnownFloors()
+	if err != nil {
+		return err
+	}
 	downloads := filepath.Join(b.CacheDir, "downloads")
 	b.Store = fetch.New(downloads, b.Log, b.Downloads)
-	b.Archive = &repository.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads}
+	b.Archive = &repository.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads, Floors: floors}
 	return nil
 }
 
