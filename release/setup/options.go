@@ -108,7 +108,7 @@ type Debian struct {
 	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"the host's apt configuration"`
 	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"the host's apt configuration"`
 	Keyring    string `env:"DEBIAN_KEYRING" doc:"file with the archive's OpenPGP keys" default:"keys in this repository"`
-	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an expired index of a Debian mirror"`
+	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an index of a Debian mirror that is expired, or older than one that the tree knows of"`
 }
 
 // GitHub configures access to GitHub, for workflows and releases.

@@ -55,6 +55,11 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	if s.Keys.Image != nil {
 		m.SignedBy = digest.Of(s.Keys.Image.Certificate().Raw)
 	}
+	m.Source = s.source(ctx)
+	m.ToolPackages = debianPackages(s.Bench.Tools.Installed())
+	if m.Base.Packages, err = packagesOf(s.Base.Target); err != nil {
+		return nil, err
+	}
 	if s.Keys.Update.Development() {
 		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.PayloadsSigned)
 	}
@@ -62,6 +67,9 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.ImagesSigned)
 	}
 	describePlan(m, s.Choice.Profile.Name, planned)
+	if m.Programs, err = s.goPrograms(ctx, m.Images); err != nil {
+		return nil, err
+	}
 	if m.Update, err = s.describeUpdate(); err != nil {
 		return nil, err
 	}

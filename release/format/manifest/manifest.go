@@ -39,6 +39,12 @@ type Manifest struct {
 	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
 	// Extensions beside the OEM tools, in the order of the profile.
 	Extensions []Extension `json:"extensions,omitempty"`
+	// Source is the commit of the checkout; nil when it is no clone.
+	Source *Source `json:"source,omitempty"`
+	// ToolPackages are all packages of the tool root, whose programs were run.
+	ToolPackages []Package `json:"tool_packages,omitempty"`
+	// Programs are those of Go in images, with all that was compiled into them.
+	Programs []Program `json:"go_programs,omitempty"`
 	// DevelopmentKeys says what is signed with the key of a cache, which nobody should trust: PayloadsSigned, ImagesSigned.
 	DevelopmentKeys []string      `json:"development_keys,omitempty"`
 	SignedBy        digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
@@ -68,6 +74,38 @@ type Base struct {
 	Archive   digest.SHA256 `json:"archive,omitzero"` // fingerprint of the package indexes that a reference base was assembled from
 	Source    digest.SHA256 `json:"source,omitzero"`  // of the file that one of Flatcar's releases came in
 	Usr       digest.SHA256 `json:"usr"`              // of the listing of its /usr
+	Packages  []Package     `json:"packages,omitempty"`
+}
+
+// Source is what a release was made by.
+type Source struct {
+	Commit string `json:"commit"`
+	Dirty  bool   `json:"dirty,omitempty"` // files differed from it
+}
+
+// Package is one of a distribution.
+type Package struct {
+	Kind    string `json:"kind"` // deb or binpkg
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch,omitempty"` // of a Debian package
+}
+
+// Program was compiled by Go, which writes these facts into it (go version -m).
+type Program struct {
+	Path    string        `json:"path"` // the first of those that have this content
+	SHA256  digest.SHA256 `json:"sha256"`
+	Go      string        `json:"go"`      // version of the toolchain, whose standard library is in it
+	Package string        `json:"package"` // import path
+	Module  Module        `json:"module"`
+	Modules []Module      `json:"modules,omitempty"` // all others that are in it
+}
+
+// Module is one of Go.
+type Module struct {
+	Path    string `json:"path"`
+	Version string `json:"version,omitempty"`
+	Sum     string `json:"sum,omitempty"` // h1:…; empty for the main module
 }
 
 // Recipe is what one tool was made from.

@@ -84,6 +84,13 @@ func (md *markdown) summary() {
 	md.line("**%v** for %s of %s in `/usr`%s; %.1f %% of their files’ %v. %v free of %v, and %v of headroom.",
 		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, drawing.Percent(md.Embedded, md.Unpacked), md.Unpacked,
 		md.Parts.Free, md.Partition.Filesystem, md.Parts.Headroom)
+	if s := md.Source; s != nil {
+		dirty := ""
+		if s.Dirty {
+			dirty = ", and files differed"
+		}
+		md.line("\nMade by commit %s%s.", foreign.Code(s.Commit), dirty)
+	}
 	if len(md.DevelopmentKeys) > 0 {
 		md.line("\n**For trials only:** %s are signed with a development key, which nobody should trust.\n", strings.Join(md.DevelopmentKeys, " and "))
 	}

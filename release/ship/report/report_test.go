@@ -81,6 +81,7 @@ func releases() (last, this *manifest.Manifest) {
 	this.Platforms[0].Recipes, this.Platforms[1].Recipes = []string{"agent"}, []string{"cloud"}
 	this.Platforms[0].Missing = map[string]string{"other-agent": "not to be had <b>"}
 	this.Platforms[1].Missing = map[string]string{"other-agent": "not to be had <b>", "helper": "closed"}
+	this.Source = &manifest.Source{Commit: "3de0e9d", Dirty: true}
 	this.DevelopmentKeys = []string{manifest.PayloadsSigned}
 	this.Plan.Budgets = append(this.Plan.Budgets, budget.Budget{Name: "images", Limit: 4 * size.MiB, Used: 3 * size.MiB})
 	this.Plan.Least, last.Plan.Least = 2*size.MiB, 2500*size.KiB
