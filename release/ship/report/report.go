@@ -117,7 +117,7 @@ func (i image) Holds() string {
 	}
 	names := slices.Sorted(maps.Keys(by))
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(by[b], by[a]) })
-	return strings.Join(append(names, count(len(i.Image.Platforms), "platform")), ", ")
+	return strings.Join(append(names, count(len(i.Platforms), "platform")), ", ")
 }
 
 // tool is what a recipe brings.
