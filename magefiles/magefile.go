@@ -47,12 +47,12 @@ import (
 // releases (a version, a channel, an address or a file).
 // They go to _output/images/ARCH/oem-ID.raw.
 func Build(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		images, err := release.Build(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Images(target.Out(), images)
+		return show.Images(show.To(o), images)
 	})
 }
 
@@ -67,12 +67,12 @@ func Build(ctx context.Context) error {
 // directory UPDATE_SIGNATURES; a run that lacks some writes a signing request there.
 // It goes to _output/VERSION/ARCH. Exit code 3 means that the images do not fit.
 func Release(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		m, err := release.Assemble(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Release(target.Out(), m, o.Output)
+		return show.Release(show.To(o), m, o.Output)
 	})
 }
 
@@ -92,12 +92,12 @@ func Compose(ctx context.Context, profile string) error {
 // BASE, VERSION and ARCH are as for release, which makes these images as well. They go to _output/initrd/ARCH.
 // SYSEXT_KEY signs the image for systemd-stub, with SYSEXT_CERTIFICATE.
 func Initrd(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		made, err := release.Initrd(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Initrds(target.Out(), made)
+		return show.Initrds(show.To(o), made)
 	})
 }
 
@@ -106,12 +106,12 @@ func Initrd(ctx context.Context) error {
 // VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH, where proof.json is written.
 // The console logs of machines that failed go to _output/consoles/VERSION.
 func Prove(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		proven, err := prove.ThisRelease(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -120,12 +120,12 @@ func Prove(ctx context.Context) error {
 // PROFILE defines the content of the release and its budgets (release/profiles), BASE is as for release. PREVIOUS names the
 // manifests of earlier releases, to show what grew. Exit code 3 means that the images do not fit.
 func Fit(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		m, err := release.Fit(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Plan(target.Out(), m)
+		return show.Plan(show.To(o), m)
 	})
 }
 

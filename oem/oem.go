@@ -86,7 +86,7 @@ func (f *Factory) Build(ctx context.Context, platforms []*platform.Platform) ([]
 // Pack makes one self-contained image for each staged platform.
 func (f *Factory) Pack(ctx context.Context, staged []Staged) ([]Image, error) {
 	images := make([]Image, len(staged))
-	err := f.each(ctx, "images", len(images), func(ctx context.Context, i int) (err error) {
+	err := each(ctx, f, "images", staged, func(s Staged) string { return s.Platform.ID.Value }, func(ctx context.Context, i int) (err error) {
 		images[i].Staged = staged[i]
 		images[i].Image, err = f.Packer.Image(ctx, staged[i].Tree, rung.Default)
 		return err
@@ -195,7 +195,7 @@ func (f *Factory) resolve(ctx context.Context, recipes []*recipe.Recipe) ([]*bui
 func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
 	made := make([]Made, len(resolved))
 	mistakes := make([]error, len(resolved))
-	err := f.each(ctx, "recipes", len(resolved), func(ctx context.Context, i int) error {
+	err := each(ctx, f, "recipes", resolved, func(r *build.Resolved) string { return r.Recipe.Name.Value }, func(ctx context.Context, i int) error {
 		t, err := f.Builder.Tree(ctx, resolved[i])
 		if err != nil {
 			return err
@@ -232,7 +232,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree}
 	all := make([]Staged, len(platforms))
 	mistakes := make([]error, len(platforms))
-	err = f.each(ctx, "platforms checked", len(platforms), func(ctx context.Context, i int) error {
+	err = each(ctx, f, "platforms checked", platforms, func(p *platform.Platform) string { return p.ID.Value }, func(ctx context.Context, i int) error {
 		var parts []stage.Part
 		all[i].Platform = platforms[i]
 		for _, r := range platforms[i].Recipes {
@@ -253,16 +253,20 @@ func (f *Factory) keep(content string) (digest.SHA256, error) {
 	return d, err
 }
 
-// each runs work for 0 … n-1 concurrently, and shows progress.
-func (f *Factory) each(ctx context.Context, what string, n int, work func(context.Context, int) error) error {
-	step := f.Progress.Items(what, n)
+// each runs work for the number of each element of all, concurrently, and shows progress.
+func each[T any](ctx context.Context, f *Factory, what string, all []T, name func(T) string, work func(context.Context, int) error) error {
+	step := f.Progress.Items(what, len(all))
 	defer step.End()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(f.Jobs)
-	for i := range n {
+	for i := range all {
 		group.Go(func() error {
-			defer step.Add(1)
-			return work(ctx, i)
+			defer step.On(name(all[i]))()
+			err := work(ctx, i)
+			if err == nil {
+				step.Add(1)
+			}
+			return err
 		})
 	}
 	return group.Wait()

@@ -13,7 +13,7 @@ import (
 //
 // BASE is a reference base or one of Flatcar's releases: a version, a channel, an address or a file. ARCH is its architecture.
 func Show(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
-		return show.Base(ctx, o, target.Out())
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
+		return show.Base(ctx, o, show.To(o))
 	})
 }

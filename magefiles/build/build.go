@@ -14,11 +14,11 @@ import (
 //
 // The argument is the platform's id, such as azure. The image goes to _output/images/ARCH/oem-ID.raw.
 func Platform(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		images, err := release.Build(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Images(target.Out(), images)
+		return show.Images(show.To(o), images)
 	})
 }

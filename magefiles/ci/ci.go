@@ -3,6 +3,7 @@ package ci
 
 import (
 	"context"
+	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
@@ -11,19 +12,26 @@ import (
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
+// Check reads recipes, lock files and platforms, and marks every mistake in the lines of a pull request.
+//
+// It is recipe:check in the words of GitHub's runner.
+func Check(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error { return ci.Annotate(o, os.Stdout) })
+}
+
 // Matrix prints the jobs that build and prove a release together.
 //
 // SHARDS is the number of parts, 4 by default, ARCH the architecture. If GITHUB_OUTPUT names a file, the lists become the outputs
 // build and prove of the workflow's step.
-func Matrix() error {
-	return target.With(func(o setup.Options) error { return ci.Matrix(o, target.Out()) })
+func Matrix(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error { return ci.Matrix(o, target.Out()) })
 }
 
 // Prepare assembles the tool root and the base, which all parts need.
 //
 // They go to REMOTE_CACHE_WRITE, a directory or an address, unless REMOTE_CACHE has them already.
 func Prepare(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return ci.Prepare(ctx, o)
 	})
 }
@@ -32,7 +40,7 @@ func Prepare(ctx context.Context) error {
 //
 // The argument is the part, such as 2/4. The base comes from REMOTE_CACHE, the results go to REMOTE_CACHE_WRITE.
 func Shard(ctx context.Context, part string) error {
-	return withPart(part, func(o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, target.Out()) })
+	return withPart(ctx, part, func(ctx context.Context, o setup.Options, p ci.Part) error { return ci.Shard(ctx, o, p, target.Out()) })
 }
 
 // Combine makes the release from the results of all parts.
@@ -40,12 +48,12 @@ func Shard(ctx context.Context, part string) error {
 // The results come from REMOTE_CACHE. Missing ones are built, so the release is the same as with scripts/mage release.
 // Exit code 3 means that the images do not fit.
 func Combine(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		m, err := release.Assemble(ctx, o)
 		if err != nil {
 			return err
 		}
-		if err := show.Release(target.Out(), m, o.Output); err != nil {
+		if err := show.Release(show.To(o), m, o.Output); err != nil {
 			return err
 		}
 		return ci.Summarize(o)
@@ -56,20 +64,20 @@ func Combine(ctx context.Context) error {
 //
 // The argument is the part, such as 2/4. The part of the proof goes to _output/proofs/VERSION/ARCH.
 func Prove(ctx context.Context, part string) error {
-	return withPart(part, func(o setup.Options, p ci.Part) error {
+	return withPart(ctx, part, func(ctx context.Context, o setup.Options, p ci.Part) error {
 		proof, err := ci.ProvePart(ctx, o, p)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proof)
+		return show.Proof(show.To(o), proof)
 	})
 }
 
 // Proof combines the proofs of all parts into the release's proof.
 //
 // The parts are in _output/proofs/VERSION/ARCH.
-func Proof() error {
-	return target.With(func(o setup.Options) error {
+func Proof(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
 		proof, err := ci.MergeProofs(o)
 		if err != nil {
 			return err
@@ -77,7 +85,7 @@ func Proof() error {
 		if err := ci.Summarize(o); err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proof)
+		return show.Proof(show.To(o), proof)
 	})
 }
 
@@ -85,7 +93,7 @@ func Proof() error {
 //
 // NEEDS is the workflow's context needs, as JSON. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write issues.
 func Report(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return ci.ReportNight(ctx, o, target.Out())
 	})
 }
@@ -95,7 +103,7 @@ func Report(ctx context.Context) error {
 // The argument is the recipe's name, or all. GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it and open pull requests,
 // GITHUB_REF_NAME is their base branch. The checkout must be clean and is left unchanged.
 func Bump(ctx context.Context, recipe string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return ci.BumpRequests(ctx, o, []string{recipe}, target.Out())
 	})
 }
@@ -104,15 +112,19 @@ func Bump(ctx context.Context, recipe string) error {
 //
 // SIGNING_KEY_TEXT, MINISIGN_KEY_TEXT, UPDATE_KEY_TEXT, SYSEXT_KEY_TEXT and SYSEXT_CERTIFICATE_TEXT are the contents; empty ones
 // are left out. The files go to the directory RUNNER_TEMP, and their paths to the file GITHUB_ENV for the next steps.
-func Keys() error { return target.With(ci.WriteKeys) }
+func Keys(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error { return ci.WriteKeys(o) })
+}
 
 // RemoveKeys removes the files that ci:keys wrote.
-func RemoveKeys() error { return target.With(ci.RemoveKeys) }
+func RemoveKeys(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error { return ci.RemoveKeys(o) })
+}
 
-func withPart(text string, work func(setup.Options, ci.Part) error) error {
+func withPart(ctx context.Context, text string, work func(context.Context, setup.Options, ci.Part) error) error {
 	part, err := ci.ParsePart(text)
 	if err != nil {
 		return err
 	}
-	return target.With(func(o setup.Options) error { return work(o, part) })
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error { return work(ctx, o, part) })
 }

@@ -16,12 +16,12 @@ import (
 //
 // The argument is the image's name, such as oem-azure. PROFILE and BASE determine the budgets.
 func Explain(ctx context.Context, image string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		explained, err := release.Explain(ctx, o, image)
 		if err != nil {
 			return err
 		}
-		return show.Explanation(target.Out(), explained)
+		return show.Explanation(show.To(o), explained)
 	})
 }
 
@@ -30,7 +30,7 @@ func Explain(ctx context.Context, image string) error {
 // It packs every layer at every rung, which takes minutes; a quiet machine gives better figures.
 // The result replaces oem/image/fit/calibration.json.
 func Calibrate(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		c, err := release.Calibrate(ctx, o)
 		if err == nil {
 			fmt.Printf("measured %d rungs on %s; wrote %s\n", len(c.Rungs), c.Machine, fit.CalibrationFile)

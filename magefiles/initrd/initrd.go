@@ -16,12 +16,12 @@ import (
 //
 // The argument is the platform's id, such as qemu; its file must have initrd:. They go to _output/initrd/ARCH.
 func Platform(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		made, err := release.Initrd(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Initrds(target.Out(), made)
+		return show.Initrds(show.To(o), made)
 	})
 }
 

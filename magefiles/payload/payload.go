@@ -16,7 +16,7 @@ import (
 // KEY is a PEM file with the public key to check the signature; without it the signature is not checked.
 // OUT is a directory for the payload's content: NAME.bin and NAME.vmlinuz, or NAME.raw.
 func Verify(ctx context.Context, file string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return ship.VerifyPayload(ctx, file, o.Proof.PublicKey, o.Proof.Out, target.Out())
 	})
 }
@@ -27,7 +27,7 @@ func Verify(ctx context.Context, file string) error {
 // flatcar_production_update-from-9998.0.0.gz; and a directory for the new usr.bin and vmlinuz. Files that are there are replaced, once
 // the new ones have the digests that the payload says. KEY is as for payload:verify.
 func Apply(ctx context.Context, old, delta, out string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return ship.ApplyDelta(ctx, old, delta, out, o.Proof.PublicKey, target.Out())
 	})
 }
@@ -37,7 +37,7 @@ func Apply(ctx context.Context, old, delta, out string) error {
 // The arguments are the directories of the old and of the new release. UPDATE_KEY signs, as for release. The payload and its sum are
 // written to OUT, or to the current directory.
 func Delta(ctx context.Context, old, updated string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		path, err := ship.WriteDelta(ctx, o, old, updated)
 		if err == nil {
 			fmt.Fprintln(target.Out(), path)

@@ -20,12 +20,12 @@ import (
 //
 // The argument is the platform's id, such as azure. VERSION, ARCH and OUTPUT choose the release, _output/VERSION/ARCH.
 func Platform(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		proven, err := prove.ThisRelease(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -50,12 +50,12 @@ func Downgrade(ctx context.Context, to, id string) error {
 // The argument is the platform's id. REFRESHES is the number of refreshes, 200 by default. Mounts, loop devices and memory must
 // not grow after the first ten, and programs of the base must be available all the time.
 func Soak(ctx context.Context, id string) error {
-	return target.For(id, func(o setup.Options) error {
+	return target.For(ctx, id, func(ctx context.Context, o setup.Options) error {
 		proven, err := prove.Soak(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -64,7 +64,7 @@ func Soak(ctx context.Context, id string) error {
 // FAULTS is the number of runs to disturb, 18 by default. All that is random is chosen by SEED. After each, the next run must give the bytes
 // of an undisturbed one. It works in CACHE and takes about three times as long as a release without results, for each.
 func Faults(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		self, err := os.Executable()
 		if err != nil {
 			return err
@@ -74,11 +74,11 @@ func Faults(ctx context.Context) error {
 			c.Env = append(os.Environ(), "CACHE="+cache, "OUTPUT="+output)
 			return c
 		}
-		held, err := prove.Faults(ctx, o, command, func(one faults.Outcome) { show.Fault(target.Out(), one) })
+		held, err := prove.Faults(ctx, o, command, func(one faults.Outcome) { show.Fault(os.Stdout, one) })
 		if err != nil {
 			return err
 		}
-		return show.Faults(target.Out(), held, int(o.Proof.Faults), o.Proof.Seed)
+		return show.Faults(os.Stdout, held, int(o.Proof.Faults), o.Proof.Seed)
 	})
 }
 
@@ -99,7 +99,7 @@ func Tamper(ctx context.Context, from, id string) error {
 }
 
 func tell(ctx context.Context, story func(context.Context, setup.Options, string) (*proof.Proof, error), from, id string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		if id != "all" {
 			o.Platforms = []string{id}
 		}
@@ -107,7 +107,7 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -117,12 +117,12 @@ func tell(ctx context.Context, story func(context.Context, setup.Options, string
 // If archives are appended, more boots follow: a machine finds its disk only with a module of the image, archives are unpacked in
 // all orders and compressions, and broken or unsigned ones are rejected as initrd:list predicts.
 func Initramfs(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		proven, err := earlyboot.Prove(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }
 
@@ -130,11 +130,11 @@ func Initramfs(ctx context.Context) error {
 //
 // The extensions are made from Debian packages by other programs than ours. BASE is the reference base.
 func Compose(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		proven, err := composed.Prove(ctx, o)
 		if err != nil {
 			return err
 		}
-		return show.Proof(target.Out(), proven)
+		return show.Proof(show.To(o), proven)
 	})
 }

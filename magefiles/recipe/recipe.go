@@ -43,12 +43,12 @@ func New(name string) error {
 //
 // The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
 func Show(ctx context.Context, name string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		explained, err := care.Show(ctx, o, name)
 		if err != nil {
 			return err
 		}
-		return show.Recipe(target.Out(), explained)
+		return show.Recipe(show.To(o), explained)
 	})
 }
 
@@ -56,12 +56,12 @@ func Show(ctx context.Context, name string) error {
 //
 // The argument is its name, such as chrony. The release is the last one of PREVIOUS, or the one in _output/VERSION/ARCH.
 func Diff(ctx context.Context, name string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		diff, err := care.Diff(ctx, o, name)
 		if err != nil {
 			return err
 		}
-		return show.Diff(target.Out(), diff)
+		return show.Diff(show.To(o), diff)
 	})
 }
 
@@ -82,7 +82,7 @@ func Schema() error {
 // The argument is the recipe's name, or all. GITHUB_TOKEN raises GitHub's rate limit;
 // FLATCAR_BINPKGS is the address of Flatcar's binary packages, the directory above boards/.
 func Lock(ctx context.Context, name string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		changed, err := care.Lock(ctx, o, name)
 		for _, file := range changed {
 			fmt.Println(file)
@@ -93,11 +93,16 @@ func Lock(ctx context.Context, name string) error {
 
 // Bump looks up newer versions and writes them into a recipe and its lock file.
 //
-// The argument is the recipe's name, or all. It prints the changes as a Markdown table. A failed look-up fails the run after all
+// The argument is the recipe's name, or all, which also moves the dates below which indexes of Debian's suites are refused as old.
+// It prints the changes as a Markdown table. A failed look-up fails the run after all
 // other recipes are done. GITHUB_TOKEN raises GitHub's rate limit.
 func Bump(ctx context.Context, name string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		changes, err := care.Bump(ctx, o, name)
-		return errors.Join(care.WriteBumped(target.Out(), changes), err)
+		if name == "all" {
+			moved, failed := care.BumpFloors(ctx, o)
+			changes, err = append(changes, moved...), errors.Join(err, failed)
+		}
+		return errors.Join(show.Bumped(show.To(o), changes), err)
 	})
 }

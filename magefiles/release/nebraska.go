@@ -16,7 +16,7 @@ import (
 // get the update from that, with only what has changed; it is refused for a channel with machines of other versions.
 // Without NEBRASKA_URL it prints the answer that any Omaha server must give.
 func Nebraska(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return nebraska.Register(ctx, o, target.Out())
 	})
 }

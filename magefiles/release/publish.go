@@ -18,7 +18,7 @@ import (
 // SIGNING_KEY is an OpenPGP private key that signs SHA256SUMS, SIGNING_PASSPHRASE its passphrase; MINISIGN_KEY is a minisign
 // private key without a passphrase.
 func Publish(ctx context.Context, version string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		o.Version = version
 		return publish.Publish(ctx, o, target.Out())
 	})
@@ -29,7 +29,7 @@ func Publish(ctx context.Context, version string) error {
 // VERSION and ARCH choose the release, everything else is as for publish. It checks that the token may write to the repository,
 // that the keys are usable, and that nothing is published under the tag yet.
 func MayPublish(ctx context.Context) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return publish.MayPublish(ctx, o, target.Out())
 	})
 }
@@ -39,7 +39,7 @@ func MayPublish(ctx context.Context) error {
 // The argument is its directory, or the tag of one in GITHUB_REPOSITORY. RELEASE_KEY is a file with OpenPGP public keys,
 // RELEASE_MINISIGN_KEY a minisign public key; if they are set, good signatures of SHA256SUMS are required.
 func Verify(ctx context.Context, dirOrTag string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return publish.Verify(ctx, o, dirOrTag, target.Out())
 	})
 }
@@ -49,7 +49,7 @@ func Verify(ctx context.Context, dirOrTag string) error {
 // The argument is the number to keep for each architecture. Only nightlies are removed.
 // GITHUB_REPOSITORY is OWNER/NAME, GITHUB_TOKEN may write to it.
 func Prune(ctx context.Context, keep int) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return publish.Prune(ctx, o, keep, target.Out())
 	})
 }
@@ -58,7 +58,7 @@ func Prune(ctx context.Context, keep int) error {
 //
 // Each is a directory, a manifest, or the tag of a release in GITHUB_REPOSITORY.
 func Diff(ctx context.Context, older, newer string) error {
-	return target.With(func(o setup.Options) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		return publish.Compare(ctx, o, older, newer, target.Out())
 	})
 }
@@ -67,8 +67,8 @@ func Diff(ctx context.Context, older, newer string) error {
 //
 // VERSION is the release that nightlies lead up to. If GITHUB_ENV and GITHUB_OUTPUT name files, the version becomes VERSION in
 // the next steps of the workflow's job, and the output version of this step.
-func NightlyVersion() error {
-	return target.With(func(o setup.Options) error {
+func NightlyVersion(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
 		return ci.NightlyVersion(o, time.Now(), target.Out())
 	})
 }
@@ -76,8 +76,8 @@ func NightlyVersion() error {
 // TagVersion prints the version of a tag, such as 9999.0.0 for 9999.0.0-amd64.
 //
 // GITHUB_REF_NAME is the tag, ARCH the architecture. It is passed to a workflow as by nightlyVersion.
-func TagVersion() error {
-	return target.With(func(o setup.Options) error {
+func TagVersion(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
 		return ci.TagVersion(o, target.Out())
 	})
 }

@@ -15,7 +15,11 @@ import (
 func versionOf(i *input.Input) string { return cmp.Or(i.Version, i.Digest) }
 
 // Diff prints the differences.
-func Diff(out io.Writer, d *care.RecipeDiff) error {
+func Diff(out Output, d *care.RecipeDiff) error {
+	return out.answer(d, func() error { return writeDiff(out, d) })
+}
+
+func writeDiff(out io.Writer, d *care.RecipeDiff) error {
 	t := table.New(out)
 	if len(d.Inputs)+len(d.Files) == 0 {
 		t.Row(fmt.Sprintf("%s is the same as in release %s", d.Recipe, d.Since))
@@ -43,4 +47,10 @@ func Diff(out io.Writer, d *care.RecipeDiff) error {
 		}
 	}
 	return t.Flush()
+}
+
+// Bumped prints changed versions.
+func Bumped(out Output, changes []care.Bumped) error {
+	value := append([]care.Bumped{}, changes...) // no null where nothing changed
+	return out.answer(value, func() error { return care.WriteBumped(out, changes) })
 }

@@ -1,4 +1,3 @@
-// Package show prints the results of targets.
 package show
 
 import (
@@ -8,19 +7,37 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
+// Built is the image of one platform, without a release.
+type Built struct {
+	Platform string        `json:"platform" doc:"id"`
+	Files    int           `json:"files"`
+	Unpacked size.Bytes    `json:"unpacked_bytes"`
+	Size     size.Bytes    `json:"bytes" doc:"of the image"`
+	SHA256   digest.SHA256 `json:"sha256" doc:"of the image"`
+}
+
 // Images prints a table of standalone images.
-func Images(out io.Writer, images []oem.Image) error {
+func Images(out Output, images []oem.Image) error {
+	built := []Built{}
+	for _, i := range images {
+		built = append(built, Built{i.Platform.ID.Value, i.Tree.Files(), i.Tree.Size(), i.Size, i.SHA256})
+	}
+	return out.answer(built, func() error { return writeBuilt(out, built) })
+}
+
+func writeBuilt(out io.Writer, images []Built) error {
 	t := table.Right(out, "platform", "files", "unpacked", "image")
 	var files int
 	var unpacked, packed size.Bytes
 	for _, image := range images {
-		t.Row(image.Platform.ID, image.Tree.Files(), image.Tree.Size(), image.Size)
-		files, unpacked, packed = files+image.Tree.Files(), unpacked+image.Tree.Size(), packed+image.Size
+		t.Row(image.Platform, image.Files, image.Unpacked, image.Size)
+		files, unpacked, packed = files+image.Files, unpacked+image.Unpacked, packed+image.Size
 	}
 	t.Row("all", files, unpacked, packed)
 	return t.Flush()
@@ -28,8 +45,12 @@ func Images(out io.Writer, images []oem.Image) error {
 
 // Release prints the plan, the free space in /usr, the size of an update, where the release is in the output directory, and what
 // can be done with it.
-func Release(out io.Writer, m *manifest.Manifest, output string) error {
-	if err := Plan(out, m); err != nil {
+func Release(out Output, m *manifest.Manifest, output string) error {
+	return out.answer(m, func() error { return writeRelease(out, m, output) })
+}
+
+func writeRelease(out io.Writer, m *manifest.Manifest, output string) error {
+	if err := writePlan(out, m); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n/usr of %v had %v free and has %v left; root hash %v\n",
@@ -58,8 +79,24 @@ func Release(out io.Writer, m *manifest.Manifest, output string) error {
 	return err
 }
 
+// Planned is how each image would be packed. The fields are those of a manifest.
+type Planned struct {
+	Version    string               `json:"version"`
+	Arch       string               `json:"arch"`
+	Base       manifest.Base        `json:"base"`
+	Platforms  []manifest.Platform  `json:"platforms"`
+	Images     []manifest.Image     `json:"images"`
+	Extensions []manifest.Extension `json:"extensions,omitempty"`
+	Plan       manifest.Plan        `json:"plan"`
+}
+
 // Plan prints each platform's images, the rung and cost of each image, and the budgets.
-func Plan(out io.Writer, m *manifest.Manifest) error {
+func Plan(out Output, m *manifest.Manifest) error {
+	value := Planned{m.Version, m.Arch, m.Base, m.Platforms, m.Images, m.Extensions, m.Plan}
+	return out.answer(value, func() error { return writePlan(out, m) })
+}
+
+func writePlan(out io.Writer, m *manifest.Manifest) error {
 	platforms := table.New(out, "platform", "placement", "files", "unpacked", "cold read", "activates")
 	for _, p := range m.Platforms {
 		platforms.Row(p.ID, p.Placement, p.Files, p.Unpacked, size.Milliseconds(p.Read), strings.Join(p.Activates, " "))

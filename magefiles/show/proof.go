@@ -1,6 +1,7 @@
 package show
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -13,7 +14,17 @@ import (
 )
 
 // Proof prints a proof and returns an error if a machine failed.
-func Proof(out io.Writer, p *proof.Proof) error {
+func Proof(out Output, p *proof.Proof) error {
+	if err := out.answer(p, func() error { return writeProof(out, p) }); err != nil {
+		return err
+	}
+	if n := p.Failed(); n > 0 {
+		return fmt.Errorf("%d of %d machines failed", n, len(p.Machines))
+	}
+	return nil
+}
+
+func writeProof(out io.Writer, p *proof.Proof) error {
 	t := table.New(out, "PLATFORM", "IMAGES", "BOOT", "ASSERTED", "")
 	for _, m := range p.Machines {
 		asserted := fmt.Sprintf("%d of %d", len(m.Outcomes)-m.Faults(), len(m.Outcomes))
@@ -35,23 +46,37 @@ func Proof(out io.Writer, p *proof.Proof) error {
 			fmt.Fprintf(out, "%s: console log: %s\n", m.Platform, m.Console)
 		}
 	}
-	if n := p.Failed(); n > 0 {
-		return fmt.Errorf("%d of %d machines failed", n, len(p.Machines))
+	if p.Failed() > 0 {
+		return nil
 	}
 	_, err := fmt.Fprintln(out, "all assertions hold")
 	return err
 }
 
+// Tried is what a machine with one platform's image merged did.
+type Tried struct {
+	Image      string            `json:"image" doc:"its name"`
+	State      string            `json:"state" doc:"of the system: running, degraded"`
+	Seconds    float64           `json:"seconds" doc:"since the kernel started"`
+	Linked     string            `json:"linked" doc:"what oem-sysext-link.service said"`
+	Recognised string            `json:"recognised,omitempty" doc:"id of the platform by the machine's markers"`
+	Candidates []string          `json:"candidates,omitempty" doc:"ids of other possible platforms"`
+	Units      map[string]string `json:"units" doc:"states of the platform's units"`
+	Failed     []string          `json:"failed,omitempty" doc:"units"`
+}
+
 // Trial prints a trial.
-func Trial(out io.Writer, t *trial.Trial) error {
-	fmt.Fprintf(out, "%s is merged; the system is %s after %.0f s\n", t.Platform.Image(), t.State, t.Seconds)
+func Trial(out Output, t *trial.Trial) error {
+	tried := Tried{t.Platform.Image(), t.State, t.Seconds, t.Linked, t.Verdict.ID, t.Verdict.Maybe, t.Units, t.Failed}
+	return out.answer(tried, func() error { return writeTried(out, tried) })
+}
+
+func writeTried(out io.Writer, t Tried) error {
+	fmt.Fprintf(out, "%s is merged; the system is %s after %.0f s\n", t.Image, t.State, t.Seconds)
 	fmt.Fprintf(out, "oem-sysext-link.service: %s\n", t.Linked)
-	recognised := t.Verdict.ID
-	if recognised == "" {
-		recognised = "no unique platform"
-	}
-	if len(t.Verdict.Maybe) > 0 {
-		recognised += "; candidates: " + strings.Join(t.Verdict.Maybe, ", ")
+	recognised := cmp.Or(t.Recognised, "no unique platform")
+	if len(t.Candidates) > 0 {
+		recognised += "; candidates: " + strings.Join(t.Candidates, ", ")
 	}
 	fmt.Fprintf(out, "platform by the machine's markers: %s\n", recognised)
 	units := table.New(out)

@@ -12,8 +12,62 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
+// Shown is what one recipe makes.
+type Shown struct {
+	Recipe string        `json:"recipe"`
+	Arch   string        `json:"arch"`
+	File   string        `json:"file" doc:"path of the recipe"`
+	Packed size.Bytes    `json:"packed_bytes" doc:"alone"`
+	Limit  size.Bytes    `json:"max_size_bytes"`
+	Inputs []input.Input `json:"inputs"`
+	Tree   []ShownFile   `json:"tree"`
+	Pruned []ShownGlob   `json:"pruned"`
+	Lacks  string        `json:"wrong,omitempty" doc:"what it should have, for people"`
+}
+
+// ShownFile is one path of a recipe's tree.
+type ShownFile struct {
+	Path   string `json:"path"`
+	Type   string `json:"type" doc:"- a file, d a directory, l a symbolic link"`
+	Mode   string `json:"mode" doc:"octal"`
+	Size   int64  `json:"bytes"`
+	Target string `json:"target,omitempty" doc:"of a link"`
+	InBase bool   `json:"in_base,omitempty" doc:"the base has the same, so it is in no image"`
+}
+
+// ShownGlob is what one pattern pruned.
+type ShownGlob struct {
+	Glob  string     `json:"glob"`
+	Own   bool       `json:"own" doc:"the recipe's, not one for every recipe"`
+	Tops  []string   `json:"tops" doc:"paths that match it themselves"`
+	Files int        `json:"files"`
+	Size  size.Bytes `json:"bytes"`
+}
+
 // Recipe prints the inputs, the tree and the pruned files of a recipe.
-func Recipe(out io.Writer, e *oem.Explained) error {
+func Recipe(out Output, e *oem.Explained) error {
+	return out.answer(shown(e), func() error { return writeRecipe(out, e) })
+}
+
+func shown(e *oem.Explained) Shown {
+	r := e.Resolved.Recipe
+	s := Shown{
+		Recipe: r.Name.Value, Arch: string(e.Resolved.Arch), File: r.File, Packed: e.Packed, Limit: r.MaxSize.Bytes, Inputs: e.Resolved.Inputs(),
+	}
+	for _, entry := range e.Tree {
+		_, inBase := e.InBase.Find(entry.Path)
+		s.Tree = append(s.Tree, ShownFile{entry.Path, fmt.Sprint(entry.Type), fmt.Sprintf("%04o", entry.Mode), entry.Size, entry.Target, inBase})
+	}
+	for _, p := range e.Pruned {
+		s.Pruned = append(s.Pruned, ShownGlob{string(p.Glob), p.Own, p.Tops, p.Files.Files(), p.Files.Size()})
+	}
+	if e.Lacks != nil {
+		s.Lacks = e.Lacks.Error()
+	}
+	return s
+}
+
+func writeRecipe(out io.Writer, e *oem.Explained) error {
 	r := e.Resolved.Recipe
 	p := printer{table.New(out)}
 	p.line("%s for %s, from %s", r.Name, e.Resolved.Arch, r.File)

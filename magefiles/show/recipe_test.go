@@ -65,7 +65,7 @@ Wrong:
   requires /usr/bin/tool
 `
 	var got strings.Builder
-	if err := Recipe(&got, &e); err != nil {
+	if err := Recipe(Output{&got, false}, &e); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got.String()); diff != "" {

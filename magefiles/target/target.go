@@ -2,7 +2,9 @@
 package target
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -12,22 +14,37 @@ import (
 	"github.com/magefile/mage/mg"
 
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
+	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/release/plan"
+	"github.com/flatcar/oem-sysext/release/publish/ci"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
-// With runs the work of a target with the options from the environment.
+// With runs the work of a target with the options from the environment. A signal that asks the run to end cancels the work's context.
 //
 // If an error in the chain has an exit status, the run exits with it: 3 means that a budget is exceeded.
-func With(work func(o setup.Options) error) error {
+func With(ctx context.Context, work func(ctx context.Context, o setup.Options) error) error {
 	o, err := setup.FromEnvironment(".")
 	if err != nil {
 		return err
 	}
-	signals := forward()
-	err = foreign.Error(work(o))
+	signals := catch(ctx)
+	err = work(signals.ctx, o)
+	o.Progress.Close()
 	if got := signals.stop(); err != nil && got != 0 {
-		return mg.Fatalf(128+int(got), "ended by a signal (%v); run again to go on: %v", got, err)
+		return mg.Fatal(128+int(got), endings[got])
 	}
+	if over := (*plan.OverBudgetError)(nil); errors.As(err, &over) {
+		path, writing := ci.Refused(o, over)
+		err = errors.Join(err, writing)
+		if writing == nil {
+			err = fmt.Errorf("%w\nThis is also in %s.", err, path) //nolint:revive,staticcheck // the last of several sentences
+		}
+	}
+	if o.Verbose || mg.Verbose() {
+		err = withCommands(err)
+	}
+	err = foreign.Error(err)
 	var known interface {
 		error
 		ExitStatus() int
@@ -38,43 +55,81 @@ func With(work func(o setup.Options) error) error {
 	return err
 }
 
-// forwarded makes signals that ask a run to end do what Ctrl-C does, so that it cleans up first.
-type forwarded struct {
-	caught, done chan os.Signal
-	got          atomic.Int32
+// endings says how a run ended that a signal has ended.
+var endings = map[syscall.Signal]string{
+	syscall.SIGINT:  "interrupted; run again to go on",
+	syscall.SIGTERM: "ended by SIGTERM; run again to go on",
+	syscall.SIGHUP:  "ended by SIGHUP, as its terminal was closed; run again to go on",
 }
 
-func forward() *forwarded {
-	f := &forwarded{caught: make(chan os.Signal, 1), done: make(chan os.Signal)}
-	signal.Notify(f.caught, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
-		signal.Notify(f.caught, syscall.SIGHUP)
+// caught is a context that ends with the first signal that asks the run to end. The second one ends the process.
+type caught struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	come   chan os.Signal
+	got    atomic.Int32
+}
+
+func catch(parent context.Context) *caught {
+	// Mage's own way ends the process after five seconds, and says more than there is to say.
+	signal.Reset(syscall.SIGINT)
+	c := &caught{come: make(chan os.Signal, 1)}
+	c.ctx, c.cancel = context.WithCancel(parent)
+	for s := range endings {
+		if !signal.Ignored(s) { // nohup(1)
+			signal.Notify(c.come, s)
+		}
 	}
 	go func() {
 		select {
-		case s := <-f.caught:
-			f.got.Store(int32(s.(syscall.Signal)))
-			_ = syscall.Kill(os.Getpid(), syscall.SIGINT) // mage cancels the work
-		case <-f.done:
+		case s := <-c.come:
+			c.got.Store(int32(s.(syscall.Signal)))
+			signal.Stop(c.come)
+			c.cancel()
+		case <-c.ctx.Done():
 		}
 	}()
-	return f
+	return c
 }
 
 // stop returns the signal that came, or 0.
-func (f *forwarded) stop() syscall.Signal {
-	signal.Stop(f.caught)
-	close(f.done)
-	return syscall.Signal(f.got.Load())
+func (c *caught) stop() syscall.Signal {
+	signal.Stop(c.come)
+	c.cancel()
+	return syscall.Signal(c.got.Load())
+}
+
+// withCommands adds the command lines of all programs that failed.
+func withCommands(err error) error {
+	for _, c := range commands(err) {
+		err = fmt.Errorf("%w\ncommand: %s", err, c)
+	}
+	return err
+}
+
+func commands(err error) []string {
+	if failed, is := err.(*run.Error); is { //nolint:errorlint // all of them are looked for, not the first one
+		return []string{failed.Command()}
+	}
+	var all []string
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		return commands(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			all = append(all, commands(one)...)
+		}
+	}
+	return all
 }
 
 // Out returns standard output for what targets print, which may quote others.
 func Out() io.Writer { return foreign.Writer(os.Stdout) }
 
 // For is With for one platform.
-func For(id string, work func(o setup.Options) error) error {
-	return With(func(o setup.Options) error {
+func For(ctx context.Context, id string, work func(ctx context.Context, o setup.Options) error) error {
+	return With(ctx, func(ctx context.Context, o setup.Options) error {
 		o.Platforms = []string{id}
-		return work(o)
+		return work(ctx, o)
 	})
 }

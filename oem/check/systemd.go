@@ -108,6 +108,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 	var out bytes.Buffer
 	err = bwrap.Run(ctx, run.Cmd{
 		Program: "unshare",
+		Name:    "the check of units, users and files",
 		Args: slices.Concat([]string{"--mount", "--", "sh", "-c", merge, "merge", dir},
 			sandbox(dir, c.base.Dir), []string{"sh", "-c", judges, "judges"}, units),
 		Env:    slices.Concat(bwrap.Env, []string{"SYSTEMD_LOG_LEVEL=warning"}),

@@ -125,12 +125,14 @@ func (b *Base) openReference(ctx context.Context, bench *setup.Bench, r Request)
 		Epoch:       b.Epoch,
 		Log:         bench.Log,
 	}
-	if r.ImagesOnly && string(r.Arch) != runtime.GOARCH { // also where its programs can be run: that takes long, and not every host does
-		b.Base, err = base.Foreign(ctx, definition, bench.Archive, b.Suite, options)
-	} else {
-		b.Base, err = base.Make(ctx, definition, options)
-	}
-	return err
+	return bench.Timed("base "+definition.ID, func() error {
+		if r.ImagesOnly && string(r.Arch) != runtime.GOARCH { // also where its programs can be run: that takes long, and not every host does
+			b.Base, err = base.Foreign(ctx, definition, bench.Archive, b.Suite, options)
+		} else {
+			b.Base, err = base.Make(ctx, definition, options)
+		}
+		return err
+	})
 }
 
 // openFlatcar opens one of Flatcar's releases, which decides the version and, unless that is chosen, the time of everything.
@@ -144,7 +146,11 @@ func (b *Base) openFlatcar(ctx context.Context, bench *setup.Bench, r Request) e
 		CacheDir: bench.CacheDir, Arch: r.Arch, Keys: keys, Store: bench.Store, Results: bench.Results, Tools: bench.Tools, Log: bench.Log,
 		Kernel: r.Flatcar.Kernel, Servers: r.Flatcar.Server, Updates: r.Flatcar.Updates,
 	}
-	if b.Base, err = flatcar.Open(ctx, r.Name.Release, b.flatcar); err != nil {
+	err = bench.Timed("base of Flatcar", func() error {
+		b.Base, err = flatcar.Open(ctx, r.Name.Release, b.flatcar)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if r.Version != "" && r.Version != b.Version {
@@ -159,8 +165,11 @@ func (b *Base) openFlatcar(ctx context.Context, bench *setup.Bench, r Request) e
 // describe reads what building needs to know of the base.
 func (b *Base) describe(ctx context.Context, bench *setup.Bench) (*target.Base, error) {
 	// The directory's name has the digest of all that the base was made from.
-	usr, err := store.Memo(ctx, bench.Results.Step("base-tree", bench.CacheName(b.Usr)), store.Nothing, func() (tree.Tree, error) {
-		scanned, err := tree.Scan(b.Usr, digest.OfReader)
+	usr, err := store.Memo(ctx, bench.Results.Step("base-tree", bench.CacheName(b.Usr)), store.Nothing, func() (scanned tree.Tree, err error) {
+		err = bench.Timed("files of the base", func() error {
+			scanned, err = tree.Scan(b.Usr, digest.OfReader)
+			return err
+		})
 		return scanned.Below("/usr"), err
 	})
 	if err != nil {

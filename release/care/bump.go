@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/build"
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
@@ -23,11 +25,17 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Bumped is a changed version in a recipe. From or To is empty if there was or is none.
-type Bumped struct{ Recipe, Name, From, To string }
+type Bumped struct {
+	Recipe string `json:"recipe"`
+	Name   string `json:"name" doc:"of the source or package"`
+	From   string `json:"from" doc:"version; empty if there was none"`
+	To     string `json:"to" doc:"version; empty if there is none"`
+}
 
 // Bump looks up newer versions for recipes, by name or all, and writes them into recipes and lock files.
 // If the new version of a recipe cannot be locked, both of its files stay unchanged and the other recipes are still bumped.
@@ -49,6 +57,42 @@ func Bump(ctx context.Context, o setup.Options, names ...string) ([]Bumped, erro
 	}
 	return all, errors.Join(failures...)
 }
+
+// BumpFloors moves the dates below which indexes of Debian's suites are refused as old to those of the archive, in the checkout.
+func BumpFloors(ctx context.Context, o setup.Options) ([]Bumped, error) {
+	bench, err := setup.OpenCache(o)
+	if err != nil {
+		return nil, err
+	}
+	defer bench.Close()
+	path := filepath.Join(o.Checkout, repository.FloorsFile)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	floors, err := repository.ParseFloors(string(before))
+	if err != nil {
+		return nil, err
+	}
+	var changes []Bumped
+	for _, suite := range slices.Sorted(maps.Keys(floors)) {
+		release, err := bench.Archive.Release(ctx, suite, string(arch.AMD64))
+		if err != nil {
+			return nil, err
+		}
+		if date := release.SuiteDate(); date.After(floors[suite]) {
+			changes = append(changes, Bumped{FloorsName, suite, floors[suite].Format(time.DateOnly), date.Format(time.DateOnly)})
+			floors[suite] = date
+		}
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	return changes, atomicfile.WriteBytes(path, 0o644, []byte(floors.Encode(string(before))))
+}
+
+// FloorsName stands for a recipe's name where dates of Debian's suites are bumped.
+const FloorsName = "debian-suites"
 
 // bump edits and locks one recipe, or leaves both of its files unchanged.
 func (c *locker) bump(ctx context.Context, r *recipe.Recipe) (changes []Bumped, err error) {

@@ -15,17 +15,23 @@ import (
 
 // RecipeDiff lists the differences between a recipe's tree and a release.
 type RecipeDiff struct {
-	Recipe string
-	Since  string // version of the release
-	Inputs []InputChange
-	Files  []FileChange
+	Recipe string        `json:"recipe"`
+	Since  string        `json:"since" doc:"version of the release"`
+	Inputs []InputChange `json:"inputs"`
+	Files  []FileChange  `json:"files"`
 }
 
 // InputChange is an input that was added, removed, or changed in version or content.
-type InputChange struct{ Was, Is *input.Input }
+type InputChange struct {
+	Was *input.Input `json:"was" doc:"null if it was added"`
+	Is  *input.Input `json:"is" doc:"null if it was removed"`
+}
 
 // FileChange is a file or link that was added, removed or changed.
-type FileChange struct{ Was, Is *manifest.Content }
+type FileChange struct {
+	Was *manifest.Content `json:"was" doc:"null if it was added"`
+	Is  *manifest.Content `json:"is" doc:"null if it was removed"`
+}
 
 // Diff builds one recipe's tree and compares it with a release: the last one of PREVIOUS, or the one in OUTPUT/VERSION/ARCH.
 func Diff(ctx context.Context, o setup.Options, name string) (*RecipeDiff, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
 
@@ -156,5 +157,36 @@ func TestWriteBumped(t *testing.T) {
 	out.Reset()
 	if err := WriteBumped(&out, nil); err != nil || out.String() != "Nothing newer.\n" {
 		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+// TestBumpFloors moves an old date to the one of the real archive, and nothing the second time.
+func TestBumpFloors(t *testing.T) {
+	o := toolCheckout(t)
+	path := filepath.Join(o.Checkout, repository.FloorsFile)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("# why\ntrixie 2025-08-09T00:00:00Z\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := BumpFloors(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := repository.KnownFloors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := repository.ParseFloors(string(content))
+	if err != nil || len(changes) != 1 || moved["trixie"].Before(known["trixie"]) || !strings.HasPrefix(string(content), "# why\n") {
+		t.Errorf("%v, %v: %s", changes, err, content)
+	}
+	if changes, err := BumpFloors(t.Context(), o); len(changes) > 0 || err != nil {
+		t.Errorf("bumped twice: %v, %v", changes, err)
 	}
 }

@@ -81,7 +81,9 @@ func (c *calibrator) calibrate(ctx context.Context, ladder []rung.Rung, layers [
 	step := c.Bench.Progress.Items("rungs", len(ladder))
 	defer step.End()
 	for _, rung := range ladder {
+		end := step.On(rung.String())
 		rate, err := c.rate(ctx, rung, layers)
+		end()
 		if err != nil {
 			return nil, fmt.Errorf("%v: %w", rung, err)
 		}

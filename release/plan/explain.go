@@ -28,6 +28,9 @@ type Alternative struct {
 	Read int64 // microseconds, over all platforms that activate the image
 }
 
+// Least is what all images take in /usr at least, however they are packed.
+func (p *Planned) Least() size.Bytes { return p.options.Least }
+
 // Explain packs one image at every rung and compares size and read time with the plan's choice.
 func (p *Planned) Explain(ctx context.Context, name string) (*Explanation, error) {
 	s := p.search

@@ -139,6 +139,7 @@ func (s *search) solve(ctx context.Context) (fit.Plan, error) {
 	counting := *s.planner
 	counting.Measure = func(ctx context.Context, item, option int) (fit.Taken, error) {
 		defer step.Add(1)
+		defer step.On(s.items[item].Name)()
 		return s.measure(ctx, item, option)
 	}
 	found, err := counting.Plan(ctx, s.fitItems())

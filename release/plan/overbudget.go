@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem"
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
@@ -24,7 +25,7 @@ const ExitOverBudget = 3
 // OverBudgetError says which budget is exceeded, what uses it and what would help. Nothing was embedded.
 type OverBudgetError struct {
 	Cause    error                 // names the budget and the excess
-	Smallest []fit.Smallest        // of all images, if they share the budget
+	Smallest []fit.Smallest        // of all images, the largest first, if they share the budget
 	Growth   map[string]size.Bytes // of unpacked sizes, by image, since the previous release
 	Largest  []sizedFile           // of all images
 	Grown    []grownRecipe         // since the previous release
@@ -42,6 +43,9 @@ type grownRecipe struct {
 
 // Unwrap returns the cause.
 func (e *OverBudgetError) Unwrap() error { return e.Cause }
+
+const whatHelps = "To make room, prune unneeded files in the recipes above, place a platform on the OEM partition " +
+	"(placement: in the profile), or raise the budget in the profile. Nothing was embedded."
 
 // largestFiles is the number of files in the message.
 const largestFiles = 10
@@ -62,13 +66,21 @@ func (e *OverBudgetError) Error() string {
 	for _, g := range e.Grown {
 		fmt.Fprintf(&b, "\nRecipe %s grew by %v since the previous release.", g.name, g.by)
 	}
-	fmt.Fprintf(&b, "\nTo make room, prune unneeded files in the recipes above, place a platform on the OEM partition "+
-		"(placement: in the profile), or raise the budget in the profile. Nothing was embedded.")
+	fmt.Fprintf(&b, "\n%s", whatHelps)
 	return b.String()
 }
 
 func (e *OverBudgetError) writeSmallest(out io.Writer) {
 	t := table.Right(out, "image", "smallest cost", "share", "growth, unpacked", "rung")
+	for _, row := range e.smallest() {
+		t.Row(row[0], row[1], row[2], row[3], row[4])
+	}
+	_ = t.Flush() // writes to memory, so it cannot fail
+	fmt.Fprintln(out)
+}
+
+// smallest returns name, cost, share, growth and rung of each image.
+func (e *OverBudgetError) smallest() (rows [][5]string) {
 	var all size.Bytes
 	for _, s := range e.Smallest {
 		all += s.Cost
@@ -78,10 +90,34 @@ func (e *OverBudgetError) writeSmallest(out io.Writer) {
 		if by, known := e.Growth[s.Name]; known {
 			growth = withSign(by)
 		}
-		t.Row(s.Name, s.Cost, fmt.Sprintf("%.1f %%", 100*float64(s.Cost)/float64(max(1, all))), growth, s.Rung)
+		share := fmt.Sprintf("%.1f %%", 100*float64(s.Cost)/float64(max(1, all)))
+		rows = append(rows, [5]string{s.Name, s.Cost.String(), share, growth, s.Rung.String()})
 	}
-	_ = t.Flush() // writes to memory, so it cannot fail
-	fmt.Fprintln(out)
+	return rows
+}
+
+// Markdown says the same as Error, as GitHub's Markdown.
+func (e *OverBudgetError) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## It does not fit\n\n%s\n", foreign.Markdown(e.Cause.Error()))
+	if len(e.Smallest) > 0 {
+		b.WriteString("\n| image | smallest cost | share | growth, unpacked | rung |\n| --- | ---: | ---: | ---: | --- |\n")
+	}
+	for _, row := range e.smallest() {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", foreign.Code(row[0]), row[1], row[2], row[3], foreign.Code(row[4]))
+	}
+	b.WriteString("\n### Largest files\n\n| file | recipe | size |\n| --- | --- | ---: |\n")
+	for _, f := range e.Largest {
+		fmt.Fprintf(&b, "| %s | %s | %v |\n", foreign.Code(f.path), foreign.Code(f.recipe), f.size)
+	}
+	for n, g := range e.Grown {
+		if n == 0 {
+			b.WriteString("\n### Grown since the previous release\n\n")
+		}
+		fmt.Fprintf(&b, "- recipe %s by %v\n", foreign.Code(g.name), g.by)
+	}
+	fmt.Fprintf(&b, "\n%s\n", whatHelps)
+	return b.String()
 }
 
 func withSign(b size.Bytes) string {
@@ -94,7 +130,8 @@ func withSign(b size.Bytes) string {
 // overUsr adds the smallest choices, growth and largest files to the planner's error.
 func (s *search) overUsr(over *fit.OverBudgetError) error {
 	e := s.over(over)
-	e.Smallest = over.Smallest
+	e.Smallest = slices.Clone(over.Smallest)
+	slices.SortStableFunc(e.Smallest, func(a, b fit.Smallest) int { return cmp.Compare(b.Cost, a.Cost) })
 	if len(s.Choice.Previous) == 0 {
 		return e
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/testrelease"
 )
@@ -54,6 +55,9 @@ func TestTooLargeSaysWhoTakesWhat(t *testing.T) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%q is not in:\n%v", want, err)
 			}
+		}
+		if !slices.IsSortedFunc(over.Smallest, func(a, b fit.Smallest) int { return int(b.Cost - a.Cost) }) {
+			t.Errorf("images are not sorted by size: %+v", over.Smallest)
 		}
 		sizes := plan.LargestSizes(over)
 		if len(sizes) != plan.LargestFiles || !slices.IsSortedFunc(sizes, func(a, b size.Bytes) int { return int(b - a) }) {

@@ -122,7 +122,7 @@ func Repository(o setup.Options) (*github.Repository, error) {
 }
 
 func check(ctx context.Context, o setup.Options, from verify.Source, keys verify.Keys) (*verify.Result, error) {
-	step := o.Progress.Bytes("verify", -1)
+	step := o.Progress.Bytes("verify", 0)
 	defer step.End()
 	return verify.Release(ctx, from, keys, time.Now(), step)
 }

@@ -111,9 +111,13 @@ func (b *Bench) openArchive() error {
 	if err != nil {
 		return err
 	}
+	floors, err := repository.KnownFloors()
+	if err != nil {
+		return err
+	}
 	downloads := filepath.Join(b.CacheDir, "downloads")
 	b.Store = fetch.New(downloads, b.Log, b.Downloads)
-	b.Archive = &repository.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads}
+	b.Archive = &repository.Archive{Sources: sources, Store: b.Store, Log: b.Log, CacheDir: downloads, Floors: floors}
 	return nil
 }
 
@@ -150,9 +154,14 @@ func (b *Bench) ScriptTools(ctx context.Context, suite string, packages []string
 	if err != nil {
 		return nil, err
 	}
-	return toolroot.Open(ctx, toolroot.Options{
-		CacheDir: b.CacheDir, Results: b.Results, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: b.Log,
+	var root *toolroot.Root
+	err = b.Timed("root with tools of "+release.Suite, func() error {
+		root, err = toolroot.Open(ctx, toolroot.Options{
+			CacheDir: b.CacheDir, Results: b.Results, Release: release, Packages: packages, Epoch: release.SuiteDate(), Log: b.Log,
+		})
+		return err
 	})
+	return root, err
 }
 
 // Factory returns the factory that builds images for a base.
@@ -191,14 +200,15 @@ func (b *Bench) Builder(base *target.Base, epoch time.Time) (*build.Builder, err
 // Go returns the host's go command. It is looked up once.
 func (b *Bench) Go() (*golang.Toolchain, error) { return b.golang() }
 
-// Timed runs a step without countable items and prints how long it took.
+// Timed runs a step without countable items, and shows that it is running and how long it took.
 func (b *Bench) Timed(name string, work func() error) error {
-	start := time.Now()
-	err := work()
-	if took := time.Since(start); err == nil && took > time.Second {
-		b.Progress.Say("%s done in %.1fs", name, took.Seconds())
+	step := b.Progress.Task(name)
+	if err := work(); err != nil {
+		step.Stop()
+		return err
 	}
-	return err
+	step.End()
+	return nil
 }
 
 // CheckHost returns everything that the host lacks: root privileges, for mounting and assembling roots, or programs.

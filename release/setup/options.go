@@ -3,6 +3,7 @@
 package setup
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,6 +37,8 @@ type Options struct {
 	Locked    bool            `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
 	Jobs      Count           `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string          `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
+	Format    Format          `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs))"`
+	Verbose   bool            `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
 	Releases  string          `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`
@@ -67,6 +70,24 @@ type Options struct {
 	environment map[string]string
 }
 
+// Format is how targets answer.
+type Format string
+
+// The formats.
+const (
+	Text Format = "text" // for people
+	JSON Format = "json" // for programs
+)
+
+// UnmarshalText reads the name of a format.
+func (f *Format) UnmarshalText(text []byte) error {
+	*f = Format(text)
+	if *f != Text && *f != JSON {
+		return errors.New("wanted text or json")
+	}
+	return nil
+}
+
 // Integrate says whether Flatcar's own scripts are changed so that they leave OEM images to the release; zero if they are.
 type Integrate struct{ Off bool }
 
@@ -91,7 +112,7 @@ type Debian struct {
 	Mirror     string `env:"DEBIAN_MIRROR" doc:"address of the Debian archive" default:"the host's apt configuration"`
 	Security   string `env:"DEBIAN_SECURITY_MIRROR" doc:"address of the Debian security archive" default:"the host's apt configuration"`
 	Keyring    string `env:"DEBIAN_KEYRING" doc:"file with the archive's OpenPGP keys" default:"keys in this repository"`
-	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an expired index of a Debian mirror"`
+	ValidUntil string `env:"DEBIAN_CHECK_VALID_UNTIL" doc:"no: accept an index of a Debian mirror that is expired, or older than one that the tree knows of"`
 }
 
 // GitHub configures access to GitHub, for workflows and releases.

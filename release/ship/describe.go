@@ -56,7 +56,21 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	if s.Keys.Image != nil {
 		m.SignedBy = digest.Of(s.Keys.Image.Certificate().Raw)
 	}
+	m.Source = s.source(ctx)
+	m.ToolPackages = debianPackages(s.Bench.Tools.Installed())
+	if m.Base.Packages, err = packagesOf(s.Base.Target); err != nil {
+		return nil, err
+	}
+	if s.Keys.Update.Development() {
+		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.PayloadsSigned)
+	}
+	if s.Keys.Image != nil && s.Keys.Image.Development() {
+		m.DevelopmentKeys = append(m.DevelopmentKeys, manifest.ImagesSigned)
+	}
 	describePlan(m, s.Choice.Profile, planned)
+	if m.Programs, err = s.goPrograms(ctx, m.Images); err != nil {
+		return nil, err
+	}
 	if m.Update, err = s.describeUpdate(); err != nil {
 		return nil, err
 	}
@@ -94,7 +108,7 @@ func DescribePlan(profile *profiles.Profile, planned *plan.Planned) *manifest.Ma
 
 // describePlan adds recipes, platforms, images and extensions.
 func describePlan(m *manifest.Manifest, profile *profiles.Profile, planned *plan.Planned) {
-	m.Plan = manifest.Plan{Profile: profile.Name, Budgets: planned.Budgets}
+	m.Plan = manifest.Plan{Profile: profile.Name, Budgets: planned.Budgets, Least: planned.Least()}
 	for _, s := range planned.Staged {
 		for _, made := range s.Recipes {
 			r := manifest.Recipe{Name: made.Recipe.Name.Value, Inputs: made.Inputs}
@@ -121,7 +135,7 @@ func describePlan(m *manifest.Manifest, profile *profiles.Profile, planned *plan
 func describePlatform(s oem.Staged, images []plan.Image) manifest.Platform {
 	p := manifest.Platform{
 		ID: s.Platform.ID.Value, Name: s.Platform.Name, KernelID: s.Platform.KernelID.Value,
-		Dropped: s.Dropped.Files(), Activates: []string{s.Platform.Image()},
+		Missing: s.Platform.Missing, Dropped: s.Dropped.Files(), Activates: []string{s.Platform.Image()},
 	}
 	for _, made := range s.Recipes {
 		p.Recipes = append(p.Recipes, made.Recipe.Name.Value)

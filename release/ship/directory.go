@@ -33,6 +33,7 @@ type Shipper struct {
 	Choice   *setup.Choice
 	Base     *bases.Base
 	Keys     *setup.Keys
+	Checkout string // whose commit the release names
 	Output   string // directory of all releases
 	Releases string // base address of published releases
 }

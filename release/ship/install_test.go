@@ -81,7 +81,7 @@ B     4 USR-B    1.0 MiB  2         1      false       boots next
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := show.Slots(&out, disk); err != nil || !strings.Contains(out.String(), "the primary partition table is damaged") {
+	if err := show.Slots(show.Text(&out), disk); err != nil || !strings.Contains(out.String(), "the primary partition table is damaged") {
 		t.Errorf("got %s, %v; wanted the damage to be told", out.String(), err)
 	}
 
@@ -94,7 +94,7 @@ B     4 USR-B    1.0 MiB  2         1      false       boots next
 func wantSlots(t *testing.T, disk, want string) {
 	t.Helper()
 	var out strings.Builder
-	if err := show.Slots(&out, disk); err != nil {
+	if err := show.Slots(show.Text(&out), disk); err != nil {
 		t.Fatal(err)
 	}
 	got := "\n" + regexp.MustCompile(` +\n`).ReplaceAllString(out.String(), "\n")

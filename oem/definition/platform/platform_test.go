@@ -147,28 +147,6 @@ func TestExtras(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	platforms, err := load("a", "kernel_id: a\ndetect: [{virt: kvm}]\nmissing: {agent: not to be had, other: gone}\n", "b", "kernel_id: b\nambiguous_with: [a]\ninitrd: {}\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got strings.Builder
-	if err := List(&got, platforms); err != nil {
-		t.Fatal(err)
-	}
-	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  EXTRAS  INITRAMFS  MISSING
-a   N     a          amd64 arm64    -        -       -          agent other
-b   N     b          amd64 arm64    -        -       all        -
-
-Missing tools:
-  a: agent: not to be had
-  a: other: gone
-`
-	if diff := cmp.Diff(want, got.String()); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestMistakes(t *testing.T) {
 	const good = "kernel_id: b\ndetect: [{virt: kvm}]\n"
 	for name, c := range map[string]struct{ a, want string }{

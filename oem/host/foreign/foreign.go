@@ -98,3 +98,17 @@ func asNoCommand(line string) string {
 	}
 	return line
 }
+
+// JSON returns encoded JSON that is safe to print, with the same meaning: what Text would escape is in its strings, and is written as
+// JSON escapes it.
+func JSON(encoded string) string {
+	var out strings.Builder
+	for _, r := range strings.ReplaceAll(encoded, "##[", `#\u0023[`) {
+		if isActive(r) && r != '\n' {
+			fmt.Fprintf(&out, `\u%04x`, r) // none of them is beyond U+FFFF
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}

@@ -18,14 +18,15 @@ type Downloads struct {
 func NewDownloads(d *Display) *Downloads { return &Downloads{display: d} }
 
 // Start adds a download of total bytes; 0 when not known. Bytes written to the result count as received.
-func (d *Downloads) Start(_ string, total size.Bytes) io.WriteCloser {
+func (d *Downloads) Start(name string, total size.Bytes) io.WriteCloser {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.step == nil {
 		d.step = d.display.Bytes("downloads", 0)
 	}
 	d.step.Grow(int64(total))
-	return nopCloser{d.step}
+	d.step.wake()
+	return &download{d.step, d.step.On(name)}
 }
 
 // End closes the step, if there was any download.
@@ -38,6 +39,13 @@ func (d *Downloads) End() {
 	}
 }
 
-type nopCloser struct{ io.Writer }
+type download struct {
+	*Step
+	end func()
+}
 
-func (nopCloser) Close() error { return nil }
+func (d *download) Close() error {
+	d.end()
+	d.sleep()
+	return nil
+}

@@ -2,50 +2,135 @@ package progress
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestPlainLines(t *testing.T) {
-	var out bytes.Buffer
-	d := New(&out)
-	step := d.Items("recipes", 3)
-	step.Add(1)
-	step.Grow(1)
-	step.End()
-	d.Items("nothing", 0).End()
-	log := d.Logger(slog.LevelInfo).With("arch", "amd64")
-	log.Debug("not shown")
-	log.Info("assembling", "suite", "trixie")
-	log.Warn("stale")
-	downloads := NewDownloads(d)
-	w := downloads.Start("a.deb", 10)
-	if _, err := w.Write(make([]byte, 10)); err != nil || w.Close() != nil {
-		t.Fatal(err)
-	}
-	downloads.End()
-	downloads.End()
-	want := []string{
-		`^ +\d+\.\ds  recipes done in \d+\.\ds$`,
-		`^ +\d+\.\ds  assembling arch=amd64 suite=trixie$`,
-		`^ +\d+\.\ds  warn: stale arch=amd64$`,
-		`^ +\d+\.\ds  downloads done in \d+\.\ds$`,
-	}
-	got := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(got) != len(want) {
-		t.Fatalf("%d lines: %q", len(got), got)
-	}
-	for i := range want {
-		line := got[i]
-		if i == 0 {
-			line = "  " + line // trimmed above
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		d := New(&out)
+		short := d.Items("recipes", 3)
+		short.Add(3)
+		short.Grow(1)
+		short.Add(1)
+		short.End()
+		d.Items("nothing", 0).End()
+		d.Task("nothing that takes time").End()
+		log := d.Logger(slog.LevelInfo).With("arch", "amd64")
+		log.Debug("not shown")
+		log.Info("assembling", "suite", "trixie")
+		log.Warn("stale")
+		downloads := NewDownloads(d)
+		w := downloads.Start("a.deb", 10)
+		if _, err := w.Write(make([]byte, 10)); err != nil || w.Close() != nil {
+			t.Fatal(err)
 		}
-		if !regexp.MustCompile(want[i]).MatchString(line) {
-			t.Errorf("line %q; want %s", line, want[i])
+		downloads.End()
+		downloads.End()
+		want := `   0.0s  recipes done in 0.0s
+   0.0s  assembling arch=amd64 suite=trixie
+   0.0s  warn: stale arch=amd64
+   0.0s  downloads done in 0.0s
+`
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Error(diff)
 		}
+	})
+}
+
+// TestLongSteps says that no long step is silent, and that none says more than it has to.
+func TestLongSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		d := New(&out)
+		recipes := d.Items("recipes", 8)
+		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+			defer recipes.On(name)()
+		}
+		time.Sleep(time.Second)
+		task := d.Task("embedding")
+		downloads := NewDownloads(d)
+		w := downloads.Start("big.tar", 4096)
+		time.Sleep(time.Second)
+		fmt.Fprint(w, "12345678")
+		if err := w.Close(); err != nil { // from now on there is nothing to say about downloads
+			t.Fatal(err)
+		}
+		recipes.Add(1)
+		time.Sleep(time.Minute)
+		downloads.End()
+		task.Stop()
+		recipes.End()
+		want := `   0.5s  recipes: 0 of 8; now a, b, c, d and 2 more
+   1.5s  embedding
+   1.5s  downloads: 0 B of 4.0 KiB; now big.tar
+  30.5s  recipes: 1 of 8; now a, b, c, d and 2 more
+  31.5s  embedding
+  60.5s  recipes: 1 of 8; now a, b, c, d and 2 more
+  61.5s  embedding
+  62.0s  downloads done in 61.0s
+  62.0s  embedding: stopped after 61.0s
+  62.0s  recipes: stopped at 1 of 8 after 62.0s
+`
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestTerminal looks at what is on a narrow terminal, and that nothing is left of what was drawn.
+func TestTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s screen
+		d := New(&s)
+		d.screen = func() (int, int, error) { return 20, 4, nil }
+		recipes, packing := d.Items("recipes", 3), d.Bytes("payload", 0)
+		defer recipes.On("azure-agent")()
+		packing.Add(2048)
+		looks := func(want string) {
+			t.Helper()
+			if diff := cmp.Diff(want, s.String()); diff != "" {
+				t.Error(diff)
+			}
+		}
+		looks("")
+		time.Sleep(800 * time.Millisecond)
+		looks("     1s  recipes: 0\n     1s  payload: 2\n")
+		for _, name := range []string{"more", "and more", "than fits"} {
+			d.Task(name)
+		}
+		d.Say("note\x1b[2J")
+		looks("   0.8s  note\\x1b[2J\n     1s  recipes: 0\n     1s  payload: 2\n")
+		time.Sleep(time.Second)
+		looks("   0.8s  note\\x1b[2J\n     2s  recipes: 0\n     2s  payload: 2\n     1s  more\n")
+		packing.End()
+		d.Close()
+		looks("   0.8s  note\\x1b[2J\n   1.8s  payload done in 1.8s\n")
+		time.Sleep(time.Second)
+		recipes.End()
+		looks("   0.8s  note\\x1b[2J\n   1.8s  payload done in 1.8s\n")
+	})
+}
+
+// screen is a terminal that knows how to go up and to clear what is below.
+type screen struct{ bytes.Buffer }
+
+func (s *screen) Write(p []byte) (int, error) {
+	var up int
+	if n, _ := fmt.Sscanf(string(p), "\x1b[%dA\r\x1b[J", &up); n == 1 {
+		lines := strings.SplitAfter(s.String(), "\n")
+		s.Reset()
+		s.WriteString(strings.Join(lines[:len(lines)-1-up], ""))
+		return len(p), nil
 	}
+	return s.Buffer.Write(p)
 }
 
 // TestForeignText says that a server's words cannot reach the terminal or the runner's parser of commands.

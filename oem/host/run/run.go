@@ -3,6 +3,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 // Cmd is one run of a program.
 type Cmd struct {
 	Program string   // a path, or a name that is looked up in PATH
+	Name    string   // what errors call it; Program when empty. For programs that only start the one that matters
 	Args    []string // without the program's own name
 	Dir     string   // working directory; the caller's when empty
 	Env     []string // the whole environment as NAME=value; nothing is inherited
@@ -36,19 +38,31 @@ const stderrKept = 4 << 10
 // credentials matches user and password in an address, as mirrors and module proxies may need them.
 var credentials = regexp.MustCompile(`://[^/\s@]+@`)
 
-// Error says which program failed and how. Its text has no credentials from addresses.
+// Error says which program failed and how. Its texts have no credentials from addresses.
 type Error struct {
 	Program string
+	Name    string
 	Args    []string
 	Stderr  string // its last few KiB
 	Err     error  // an *exec.ExitError when the program ran and failed
 }
 
+// Error returns the program's own last words, then its name and how it ended. Its arguments, which may fill the screen, are
+// left to Command.
 func (e *Error) Error() string {
-	text := fmt.Sprintf("%s: %v", strings.Join(append([]string{e.Program}, e.Args...), " "), e.Err)
+	text := fmt.Sprintf("%s: %v", cmp.Or(e.Name, e.Program), e.Err)
 	if e.Stderr != "" {
-		text += "\n" + e.Stderr
+		text = e.Stderr + "\n" + text
 	}
+	return withoutCredentials(text)
+}
+
+// Command returns the whole command line.
+func (e *Error) Command() string {
+	return withoutCredentials(strings.Join(append([]string{e.Program}, e.Args...), " "))
+}
+
+func withoutCredentials(text string) string {
 	return credentials.ReplaceAllLiteralString(text, "://…@")
 }
 
@@ -68,7 +82,7 @@ func Run(ctx context.Context, c Cmd) error {
 	}
 	// Files that this process inherited are not for other programs. Go opens its own so that they are not, either.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return &Error{Program: c.Program, Args: c.Args, Err: fmt.Errorf("close inherited files: %w", err)}
+		return &Error{Program: c.Program, Name: c.Name, Args: c.Args, Err: fmt.Errorf("close inherited files: %w", err)}
 	}
 	// The kernel sends the parent-death signal when the starting thread ends, so the thread must live on.
 	runtime.LockOSThread()
@@ -87,7 +101,7 @@ func Run(ctx context.Context, c Cmd) error {
 		}
 		err = errors.Join(ctx.Err(), err)
 	}
-	return &Error{Program: c.Program, Args: c.Args, Stderr: strings.TrimSpace(stderr.String()), Err: err}
+	return &Error{Program: c.Program, Name: c.Name, Args: c.Args, Stderr: strings.TrimSpace(stderr.String()), Err: err}
 }
 
 // Output runs the program and returns its standard output.

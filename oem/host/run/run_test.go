@@ -18,6 +18,12 @@ func TestErrorCarriesStderr(t *testing.T) {
 	if !errors.As(err, &failed) || !errors.As(err, &exit) || exit.ExitCode() != 3 || failed.Stderr != "disk on fire" {
 		t.Fatalf("error is %v", err)
 	}
+	if want := "disk on fire\n/bin/sh: exit status 3"; failed.Error() != want {
+		t.Errorf("error is %q; wanted %q, without the command", failed, want)
+	}
+	if want := "/bin/sh -c echo disk on fire >&2; exit 3"; failed.Command() != want {
+		t.Errorf("command is %q; wanted %q", failed.Command(), want)
+	}
 }
 
 func TestNothingIsInherited(t *testing.T) {
@@ -97,7 +103,13 @@ func mustEnd(t *testing.T, pid string) {
 func TestErrorShowsNoCredentials(t *testing.T) {
 	const address = "https://user:hunter2@mirror.example.org/debian"
 	err := Run(t.Context(), Cmd{Program: "sh", Args: []string{"-c", "echo cannot reach $0 >&2; exit 1", address}, Env: HostEnv("PATH")})
-	if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Count(err.Error(), "https://…@mirror.example.org/debian") != 2 {
-		t.Errorf("error is %v", err)
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	for _, text := range []string{failed.Error(), failed.Command()} {
+		if strings.Contains(text, "hunter2") || strings.Count(text, "https://…@mirror.example.org/debian") != 1 {
+			t.Errorf("text is %q", text)
+		}
 	}
 }

@@ -44,6 +44,9 @@ type Decision struct {
 type Plan struct {
 	Decisions []Decision
 	Budgets   []budget.Budget // embedded images count in all of them
+	// Least is a bound: whatever the rungs, all items take no less in /usr. It follows from the calibration, so nothing is packed for it,
+	// and from what the items are at the reference rung, so it grows with them and does not depend on the budget.
+	Least size.Bytes
 }
 
 // OverBudgetError says that the images exceed the budget even at their smallest.

@@ -104,11 +104,19 @@ func (s *survey) least(k key) Taken {
 	if taken, measured := s.taken[k]; measured {
 		return taken
 	}
+	return s.bound(k)
+}
+
+// bound returns a lower bound of the space that an option takes. That of the reference rung is what was measured.
+func (s *survey) bound(k key) Taken {
 	options := s.items[k.item].Options
 	reference := slices.IndexFunc(options, func(o Option) bool {
 		return o.Rung == rung.Default && o.Placement == options[k.option].Placement
 	})
 	known := s.taken[key{k.item, reference}]
+	if k.option == reference {
+		return known
+	}
 	rate := s.Calibration.Rungs[options[k.option].Rung.String()]
 	return Taken{rate.LeastSize.of(known.Size), rate.LeastCost.of(known.Cost)}
 }
@@ -145,6 +153,20 @@ func (s *survey) left() size.Bytes {
 	return left
 }
 
+// leastOfAll adds the bounds of all items that can be embedded.
+func (s *survey) leastOfAll() (all size.Bytes) {
+	for i, item := range s.items {
+		least := size.Bytes(-1)
+		for o, option := range item.Options {
+			if bound := s.bound(key{i, o}); option.Placement.Embedded() && (least < 0 || bound.Cost < least) {
+				least = bound.Cost
+			}
+		}
+		all += max(0, least)
+	}
+	return all
+}
+
 func (s *survey) unmeasured(chosen []int) []key {
 	var open []key
 	for i, o := range chosen {
@@ -156,7 +178,7 @@ func (s *survey) unmeasured(chosen []int) []key {
 }
 
 func (s *survey) plan(chosen []int) Plan {
-	plan := Plan{Budgets: slices.Clone(s.Budgets)}
+	plan := Plan{Budgets: slices.Clone(s.Budgets), Least: s.leastOfAll()}
 	for i, o := range chosen {
 		option, taken := s.items[i].Options[o], s.taken[key{i, o}]
 		plan.Decisions = append(plan.Decisions, Decision{o, taken, s.Calibration.Read(option.Rung, option.Unpacked)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -210,5 +211,31 @@ func TestMeasuringStopsAtAnError(t *testing.T) {
 	p := &Planner{Calibration: calibrated, Measure: func(context.Context, int, int) (Taken, error) { return Taken{}, broken }}
 	if _, err := p.Plan(t.Context(), w.items); !errors.Is(err, broken) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestLeast says that the bound holds for what was chosen, and that a larger budget does not move it.
+func TestLeast(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		w := newWorld(rng, 6, budget.InUsr)
+		var bounds []size.Bytes
+		for _, limit := range []size.Bytes{26 * size.MiB, 32 * size.MiB, 40 * size.MiB, 60 * size.MiB, 200 * size.MiB} {
+			p := &Planner{Calibration: calibrated, Budgets: []budget.Budget{{Name: "images", Limit: limit}}, OEM: size.GiB, Measure: w.measure}
+			plan, err := p.Plan(t.Context(), w.items)
+			if over := (*OverBudgetError)(nil); errors.As(err, &over) {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if plan.Least <= 0 || plan.Least > plan.Budgets[0].Used {
+				t.Errorf("the least is %v; %v are used", plan.Least, plan.Budgets[0].Used)
+			}
+			bounds = append(bounds, plan.Least)
+		}
+		if len(slices.Compact(bounds)) != 1 {
+			t.Errorf("the least depends on the budget: %v", bounds)
+		}
 	}
 }

@@ -74,6 +74,7 @@ func mmdebstrap(ctx context.Context, spec Spec, dir string) error {
 	args = append(append(args, spec.Suite, dir), spec.Sources...)
 	return run.Run(ctx, run.Cmd{
 		Program: "unshare",
+		Name:    "mmdebstrap",
 		Args:    args,
 		Env: append(run.HostEnv("http_proxy", "https_proxy", "no_proxy"),
 			"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TZ=UTC",

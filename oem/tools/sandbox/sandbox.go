@@ -64,7 +64,7 @@ func (j *Job) Run(ctx context.Context, root *os.Root) error {
 	stream, output := io.Pipe()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := bwrap.Run(running, run.Cmd{Program: "bwrap", Args: j.arguments(), Env: bwrap.Env, Stdout: output})
+		err := bwrap.Run(running, run.Cmd{Program: "bwrap", Name: j.Script, Args: j.arguments(), Env: bwrap.Env, Stdout: output})
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}

@@ -47,6 +47,9 @@ func (r *Root) Versions(names ...string) map[string]string {
 	return versions
 }
 
+// Installed returns all packages of the tool root.
+func (r *Root) Installed() *debian.Installed { return r.installed }
+
 // Cmd is one run of a program of the tool root.
 // It sees the tool root read-only, an empty /tmp, the paths below at the same place as outside, and no network.
 type Cmd struct {
@@ -80,6 +83,7 @@ func (r *Root) Run(ctx context.Context, c Cmd) error {
 	args = slices.Concat(args, bwrap.ReadOnlyProc, []string{c.Program}, c.Args)
 	return bwrap.Run(ctx, run.Cmd{
 		Program: "bwrap",
+		Name:    c.Program,
 		Args:    args,
 		Env:     slices.Concat(bwrap.Env, c.Env),
 		Stdin:   c.Stdin,

@@ -1,9 +1,12 @@
 package debian
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +82,23 @@ func (i *Installed) satisfies(r relation, native string) bool {
 		}
 	}
 	return false
+}
+
+// InstalledPackage is a package of a base.
+type InstalledPackage struct{ Name, Version, Arch string }
+
+// All returns the installed packages, by name, then by architecture.
+func (i *Installed) All() []InstalledPackage {
+	var all []InstalledPackage
+	for _, name := range slices.Sorted(maps.Keys(i.byName)) {
+		for _, one := range i.byName[name] {
+			all = append(all, InstalledPackage{one.name, one.version, one.arch})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b InstalledPackage) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
+	})
+	return all
 }
 
 // Version returns the installed version of a package, or "" when there is none.

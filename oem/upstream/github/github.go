@@ -214,8 +214,14 @@ func details(answer *gh.ErrorResponse) string {
 	return strings.Join(parts, "; ")
 }
 
-// address matches addresses in error texts.
-var address = regexp.MustCompile(`https?://\S+`)
+// address matches addresses in error texts. A quote ends one, unless it is escaped, as in what %q prints.
+var address = regexp.MustCompile(`https?://(?:\\.|[^\s"\\])+`)
+
+// redact removes secrets from an address, and leaves alone what belongs to the sentence that it is in.
+func redact(text string) string {
+	bare := strings.TrimRight(text, ".,:;)]")
+	return fetch.Redact(bare) + text[len(bare):]
+}
 
 // Explain adds a remedy to rate limit errors, and removes addresses, which may have secrets, from others.
 func Explain(err error) error {
@@ -235,5 +241,5 @@ func Explain(err error) error {
 		}
 		return fmt.Errorf("HTTP status %s: %.200q", answer.Response.Status, details(answer))
 	}
-	return errors.New(address.ReplaceAllStringFunc(err.Error(), fetch.Redact))
+	return errors.New(address.ReplaceAllStringFunc(err.Error(), redact))
 }

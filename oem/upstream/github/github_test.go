@@ -3,6 +3,7 @@ package github
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -158,6 +159,20 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(func(string) string { return address }, slog.New(slog.DiscardHandler))
 		if err == nil || strings.Contains(err.Error(), token) {
 			t.Errorf("%s: error is %v", address, err)
+		}
+	}
+}
+
+// TestExplainRedacts says that the secret goes from an address, and the sentence around it stays.
+func TestExplainRedacts(t *testing.T) {
+	for text, want := range map[string]string{
+		`Get "https://user:hunter2@api.example.org/repos?token=hunter2": dial tcp: no route`: `Get "https://api.example.org/repos?…": dial tcp: no route`,
+		"see https://example.org/a, then (https://user:hunter2@example.org/b).":              "see https://example.org/a, then (https://example.org/b).",
+		`Get "https://user:hunt\"er2@example.org/": EOF`:                                     `Get "(malformed address)": EOF`,
+		"no address: nothing changes":                                                        "no address: nothing changes",
+	} {
+		if got := Explain(errors.New(text)).Error(); got != want {
+			t.Errorf("%s is explained as %s; want %s", text, got, want)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (p program) run(ctx context.Context, dir string) error {
 	if err := os.WriteFile(filepath.Join(root, "exit"), p.file(), 0o700); err != nil {
 		return err
 	}
-	return run.Run(ctx, run.Cmd{Program: "chroot", Args: []string{root, "/exit"}, Env: run.HostEnv("PATH")})
+	return run.Run(ctx, run.Cmd{Program: "chroot", Name: "a program of the other architecture", Args: []string{root, "/exit"}, Env: run.HostEnv("PATH")})
 }
 
 // file is the program as an ELF file: a header, one segment that is all of the file, and the code.

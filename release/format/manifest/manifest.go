@@ -38,17 +38,31 @@ type Manifest struct {
 	Platforms []Platform        `json:"platforms"`
 	Images    []Image           `json:"images"` // platforms' own ones and shared ones, by name
 	// Extensions beside the OEM tools, in the order of the profile.
-	Extensions []Extension   `json:"extensions,omitempty"`
-	SignedBy   digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
-	Plan       Plan          `json:"plan"`
-	Partition  Partition     `json:"partition"`
-	Kernel     Kernel        `json:"kernel"`
-	Update     *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
-	Payloads   []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
-	Deltas     []Delta       `json:"deltas,omitempty"`   // of the OS, for machines of earlier releases
-	Initrds    []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
-	Files      []File        `json:"files"`              // everything in the release directory but what is made from this file
+	Extensions []Extension `json:"extensions,omitempty"`
+	// Source is the commit of the checkout; nil when it is no clone.
+	Source *Source `json:"source,omitempty"`
+	// ToolPackages are all packages of the tool root, whose programs were run.
+	ToolPackages []Package `json:"tool_packages,omitempty"`
+	// Programs are those of Go in images, with all that was compiled into them.
+	Programs []Program `json:"go_programs,omitempty"`
+	// DevelopmentKeys says what is signed with the key of a cache, which nobody should trust: PayloadsSigned, ImagesSigned.
+	DevelopmentKeys []string      `json:"development_keys,omitempty"`
+	SignedBy        digest.SHA256 `json:"signed_by,omitzero"` // of the certificate in /usr that images are verified by, when they are signed
+	Plan            Plan          `json:"plan"`
+	Partition       Partition     `json:"partition"`
+	Kernel          Kernel        `json:"kernel"`
+	Update          *Update       `json:"update,omitempty"`   // where the release sends its machines for the next one; nil when it is as the base has it
+	Payloads        []Payload     `json:"payloads,omitempty"` // the OS's first, then one of each platform
+	Deltas          []Delta       `json:"deltas,omitempty"`   // of the OS, for machines of earlier releases
+	Initrds         []Initrd      `json:"initrds,omitempty"`  // of platforms that have an image for initramfs
+	Files           []File        `json:"files"`              // everything in the release directory but what is made from this file
 }
+
+// What a development key may have signed.
+const (
+	PayloadsSigned = "update payloads"
+	ImagesSigned   = "extension images"
+)
 
 // Base is the OS release that the images are for.
 type Base struct {
@@ -60,6 +74,38 @@ type Base struct {
 	Archive   digest.SHA256 `json:"archive,omitzero"` // fingerprint of the package indexes that a reference base was assembled from
 	Source    digest.SHA256 `json:"source,omitzero"`  // of the file that one of Flatcar's releases came in
 	Usr       digest.SHA256 `json:"usr"`              // of the listing of its /usr
+	Packages  []Package     `json:"packages,omitempty"`
+}
+
+// Source is what a release was made by.
+type Source struct {
+	Commit string `json:"commit"`
+	Dirty  bool   `json:"dirty,omitempty"` // files differed from it
+}
+
+// Package is one of a distribution.
+type Package struct {
+	Kind    string `json:"kind"` // deb or binpkg
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch,omitempty"` // of a Debian package
+}
+
+// Program was compiled by Go, which writes these facts into it (go version -m).
+type Program struct {
+	Path    string        `json:"path"` // the first of those that have this content
+	SHA256  digest.SHA256 `json:"sha256"`
+	Go      string        `json:"go"`      // version of the toolchain, whose standard library is in it
+	Package string        `json:"package"` // import path
+	Module  Module        `json:"module"`
+	Modules []Module      `json:"modules,omitempty"` // all others that are in it
+}
+
+// Module is one of Go.
+type Module struct {
+	Path    string `json:"path"`
+	Version string `json:"version,omitempty"`
+	Sum     string `json:"sum,omitempty"` // h1:…; empty for the main module
 }
 
 // Recipe is what one tool was made from.
@@ -77,10 +123,12 @@ type Platform struct {
 	Placement budget.Placement `json:"placement"`
 	Activates []string         `json:"activates"` // names of images that make up the platform, its own one first
 	Recipes   []string         `json:"recipes"`
-	Files     int              `json:"files"`             // files and links in all that it activates
-	Unpacked  size.Bytes       `json:"unpacked"`          // sum of their sizes
-	Dropped   int              `json:"dropped"`           // files left out because the base has them
-	Read      int64            `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
+	// Missing are tools that should be there and are not to be had, with the reason.
+	Missing  map[string]string `json:"missing,omitempty"`
+	Files    int               `json:"files"`             // files and links in all that it activates
+	Unpacked size.Bytes        `json:"unpacked"`          // sum of their sizes
+	Dropped  int               `json:"dropped"`           // files left out because the base has them
+	Read     int64             `json:"read_microseconds"` // what a cold read of all that it activates takes on the machine of the calibration
 }
 
 // Image is one extension image.
@@ -140,6 +188,8 @@ type Content struct {
 type Plan struct {
 	Profile string          `json:"profile"` // its name
 	Budgets []budget.Budget `json:"budgets"`
+	// Least is what all images take in /usr at least, however they are packed: a lower bound from the calibration.
+	Least size.Bytes `json:"least,omitempty"`
 }
 
 // Partition is the USR partition with the images in it.

@@ -85,6 +85,7 @@ func (c *Composer) Compose(ctx context.Context, staged []oem.Staged) ([]*Extensi
 	for i := range all {
 		group.Go(func() error {
 			defer step.Add(1)
+			defer step.On(wanted[i].Name.Value)()
 			if all[i], mistakes[i] = c.one(running, &wanted[i]); mistakes[i] != nil {
 				mistakes[i] = fmt.Errorf("%s %w", c.choice.Profile.Where(&wanted[i]), mistakes[i])
 			}

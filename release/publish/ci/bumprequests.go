@@ -10,11 +10,13 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/host/run"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 	"github.com/flatcar/oem-sysext/release/care"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/publish/github/tracker"
@@ -48,18 +50,28 @@ func BumpRequests(ctx context.Context, o setup.Options, names []string, out io.W
 	}
 	var failures []error
 	for _, r := range recipes {
-		changes, err := care.Bump(ctx, o, r.Name.Value)
-		if err == nil {
-			err = p.propose(ctx, r.Name.Value, changes, out)
-		}
+		name := r.Name.Value
+		err := p.one(ctx, name, path.Join("recipes", name), out, func() ([]care.Bumped, error) { return care.Bump(ctx, o, name) })
 		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", r.Name, err))
+			failures = append(failures, fmt.Errorf("%s: %w", name, err))
 		}
-		if err := p.git(ctx, nil, "reset", "--quiet", "--hard"); err != nil {
-			return errors.Join(append(failures, err)...)
+	}
+	if slices.Contains(names, "all") {
+		err := p.one(ctx, care.FloorsName, repository.FloorsFile, out, func() ([]care.Bumped, error) { return care.BumpFloors(ctx, o) })
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", care.FloorsName, err))
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// one proposes what bump changes of a file or directory, and leaves the checkout as it was.
+func (p *proposer) one(ctx context.Context, name, changed string, out io.Writer, bump func() ([]care.Bumped, error)) error {
+	changes, err := bump()
+	if err == nil {
+		err = p.propose(ctx, name, changed, changes, out)
+	}
+	return errors.Join(err, p.git(ctx, nil, "reset", "--quiet", "--hard"))
 }
 
 // proposer proposes what is changed in a checkout.
@@ -94,9 +106,9 @@ func (p *proposer) isClean(ctx context.Context) error {
 	return nil
 }
 
-// propose makes a branch and a pull request of what is changed in a recipe's directory, if anything is.
-func (p *proposer) propose(ctx context.Context, name string, changes []care.Bumped, out io.Writer) error {
-	commit, err := p.commit(ctx, path.Join("recipes", name), "bump: "+subject(name, changes))
+// propose makes a branch and a pull request of what is changed in a file or directory, if anything is.
+func (p *proposer) propose(ctx context.Context, name, changed string, changes []care.Bumped, out io.Writer) error {
+	commit, err := p.commit(ctx, changed, "bump: "+subject(name, changes))
 	if err != nil || commit == "" {
 		return err
 	}
@@ -105,7 +117,11 @@ func (p *proposer) propose(ctx context.Context, name string, changes []care.Bump
 		return err
 	}
 	var body strings.Builder
-	body.WriteString("`scripts/mage recipe:bump " + name + "` found:\n\n")
+	asked := name
+	if name == care.FloorsName {
+		asked = "all"
+	}
+	body.WriteString("`scripts/mage recipe:bump " + asked + "` found:\n\n")
 	if err := care.WriteBumped(&body, changes); err != nil {
 		return err
 	}

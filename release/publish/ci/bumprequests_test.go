@@ -67,7 +67,7 @@ func TestPropose(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(name, "version: "+to+"\n")
-		err := p.propose(t.Context(), name, []care.Bumped{{Recipe: name, Name: "example.org/" + name, From: "1", To: to}}, &out)
+		err := p.propose(t.Context(), name, "recipes/"+name, []care.Bumped{{Recipe: name, Name: "example.org/" + name, From: "1", To: to}}, &out)
 		gitIn(t, clone, "reset", "--quiet", "--hard")
 		return err
 	}

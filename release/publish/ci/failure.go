@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
+	"github.com/flatcar/oem-sysext/release/plan"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/publish"
 	"github.com/flatcar/oem-sysext/release/publish/github/tracker"
@@ -77,6 +79,25 @@ func failedProofs(o setup.Options, out io.Writer) error {
 		proofs = append(proofs, proof.Reported(fmt.Sprintf("Proof, %d of %d parts that are there", i+1, len(parts)), p))
 	}
 	return report.ProofsMarkdown(out, proofs)
+}
+
+// refusedFile is the name of the report on a release that does not fit, in the directory of releases.
+const refusedFile = "over-budget.md"
+
+// Refused writes a report on a release that does not fit, to OUTPUT and to the summary of a workflow's job, and returns its path.
+func Refused(o setup.Options, over *plan.OverBudgetError) (string, error) {
+	text := over.Markdown()
+	path := filepath.Join(o.Output, refusedFile)
+	if err := os.MkdirAll(o.Output, 0o755); err != nil {
+		return "", err
+	}
+	if err := atomicfile.WriteBytes(path, 0o644, []byte(text)); err != nil {
+		return "", err
+	}
+	if o.GitHub.Summary == "" {
+		return path, nil
+	}
+	return path, appendTo(o.GitHub.Summary, text)
 }
 
 // Summarize adds a release's report and proofs to the summary of a workflow's job, which is the file that GitHub's runners name in

@@ -29,8 +29,12 @@ type workflow struct {
 	Jobs map[string]struct {
 		Permissions *map[string]string `yaml:"permissions"`
 		Timeout     int                `yaml:"timeout-minutes"`
-		Env         map[string]string  `yaml:"env"`
-		Steps       []workflowStep     `yaml:"steps"`
+		Environment string             `yaml:"environment"`
+		Container   struct {
+			Image string `yaml:"image"`
+		} `yaml:"container"`
+		Env   map[string]string `yaml:"env"`
+		Steps []workflowStep    `yaml:"steps"`
 	} `yaml:"jobs"`
 }
 
@@ -46,7 +50,9 @@ var (
 	pinned = regexp.MustCompile(`^[a-z-]+/[a-z-]+@[0-9a-f]{40}$`)
 	// one target with at most one argument, and nothing for a shell to interpret but a variable
 	onlyMage = regexp.MustCompile(`^scripts/mage ((?:[a-z]+:)?[a-zA-Z]+)(?: (?:"\$VERSION"|"\$PART"|[a-z0-9]+))?$`)
-	secret   = regexp.MustCompile(`secrets\.|github\.token`)
+	// an image of a distribution's release, or of a digest
+	fixed  = regexp.MustCompile(`:(?:[0-9]+|[a-z]+-scm)$|@sha256:[0-9a-f]{64}$`)
+	secret = regexp.MustCompile(`secrets\.|github\.token`)
 	// targets that run what recipes bring, or what was built
 	building = regexp.MustCompile(`^scripts/mage (release|test|testNightly|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
 )
@@ -83,6 +89,9 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 		if job.Permissions == nil || job.Timeout == 0 {
 			say("%s: no permissions or no time limit", name)
 		}
+		if image := job.Container.Image; image != "" && !fixed.MatchString(image) {
+			say("%s: %s: wanted an image with a version", name, image)
+		}
 		if hasSecret(job.Env) {
 			say("%s: all steps get a secret", name)
 		}
@@ -104,6 +113,9 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 			}
 			if writes && (building.MatchString(step.Run) || strings.HasPrefix(step.Uses, "actions/cache@")) {
 				say("%s: %s%s: what is built, or kept by other runs, gets a token that may write", name, step.Run, step.Uses)
+			}
+			if strings.Contains(fmt.Sprint(step.Env, step.With), "secrets.") && job.Environment != "keys" {
+				say("%s: %s%s: a secret without the environment that guards it", name, step.Run, step.Uses)
 			}
 			keys = keys || step.Run == "scripts/mage ci:keys"
 			removes = removes || step.Run == "scripts/mage ci:removeKeys" && step.If == "always()"
@@ -211,6 +223,7 @@ jobs:
       - run: scripts/mage ci:keys
         env: {A: "${{ secrets.A }}"}
   other:
+    container: {image: "debian:latest"}
     timeout-minutes: 1
     permissions: {contents: write}
     steps:
@@ -228,6 +241,8 @@ jobs:
 		"build: keys are left",
 		"build: no permissions or no time limit",
 		"build: pull requests see a secret",
+		"build: scripts/mage ci:keys: a secret without the environment that guards it",
+		"other: debian:latest: wanted an image with a version",
 		"build: scripts/mage release:nothing: wanted one target of scripts/mage",
 		"build: scripts/mage release; rm -rf /: wanted one target of scripts/mage",
 		"build: the token is left in the checkout",

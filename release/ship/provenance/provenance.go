@@ -6,6 +6,7 @@
 package provenance
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -26,6 +27,9 @@ const (
 	statementType = "https://in-toto.io/Statement/v1"
 	predicateType = "https://slsa.dev/provenance/v1"
 	project       = "https://github.com/flatcar/oem-sysext"
+
+	// buildType says what the parameters mean (release/README.md, "Provenance"). Another meaning gets another number.
+	buildType = project + "/buildtypes/release/v1"
 )
 
 type statement struct {
@@ -38,7 +42,7 @@ type statement struct {
 type resource struct {
 	Name   string            `json:"name,omitempty"`
 	URI    string            `json:"uri,omitempty"`
-	Digest map[string]string `json:"digest"`
+	Digest map[string]string `json:"digest,omitempty"`
 }
 
 type predicate struct {
@@ -72,7 +76,7 @@ func Statement(m *manifest.Manifest) ([]byte, error) {
 		Type: statementType, PredicateType: predicateType,
 		Predicate: predicate{
 			Definition: definition{
-				Type: project + "/tree/main/release",
+				Type: buildType,
 				External: map[string]string{
 					"version": m.Version, "arch": m.Arch, "base": m.Base.ID, "profile": m.Plan.Profile,
 					"epoch": time.Unix(m.Epoch, 0).UTC().Format(time.RFC3339),
@@ -82,6 +86,9 @@ func Statement(m *manifest.Manifest) ([]byte, error) {
 			},
 			Run: run{builder{project, versions(m)}},
 		},
+	}
+	if m.Source != nil && m.Source.Dirty {
+		s.Predicate.Definition.Internal["sourceDirty"] = "true"
 	}
 	for _, f := range m.Files {
 		s.Subject = append(s.Subject, resource{Name: f.Name, Digest: map[string]string{"sha256": f.SHA256.String()}})
@@ -98,7 +105,7 @@ func versions(m *manifest.Manifest) map[string]string {
 	return all
 }
 
-// inputs returns the base, what updates from earlier releases were made from, and all inputs of recipes, without duplicates.
+// inputs returns the commit, the base, what updates from earlier releases were made from, and all inputs of recipes, without duplicates.
 func inputs(m *manifest.Manifest) ([]resource, error) {
 	base := resource{Name: m.Base.ID, Digest: map[string]string{"sha256": m.Base.Usr.String()}}
 	switch {
@@ -107,7 +114,11 @@ func inputs(m *manifest.Manifest) ([]resource, error) {
 	case !m.Base.Archive.IsZero():
 		base.Digest["sha256"] = m.Base.Archive.String()
 	}
-	list := []resource{base}
+	var list []resource
+	if m.Source != nil {
+		list = append(list, resource{URI: "git+" + project + ".git@" + m.Source.Commit, Digest: map[string]string{"gitCommit": m.Source.Commit}})
+	}
+	list = append(list, base)
 	for _, d := range m.Deltas {
 		list = append(list,
 			resource{Name: manifest.PartitionFile + " of " + d.From, Digest: map[string]string{"sha256": d.Image.SHA256.String()}},
@@ -125,6 +136,39 @@ func inputs(m *manifest.Manifest) ([]resource, error) {
 				return nil, fmt.Errorf("recipe %s, %s: %w", r.Name, i.Name, err)
 			}
 			list = append(list, resource{Name: i.Name, URI: purl.Of(i, m.Arch), Digest: sum})
+		}
+	}
+	list = append(list, packages(m)...)
+	compiled, err := modules(m.Programs, seen)
+	return append(list, compiled...), err
+}
+
+// packages returns what the base and the tool root consist of. Their digests are those of the archive's index, which the base names.
+func packages(m *manifest.Manifest) (list []resource) {
+	seen := map[manifest.Package]bool{}
+	for _, p := range slices.Concat(m.Base.Packages, m.ToolPackages) {
+		if !seen[p] {
+			seen[p] = true
+			list = append(list, resource{Name: p.Name, URI: cmp.Or(purl.Of(input.Input{Kind: p.Kind, Name: p.Name, Version: p.Version}, p.Arch), p.Kind+":"+p.Name+"-"+p.Version)})
+		}
+	}
+	return list
+}
+
+// modules returns those that were compiled into programs and are not among inputs.
+func modules(programs []manifest.Program, inputs []input.Input) (list []resource, err error) {
+	for _, p := range programs {
+		for _, m := range p.Modules {
+			in := input.Input{Kind: "go", Name: m.Path, Version: m.Version, Digest: m.Sum}
+			if m.Sum == "" || slices.Contains(inputs, in) {
+				continue
+			}
+			inputs = append(inputs, in)
+			sum, err := digestSet(m.Sum)
+			if err != nil {
+				return nil, fmt.Errorf("%s, module %s: %w", p.Path, m.Path, err)
+			}
+			list = append(list, resource{Name: m.Path, URI: purl.Of(in, ""), Digest: sum})
 		}
 	}
 	return list, nil

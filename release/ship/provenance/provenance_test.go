@@ -79,3 +79,55 @@ func TestStatementRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestSource says that a statement names the commit, packages and modules, and that its type is no moving branch.
+func TestSource(t *testing.T) {
+	m := testManifest()
+	m.Source = &manifest.Source{Commit: "0123456789012345678901234567890123456789", Dirty: true}
+	m.Base.Packages = []manifest.Package{{Kind: "deb", Name: "bash", Version: "5.2", Arch: "amd64"}, {Kind: "binpkg", Name: "sys-libs/glibc", Version: "2.40"}}
+	m.ToolPackages = m.Base.Packages[:1]
+	sum := "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	m.Programs = []manifest.Program{{Path: "/usr/bin/login", Modules: []manifest.Module{
+		{Path: "example.org/login", Version: "v1.2.3", Sum: sum}, {Path: "example.org/lib", Version: "v1.0.0", Sum: sum}, {Path: "local"},
+	}}}
+	encoded, err := Statement(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s intoto.Statement
+	if err := protojson.Unmarshal(encoded, &s); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Error(err)
+	}
+	inner, err := protojson.Marshal(s.GetPredicate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p provenancev1.Provenance
+	if err := protojson.Unmarshal(inner, &p); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	var uris []string
+	for _, d := range p.GetBuildDefinition().GetResolvedDependencies() {
+		uris = append(uris, d.GetUri())
+	}
+	want := "git+https://github.com/flatcar/oem-sysext.git@0123456789012345678901234567890123456789, , pkg:deb/debian/agent@2.0-1?arch=amd64, " +
+		"pkg:golang/example.org/login@v1.2.3, pkg:deb/debian/bash@5.2?arch=amd64, binpkg:sys-libs/glibc-2.40, pkg:golang/example.org/lib@v1.0.0"
+	if got := strings.Join(uris, ", "); got != want {
+		t.Errorf("dependencies are %s; wanted %s", got, want)
+	}
+	if commit := p.GetBuildDefinition().GetResolvedDependencies()[0].GetDigest()["gitCommit"]; commit != m.Source.Commit {
+		t.Errorf("the commit is %q", commit)
+	}
+	if dirty := p.GetBuildDefinition().GetInternalParameters().GetFields()["sourceDirty"].GetStringValue(); dirty != "true" {
+		t.Errorf("sourceDirty is %q", dirty)
+	}
+	if kind := p.GetBuildDefinition().GetBuildType(); strings.Contains(kind, "/main/") || !strings.HasSuffix(kind, "/v1") {
+		t.Errorf("the build type is %s", kind)
+	}
+}

@@ -29,7 +29,7 @@ var (
 	script string
 
 	documentTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-		"signed": signed, "growth": growth, "duration": duration, "count": count, "percent": drawing.Percent,
+		"signed": signed, "longer": longer, "growth": growth, "duration": duration, "count": count, "percent": drawing.Percent,
 		"join": strings.Join, "short": func(name string) string { return strings.TrimPrefix(name, "oem-") }, "deref": func(b *size.Bytes) size.Bytes { return *b },
 	}).Parse(pageText))
 )
@@ -203,13 +203,21 @@ func (d *document) addBars() {
 	}
 	for _, b := range d.Plan.Budgets {
 		whole := max(b.Limit, b.Used)
-		d.Budgets = append(d.Budgets, usage{
+		u := usage{
 			Name: b.Name, Limit: b.Limit, Used: b.Used, Fixed: b.Fixed, Left: b.Limit - b.Used, Share: drawing.Percent(b.Used, b.Limit),
 			Segments: []segment{
 				segmentOf("base", "fixed", 0, b.Fixed, whole),
 				segmentOf("own", "images", b.Fixed, b.Used-b.Fixed, whole),
 			},
-		})
+		}
+		if least := d.Plan.Least; b.Name == imagesBudget && least > 0 {
+			u.Least = least
+			u.Segments = []segment{
+				segmentOf("own", "needed at least", 0, least, whole),
+				segmentOf("shared", "for faster reading", least, b.Used-least, whole),
+			}
+		}
+		d.Budgets = append(d.Budgets, u)
 	}
 }
 
@@ -221,9 +229,13 @@ func segmentOf(kind, name string, before, b, whole size.Bytes) segment {
 type usage struct {
 	Name                     string
 	Limit, Used, Fixed, Left size.Bytes
+	Least                    size.Bytes // what images need of it however they are packed; 0 when that is not known
 	Share                    float64
 	Segments                 []segment
 }
+
+// Slack is what images could do without.
+func (b usage) Slack() size.Bytes { return b.Used - b.Least }
 
 // Over is by how much the budget is exceeded.
 func (b usage) Over() size.Bytes { return -b.Left }
@@ -239,7 +251,15 @@ func (d *document) addCharts() {
 	if d.Last == nil {
 		return
 	}
-	d.Total = d.chart(func(r release) *size.Bytes { return &r.Embedded })
+	var all []drawing.Point
+	for _, r := range d.Releases {
+		point := drawing.Point{Version: r.Version, Value: &r.Embedded}
+		if r.Least > 0 {
+			point.Lower = &r.Least
+		}
+		all = append(all, point)
+	}
+	d.Total = drawing.Draw(all)
 	for _, p := range d.Platforms {
 		of := func(r release) *size.Bytes {
 			b, there := r.Platforms[p.ID]

@@ -30,6 +30,7 @@ func Markdown(w io.Writer, m *manifest.Manifest, previous []*manifest.Manifest) 
 	md.images()
 	md.platforms()
 	md.budgets()
+	md.tools()
 	md.downloads()
 	md.changes()
 	return md.Flush()
@@ -83,6 +84,16 @@ func (md *markdown) summary() {
 	md.line("**%v** for %s of %s in `/usr`%s; %.1f %% of their files’ %v. %v free of %v, and %v of headroom.",
 		md.Embedded, count(len(md.Images), "image"), count(len(md.Platforms), "platform"), since, drawing.Percent(md.Embedded, md.Unpacked), md.Unpacked,
 		md.Parts.Free, md.Partition.Filesystem, md.Parts.Headroom)
+	if s := md.Source; s != nil {
+		dirty := ""
+		if s.Dirty {
+			dirty = ", and files differed"
+		}
+		md.line("\nMade by commit %s%s.", foreign.Code(s.Commit), dirty)
+	}
+	if len(md.DevelopmentKeys) > 0 {
+		md.line("\n**For trials only:** %s are signed with a development key, which nobody should trust.\n", strings.Join(md.DevelopmentKeys, " and "))
+	}
 	md.line("Base %s %s, epoch %s, root hash `%v`.", foreign.Markdown(md.Base.ID), foreign.Markdown(md.Base.VersionID), md.When.Format("2006-01-02 15:04 UTC"), md.Partition.RootHash)
 }
 
@@ -98,7 +109,11 @@ func (md *markdown) images() {
 		if was := i.Repacked(); was != "" {
 			rung += ", was " + foreign.Code(was)
 		}
-		md.row(foreign.Code(i.Name), rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), foreign.Code(i.SHA256.Short()))
+		name := foreign.Code(i.Name)
+		if holds := i.Holds(); holds != "" {
+			name += ": " + foreign.Markdown(holds)
+		}
+		md.row(name, rung, i.Unpacked.String(), i.Size.String(), cost, md.since(i.Growth()), duration(i.Read), foreign.Code(i.SHA256.Short()))
 	}
 	md.row("**all**", "", md.Unpacked.String(), "", md.Embedded.String(), "", "", "")
 }
@@ -117,9 +132,17 @@ func (md *markdown) platforms() {
 		if p.OnOEM() {
 			name += ", on the OEM partition"
 		}
-		md.row(foreign.Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), duration(p.Read),
+		md.row(foreign.Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), coldRead(p),
 			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files))
 	}
+}
+
+// coldRead prints how long a platform takes to be read, and how much longer than before.
+func coldRead(p platform) string {
+	if p.Before == 0 {
+		return duration(p.Read)
+	}
+	return fmt.Sprintf("%s (%s)", duration(p.Read), longer(p.Longer()))
 }
 
 // since prints a growth, and nothing where there is no release to compare with.
@@ -138,7 +161,37 @@ func (md *markdown) budgets() {
 		if b.Used > b.Limit {
 			left = "**exceeded by " + (b.Used - b.Limit).String() + "**"
 		}
-		md.row(foreign.Code(b.Name), b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
+		name := foreign.Code(b.Name)
+		if md.Plan.Least > 0 && b.Name == imagesBudget {
+			name += fmt.Sprintf(": at least %v however packed, %v for faster reading", md.Plan.Least, b.Used-md.Plan.Least)
+		}
+		md.row(name, b.Used.String(), b.Fixed.String(), b.Limit.String(), left, fmt.Sprintf("%.1f %%", drawing.Percent(b.Used, b.Limit)))
+	}
+}
+
+func (md *markdown) tools() {
+	if len(md.Tools) > 0 {
+		md.heading("### Tools")
+		md.table("recipe", "versions", "platforms")
+	}
+	for _, t := range md.Tools {
+		var versions []string
+		for _, v := range t.Shown() {
+			versions = append(versions, foreign.Code(v.Name)+" "+foreign.Code(v.Version))
+		}
+		if t.More() > 0 {
+			versions = append(versions, "and "+count(t.More(), "more package"))
+		}
+		if len(versions) == 0 {
+			versions = []string{"files of this repository"}
+		}
+		md.row(foreign.Code(t.Recipe), strings.Join(versions, ", "), foreign.Markdown(strings.Join(t.Platforms, ", ")))
+	}
+	if len(md.Missing) > 0 {
+		md.line("\nMissing:\n")
+	}
+	for _, m := range md.Missing {
+		md.line("- %s of %s: %s", foreign.Code(m.Tool), foreign.Markdown(strings.Join(m.Platforms, ", ")), foreign.Markdown(m.Reason))
 	}
 }
 
@@ -173,6 +226,9 @@ func (md *markdown) changes() {
 		md.line("Nothing changed.")
 		return
 	}
+	for _, p := range md.Slower {
+		md.line("- **%s takes %s longer to be read**: %s, before %s", foreign.Code(p.ID), duration(p.Longer()), duration(p.Read), duration(p.Before))
+	}
 	for _, c := range md.Changes.Ground {
 		md.line("- %s %s", foreign.Code(c.Name), ends(c))
 	}
@@ -180,6 +236,9 @@ func (md *markdown) changes() {
 		md.recipe(r)
 	}
 	md.changedImages()
+	if n := len(md.Changes.Stamped); n > 0 {
+		md.line("\nIn %s nothing differs but the version of the release.", count(n, "more image"))
+	}
 	md.changedFiles()
 }
 

@@ -78,13 +78,13 @@ const (
 	proofsEnd   = `</section>`
 )
 
-var proofsTemplate = template.Must(template.New("proofs").Parse(`{{range .}}<h3>{{.Title}} <span>{{len .Machines}} machines of {{.Base}}, {{.Accel}}; {{with .Failed}}{{.}} of them failed{{else}}none of them failed{{end}}</span></h3>
+var proofsTemplate = template.Must(template.Must(documentTemplate.Clone()).New("proofs").Parse(`{{range .}}<h3>{{.Title}} <span>{{len .Machines}} machines of {{.Base}}, {{.Accel}}; {{with .Failed}}{{.}} of them failed{{else}}none of them failed{{end}}</span></h3>
 <table class="changed">
-<thead><tr><th>Platform</th><th></th><th class="n">images</th><th class="n">boot</th><th class="n">asserted</th></tr></thead>
+<thead><tr><th>Platform</th><th>step</th><th class="n">images</th><th class="n">boot</th><th class="n">asserted</th></tr></thead>
 <tbody>{{range .Machines}}<tr><th scope="row">{{.Platform}}</th><td data-l="">{{.Step}}{{range .Wrong}}<br><mark class="removed">{{or .Assertion "no answer"}}</mark> {{.Says}}{{end}}</td><td class="n" data-l="images">{{.Images}}</td><td class="n" data-l="boot">{{printf "%.0f s" .Seconds}}</td><td class="n" data-l="asserted">{{.Held}} of {{.Asserted}}</td></tr>
 {{end}}</tbody>
 </table>
-{{else}}<p>None yet.</p>
+{{else}}{{template "unproven"}}
 {{end}}`))
 
 // WithProofs returns a page that HTML has written with these proofs, instead of those that it has.

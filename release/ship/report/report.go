@@ -10,7 +10,10 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/host/size"
@@ -19,6 +22,10 @@ import (
 	"github.com/flatcar/oem-sysext/release/ship/report/changes"
 	"github.com/flatcar/oem-sysext/release/ship/report/drawing"
 )
+
+// imagesBudget is the name of the budget that a profile gives all images. The plan uses it up for faster reading, so how much of it is
+// used says nothing about growth.
+const imagesBudget = "images"
 
 // usrBudget is the name of the budget for /usr's file system. What it leaves of the file system is headroom.
 const usrBudget = "usr"
@@ -37,6 +44,9 @@ type figures struct {
 	Slowest   platform         // to be read at boot
 	Releases  []release        // oldest first, this one last
 	Changes   *changes.Changes // since Last, or nil
+	Tools     []tool           // by recipe
+	Missing   []missing        // by tool
+	Slower    []platform       // those that take longer to be read than in Last, by more than a tenth; the slowest first
 	Downloads []download       // from each release that has an update of its own, and from any other one; none without such
 }
 
@@ -94,13 +104,59 @@ func (i image) Repacked() string {
 	return i.Last.Rung.String()
 }
 
+// Holds says what is in an image and for whom, where its name does not: "python3, cloud-init, 4 platforms".
+func (i image) Holds() string {
+	if !i.Shared() {
+		return ""
+	}
+	by := map[string]int64{}
+	for _, c := range i.Contents {
+		if c.Recipe != "" {
+			by[c.Recipe] += c.Size
+		}
+	}
+	names := slices.Sorted(maps.Keys(by))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(by[b], by[a]) })
+	return strings.Join(append(names, count(len(i.Platforms), "platform")), ", ")
+}
+
+// tool is what a recipe brings.
+type tool struct {
+	Recipe    string
+	Versions  []version // of its sources; files of our own have none
+	Platforms []string  // ids of those that have it
+}
+
+// version is that of one input.
+type version struct{ Kind, Name, Version string }
+
+// mostVersions is how many inputs of a recipe are named. A tool with its libraries may have fifty.
+const mostVersions = 4
+
+// Shown are the versions that are named: first of what is called like the recipe.
+func (t tool) Shown() []version { return t.Versions[:min(len(t.Versions), mostVersions)] }
+
+// More is how many more inputs there are.
+func (t tool) More() int { return len(t.Versions) - len(t.Shown()) }
+
+// missing is a tool that platforms should have.
+type missing struct {
+	Tool      string
+	Reason    string
+	Platforms []string
+}
+
 // platform is a manifest's platform with what it activates.
 type platform struct {
 	manifest.Platform
 	Images []*manifest.Image
 	Room   size.Bytes
 	Growth *size.Bytes // nil when it is new
+	Before int64       // microseconds of a cold read in the last release; 0 when it is new
 }
+
+// Longer is how much longer a cold read takes than in the last release, in microseconds.
+func (p platform) Longer() int64 { return p.Read - p.Before }
 
 // OnOEM tells whether the platform's image is not in /usr.
 func (p platform) OnOEM() bool { return p.Placement == budget.OnOEM }
@@ -122,6 +178,7 @@ type parts struct{ Base, Images, Metadata, Headroom, Free size.Bytes }
 type release struct {
 	Version   string
 	Embedded  size.Bytes
+	Least     size.Bytes // what all images take at least; 0 when the release does not say
 	Free      size.Bytes
 	Platforms map[string]size.Bytes // room by id
 }
@@ -150,6 +207,7 @@ func work(m *manifest.Manifest, previous []*manifest.Manifest) (*figures, error)
 	f.Embedded = f.Releases[len(f.Releases)-1].Embedded
 	f.addImages()
 	f.addPlatforms()
+	f.addTools()
 	return f, nil
 }
 
@@ -180,7 +238,7 @@ func embeddedCost(m *manifest.Manifest) size.Bytes {
 }
 
 func pointOf(m *manifest.Manifest) (release, error) {
-	r := release{Version: m.Version, Embedded: embeddedCost(m), Free: m.Partition.FreeAfter, Platforms: map[string]size.Bytes{}}
+	r := release{Version: m.Version, Embedded: embeddedCost(m), Least: m.Plan.Least, Free: m.Partition.FreeAfter, Platforms: map[string]size.Bytes{}}
 	for _, p := range m.Platforms {
 		images, err := activated(m, p)
 		if err != nil {
@@ -241,6 +299,14 @@ func (f *figures) addPlatforms() {
 				grown := with.Room - before
 				with.Growth = &grown
 			}
+			for _, before := range f.Last.Platforms {
+				if before.ID == p.ID {
+					with.Before = before.Read
+				}
+			}
+		}
+		if with.Before > 0 && 10*with.Longer() > with.Before {
+			f.Slower = append(f.Slower, with)
 		}
 		if p.Read > f.Slowest.Read {
 			f.Slowest = with
@@ -248,4 +314,52 @@ func (f *figures) addPlatforms() {
 		f.Platforms = append(f.Platforms, with)
 	}
 	slices.SortStableFunc(f.Platforms, func(a, b platform) int { return cmp.Compare(b.Room, a.Room) })
+	slices.SortStableFunc(f.Slower, func(a, b platform) int { return cmp.Compare(b.Longer(), a.Longer()) })
+}
+
+// addTools lists what each recipe brings, and what is missing.
+func (f *figures) addTools() {
+	for _, r := range f.Recipes {
+		t := tool{Recipe: r.Name}
+		for _, i := range r.Inputs {
+			if i.Kind != "file" {
+				t.Versions = append(t.Versions, version{i.Kind, i.Name, cmp.Or(i.Version, i.Digest)})
+			}
+		}
+		named := func(v version) bool { return v.Name == r.Name || path.Base(v.Name) == r.Name }
+		slices.SortStableFunc(t.Versions, func(a, b version) int {
+			switch {
+			case named(a) == named(b):
+				return 0
+			case named(a):
+				return -1
+			}
+			return 1
+		})
+		for _, p := range f.Manifest.Platforms {
+			if slices.Contains(p.Recipes, r.Name) {
+				t.Platforms = append(t.Platforms, p.ID)
+			}
+		}
+		f.Tools = append(f.Tools, t)
+	}
+	f.Missing = missingOf(f.Manifest.Platforms)
+}
+
+// missingOf lists each missing tool once for each reason.
+func missingOf(platforms []manifest.Platform) []missing {
+	var all []missing
+	for _, p := range platforms {
+		for _, tool := range slices.Sorted(maps.Keys(p.Missing)) {
+			reason := p.Missing[tool]
+			at := slices.IndexFunc(all, func(m missing) bool { return m.Tool == tool && m.Reason == reason })
+			if at < 0 {
+				at = len(all)
+				all = append(all, missing{Tool: tool, Reason: reason})
+			}
+			all[at].Platforms = append(all[at].Platforms, p.ID)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b missing) int { return strings.Compare(a.Tool, b.Tool) })
+	return all
 }

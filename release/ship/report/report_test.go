@@ -70,7 +70,26 @@ func releases() (last, this *manifest.Manifest) {
 		{Name: "cloud", Inputs: []input.Input{inputOf("deb", "cloud-tools", "2.1-1"), inputOf("deb", "python3", "3.13.5-1")}},
 	}
 	this.Tools["squashfs-tools"] = "1:4.7.2-1"
+	for n, m := range []*manifest.Manifest{last, this} { // what systemd matches with the OS
+		for i := range m.Images {
+			m.Images[i].Contents = append(m.Images[i].Contents, stampOf(m.Images[i].Name, fmt.Sprint(n)))
+		}
+	}
+	last.Images = append(last.Images, imageOfFiles("oem-same", zstd, size.MiB, []string{"alpha"}, stampOf("oem-same", "1"), python))
+	this.Images = append(this.Images, imageOfFiles("oem-same", zstd, size.MiB, []string{"alpha"}, stampOf("oem-same", "2"), python))
+	this.Images[3].SHA256 = digest.Of([]byte("stamped"))
+	this.Platforms[0].Recipes, this.Platforms[1].Recipes = []string{"agent"}, []string{"cloud"}
+	this.Platforms[0].Missing = map[string]string{"other-agent": "not to be had <b>"}
+	this.Platforms[1].Missing = map[string]string{"other-agent": "not to be had <b>", "helper": "closed"}
+	this.Source = &manifest.Source{Commit: "3de0e9d", Dirty: true}
+	this.DevelopmentKeys = []string{manifest.PayloadsSigned}
+	this.Plan.Budgets = append(this.Plan.Budgets, budget.Budget{Name: "images", Limit: 4 * size.MiB, Used: 3 * size.MiB})
+	this.Plan.Least, last.Plan.Least = 2*size.MiB, 2500*size.KiB
 	return last, this
+}
+
+func stampOf(image, version string) manifest.Content {
+	return file("/usr/lib/extension-release.d/extension-release."+image, version, "", 60)
 }
 
 func release0(version string, epoch int64, images ...manifest.Image) *manifest.Manifest {

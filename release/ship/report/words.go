@@ -38,6 +38,17 @@ func duration(microseconds int64) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
+// longer prints a difference of durations with its sign.
+func longer(microseconds int64) string {
+	switch {
+	case microseconds > 0:
+		return "+" + duration(microseconds)
+	case microseconds < 0:
+		return "−" + duration(-microseconds)
+	}
+	return "±0"
+}
+
 // count prints a number with its noun: "1 file", "2 files".
 func count(n int, noun string) string {
 	if n == 1 {

@@ -6,6 +6,7 @@
 package sbom
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -101,6 +102,15 @@ func release(m *manifest.Manifest) *document {
 		base.Checksums = sha256(m.Base.Source)
 	}
 	d.relate(whole, "GENERATED_FROM", d.add(base))
+	for _, p := range m.Base.Packages {
+		d.relate("SPDXRef-Base", "CONTAINS", d.add(installed(p)))
+	}
+	for _, p := range m.ToolPackages {
+		d.relate(d.add(installed(p)), "BUILD_TOOL_OF", whole)
+	}
+	if m.Source != nil {
+		d.relate(whole, "GENERATED_FROM", d.add(source(*m.Source)))
+	}
 	ids := map[string]string{}
 	for _, i := range m.Images {
 		ids[i.File] = d.image(m, i)
@@ -131,7 +141,8 @@ func newDocument(m *manifest.Manifest, name string) *document {
 // add adds a package unless its id exists, and returns the id.
 func (d *document) add(p pkg) string {
 	if !slices.ContainsFunc(d.Packages, func(other pkg) bool { return other.ID == p.ID }) {
-		p.Location, p.Concluded, p.Declared, p.Copyright = noAssertion, noAssertion, noAssertion, noAssertion
+		p.Location = cmp.Or(p.Location, noAssertion)
+		p.Concluded, p.Declared, p.Copyright = noAssertion, noAssertion, noAssertion
 		d.Packages = append(d.Packages, p)
 	}
 	return p.ID
@@ -152,9 +163,18 @@ func (d *document) image(m *manifest.Manifest, i manifest.Image) string {
 		ID: "SPDXRef-Image-" + short(i.File), Name: i.Name, Version: m.Version, File: i.File, Purpose: "ARCHIVE", Checksums: sha256(i.SHA256),
 		Comment: "systemd-sysext image for " + strings.Join(i.Platforms, ", "),
 	})
-	recipes := map[string]bool{}
+	recipes, files := map[string]bool{}, map[digest.SHA256]bool{}
 	for _, c := range i.Contents {
-		recipes[c.Recipe] = true
+		recipes[c.Recipe], files[c.SHA256] = true, true
+	}
+	for _, p := range m.Programs {
+		if !files[p.SHA256] {
+			continue
+		}
+		modules := append([]manifest.Module{{Path: "stdlib", Version: strings.TrimPrefix(p.Go, "go")}}, p.Modules...)
+		for _, module := range modules {
+			d.relate(id, "CONTAINS", d.add(compiled(module)))
+		}
 	}
 	for _, r := range m.Recipes {
 		if !recipes[r.Name] {
@@ -167,6 +187,42 @@ func (d *document) image(m *manifest.Manifest, i manifest.Image) string {
 	return id
 }
 
+// project is where the pipeline's own source is.
+const project = "https://github.com/flatcar/oem-sysext"
+
+// source is the commit that the release was made by.
+func source(s manifest.Source) pkg {
+	p := pkg{ID: "SPDXRef-Source", Name: "oem-sysext", Version: s.Commit, Location: "git+" + project + ".git@" + s.Commit, Purpose: "SOURCE"}
+	if s.Dirty {
+		p.Comment = "dirty: files of the checkout differed from this commit"
+	}
+	return p
+}
+
+// installed is a package of the base or of the tool root.
+func installed(i manifest.Package) pkg {
+	p := pkg{ID: "SPDXRef-Package-" + short(i.Kind, i.Name, i.Version, i.Arch), Name: i.Name, Version: i.Version}
+	p.locate(input.Input{Kind: i.Kind, Name: i.Name, Version: i.Version}, i.Arch)
+	return p
+}
+
+// compiled is a module that was compiled into a program, or Go's standard library.
+func compiled(m manifest.Module) pkg {
+	p := pkg{ID: "SPDXRef-Module-" + short(m.Path, m.Version, m.Sum), Name: m.Path, Version: m.Version}
+	if m.Sum != "" {
+		p.Comment = "module sum " + m.Sum
+	}
+	p.locate(input.Input{Kind: "go", Name: m.Path, Version: m.Version}, "")
+	return p
+}
+
+// locate adds the package URL, if there is one.
+func (p *pkg) locate(i input.Input, arch string) {
+	if locator := purl.Of(i, arch); locator != "" {
+		p.External = []external{{"PACKAGE-MANAGER", "purl", locator}}
+	}
+}
+
 func madeFrom(i input.Input, arch string) pkg {
 	p := pkg{ID: "SPDXRef-Input-" + short(i.Kind, i.Name, i.Version, i.Digest), Name: i.Name, Version: i.Version}
 	if i.Kind == "file" {
@@ -177,9 +233,7 @@ func madeFrom(i input.Input, arch string) pkg {
 	} else {
 		p.Comment = "module sum " + i.Digest
 	}
-	if locator := purl.Of(i, arch); locator != "" {
-		p.External = []external{{"PACKAGE-MANAGER", "purl", locator}}
-	}
+	p.locate(i, arch)
 	return p
 }
 

@@ -121,3 +121,57 @@ func TestInputs(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestWholeChain says that a release names its commit, all packages of base and tools, and what is compiled into programs.
+func TestWholeChain(t *testing.T) {
+	m := testManifest()
+	m.Source = &manifest.Source{Commit: "0123456789012345678901234567890123456789", Dirty: true}
+	m.Base.Packages = []manifest.Package{{Kind: "deb", Name: "bash", Version: "5.2-1", Arch: "amd64"}, {Kind: "binpkg", Name: "sys-libs/glibc", Version: "2.40-r1"}}
+	m.ToolPackages = []manifest.Package{{Kind: "deb", Name: "squashfs-tools", Version: "1:4.6", Arch: "amd64"}, m.Base.Packages[0]}
+	program := digest.Of([]byte("program"))
+	m.Images[0].Contents[0].SHA256 = program
+	m.Programs = []manifest.Program{
+		{Path: "/usr/bin/agent", SHA256: program, Go: "go1.26.8", Modules: []manifest.Module{{Path: "example.org/lib", Version: "v1.0.0", Sum: "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}}},
+		{Path: "/usr/bin/absent", SHA256: digest.Of([]byte("absent")), Go: "go1.1"},
+	}
+	documents, err := Documents(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	var got []string
+	whole := read(t, ReleaseName, documents[ReleaseName])
+	for _, p := range whole.Packages {
+		names[string(p.PackageSPDXIdentifier)] = p.PackageName
+		for _, r := range p.PackageExternalReferences {
+			names[string(p.PackageSPDXIdentifier)] = r.Locator
+		}
+		if p.PackageName == "oem-sysext" && (p.PackageComment == "" || p.PackageDownloadLocation != "git+https://github.com/flatcar/oem-sysext.git@"+m.Source.Commit) {
+			t.Errorf("the source is %+v", p)
+		}
+	}
+	for _, r := range whole.Relationships {
+		a, b := names[string(r.RefA.ElementRefID)], names[string(r.RefB.ElementRefID)]
+		if line := a + " " + r.Relationship + " " + b; r.Relationship == "BUILD_TOOL_OF" || a == "trixie" || b == "oem-sysext" || a == "oem-gce" && r.Relationship == "CONTAINS" {
+			got = append(got, line)
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"oem-gce CONTAINS pkg:golang/example.org/lib@v1.0.0",
+		"oem-gce CONTAINS pkg:golang/stdlib@1.26.8",
+		"oem-tools GENERATED_FROM oem-sysext",
+		"pkg:deb/debian/bash@5.2-1?arch=amd64 BUILD_TOOL_OF oem-tools",
+		"pkg:deb/debian/squashfs-tools@1:4.6?arch=amd64 BUILD_TOOL_OF oem-tools",
+		"trixie CONTAINS pkg:deb/debian/bash@5.2-1?arch=amd64",
+		"trixie CONTAINS sys-libs/glibc",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, p := range read(t, "shared", documents["oem-shared-0123.raw.spdx.json"]).Packages {
+		if p.PackageName == "stdlib" {
+			t.Error("a program is in an image that does not have it")
+		}
+	}
+}

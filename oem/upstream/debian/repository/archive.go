@@ -28,6 +28,8 @@ type Archive struct {
 	Sources
 	Store *fetch.Store
 	Log   *slog.Logger
+	// Floors are dates below which indexes are refused. Empty: only older ones than those that were seen before are.
+	Floors Floors
 	// CacheDir is where parsed indexes are kept (25 MB for each suite and architecture). Empty: they are parsed each time.
 	CacheDir string
 	// Now is the time at which signatures and expiry dates are judged. Zero: the present.

@@ -46,7 +46,7 @@ type pocket struct {
 // If nothing changed, it takes three conditional requests.
 //
 // Refused are files that no key of the keyring signed, that are for another suite or expired,
-// or older than one accepted from the same address before.
+// or older than one accepted from the same address before, or than the archive's floor.
 // Only unreleased suites may lack pockets.
 func (a *Archive) Release(ctx context.Context, suite, arch string) (*Release, error) {
 	if !debian.ValidName(suite) || !debian.ValidName(arch) {
@@ -139,6 +139,9 @@ func (a *Archive) verify(name string, doc *fetch.Document, keys openpgp.EntityLi
 		return nil, fmt.Errorf("it is signed for the suite %q (%s): the mirror serves another suite at this address; correct the address", parsed.suite, parsed.codename)
 	}
 	if err := a.checkExpiry(name, parsed); err != nil {
+		return nil, err
+	}
+	if err := a.checkFloor(name, parsed); err != nil {
 		return nil, err
 	}
 	if err := checkReplay(doc, parsed); err != nil {

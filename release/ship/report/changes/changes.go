@@ -22,6 +22,7 @@ type Changes struct {
 	Ground  []Thing  // base and tools
 	Recipes []Recipe // by name
 	Images  []Image  // by name
+	Stamped []string // names of images in which only the version of the release is another one
 	Files   []File   // those with the largest difference first
 }
 
@@ -113,16 +114,55 @@ func TallyOf(files []File) Tally {
 // Between returns what differs from one release to the next.
 func Between(before, after *manifest.Manifest) *Changes {
 	files := fileChanges(before, after)
-	return &Changes{
+	c := &Changes{
 		Ground:  differences(ground(before), ground(after)),
 		Recipes: recipeChanges(before, after, files),
-		Images:  imageChanges(before, after),
 		Files:   files,
 	}
+	for _, i := range imageChanges(before, after) {
+		if i.How == stamped {
+			c.Stamped = append(c.Stamped, i.Name)
+		} else {
+			c.Images = append(c.Images, i)
+		}
+	}
+	return c
+}
+
+// stampDir has the files by which systemd matches an image with the OS (extension-release). They name the version of each release, so
+// that they differ is no change of what an image does.
+const stampDir = "/usr/lib/extension-release.d/"
+
+func isStamp(path string) bool { return strings.HasPrefix(path, stampDir) }
+
+// How an image differs that is in both releases.
+const (
+	changed  = "changed"  // it holds something else
+	repacked = "repacked" // it holds the same, at another rung
+	stamped  = "stamped"  // only its extension-release differs
+)
+
+// howImage compares what two images hold.
+func howImage(was, is *manifest.Image) string {
+	content := func(i *manifest.Image) []manifest.Content {
+		return slices.DeleteFunc(slices.Clone(i.Contents), func(c manifest.Content) bool { return isStamp(c.Path) })
+	}
+	same := slices.EqualFunc(content(was), content(is), func(a, b manifest.Content) bool {
+		return a.Path == b.Path && a.Size == b.Size && a.SHA256 == b.SHA256 && a.Target == b.Target
+	})
+	switch {
+	case !same:
+		return changed
+	case was.Rung != is.Rung:
+		return repacked
+	}
+	return stamped
 }
 
 // Any tells whether there is anything to show.
-func (c *Changes) Any() bool { return len(c.Ground)+len(c.Recipes)+len(c.Images)+len(c.Files) > 0 }
+func (c *Changes) Any() bool {
+	return len(c.Ground)+len(c.Recipes)+len(c.Images)+len(c.Files)+len(c.Stamped) > 0
+}
 
 // ground is what everything was built on.
 func ground(m *manifest.Manifest) map[string]string {
@@ -236,9 +276,13 @@ func imageChanges(before, after *manifest.Manifest) []Image {
 			c.New = is.Rung.String()
 			c.Room += Room(is)
 		}
-		if c.How != "changed" || was.SHA256 != is.SHA256 || c.Room != 0 {
-			list = append(list, c)
+		if was != nil && is != nil {
+			if was.SHA256 == is.SHA256 && c.Room == 0 {
+				continue
+			}
+			c.How = howImage(was, is)
 		}
+		list = append(list, c)
 	}
 	return list
 }
@@ -261,6 +305,9 @@ func byPath(m *manifest.Manifest) map[string]pathContents {
 	paths := map[string]pathContents{}
 	for _, i := range m.Images {
 		for _, c := range i.Contents {
+			if isStamp(c.Path) {
+				continue
+			}
 			p, there := paths[c.Path]
 			if !there {
 				p.variants = map[variant]bool{}

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
@@ -66,5 +67,47 @@ func TestFileChanges(t *testing.T) {
 func TestTally(t *testing.T) {
 	if got, want := (Tally{Added: 2, Changed: 1}).String(), "2 added, 1 changed"; got != want {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+// TestImageChanges tells content, packing and the version of the release apart.
+func TestImageChanges(t *testing.T) {
+	stamp := func(version string) manifest.Content {
+		return file(stampDir+"extension-release.oem-a", version, "", 60)
+	}
+	image := func(packed string, r rung.Rung, contents ...manifest.Content) *manifest.Manifest {
+		return &manifest.Manifest{Images: []manifest.Image{{Name: "oem-a", SHA256: digest.Of([]byte(packed)), Rung: r, Contents: contents}}}
+	}
+	tool, other := file("/usr/bin/a", "1", "a", 5), file("/usr/bin/a", "2", "a", 5)
+	before := image("1", rung.Default, tool, stamp("1"))
+	for name, test := range map[string]struct {
+		after   *manifest.Manifest
+		how     string
+		stamped int
+	}{
+		"same":                    {image("1", rung.Default, tool, stamp("1")), "", 0},
+		"version":                 {image("2", rung.Default, tool, stamp("2")), "", 1},
+		"content":                 {image("2", rung.Default, other, stamp("1")), changed, 0},
+		"content and version":     {image("2", rung.Default, other, stamp("2")), changed, 0},
+		"another rung":            {image("2", rung.Rung{Filesystem: rung.EROFS}, tool, stamp("1")), repacked, 0},
+		"another rung, version":   {image("2", rung.Rung{Filesystem: rung.EROFS}, tool, stamp("2")), repacked, 0},
+		"an image that is gone":   {&manifest.Manifest{}, "removed", 0},
+		"a file more":             {image("2", rung.Default, tool, file("/usr/bin/b", "1", "a", 1), stamp("1")), changed, 0},
+		"a link leads elsewhere":  {image("2", rung.Default, manifest.Content{Path: "/usr/bin/a", Target: "b"}, stamp("1")), changed, 0},
+		"stamped, but not a file": {image("2", rung.Default, tool), "", 1},
+	} {
+		got := Between(before, test.after)
+		var how string
+		if len(got.Images) > 0 {
+			how = got.Images[0].How
+		}
+		if how != test.how || len(got.Stamped) != test.stamped {
+			t.Errorf("%s: changes are %+v", name, got)
+		}
+		for _, f := range got.Files {
+			if isStamp(f.Path) {
+				t.Errorf("%s: %s is a changed file", name, f.Path)
+			}
+		}
 	}
 }

@@ -20,16 +20,18 @@ type Tick struct {
 // Dot is one release in a chart.
 type Dot struct{ X, Y, Says string }
 
-// Point is a value of one release, nil where it has none.
+// Point is a value of one release, nil where it has none, and optionally one below it.
 type Point struct {
 	Version string
 	Value   *size.Bytes
+	Lower   *size.Bytes
 }
 
 // Chart is a line over releases. Its path is in a box of 100 × 100 that is stretched over the place there is;
 // what must keep its shape is placed in percent.
 type Chart struct {
 	Path  string
+	Lower string // the path of the lower values; empty without
 	Dots  []Dot
 	Ticks []Tick
 }
@@ -42,29 +44,40 @@ func Draw(releases []Point) Chart {
 	for at := low; at <= high; at += step {
 		c.Ticks = append(c.Ticks, Tick{Decimals(percentOf(at)) + "%", at.String()})
 	}
-	var path []string
+	var path, lower []string
 	for i, r := range releases {
 		b := r.Value
 		if b == nil {
 			continue
 		}
 		x, y := Decimals(100*(float64(i)+0.5)/float64(len(releases))), Decimals(percentOf(*b))
-		command := "L"
-		if len(path) == 0 {
-			command = "M"
+		path = lineTo(path, x, y)
+		if r.Lower != nil {
+			lower = lineTo(lower, x, Decimals(percentOf(*r.Lower)))
 		}
-		path = append(path, command+x+" "+y)
 		c.Dots = append(c.Dots, Dot{x + "%", y + "%", fmt.Sprintf("%s: %v", r.Version, *b)})
 	}
-	c.Path = strings.Join(path, "")
+	c.Path, c.Lower = strings.Join(path, ""), strings.Join(lower, "")
 	return c
+}
+
+// lineTo goes on to a place, or begins there.
+func lineTo(path []string, x, y string) []string {
+	command := "L"
+	if len(path) == 0 {
+		command = "M"
+	}
+	return append(path, command+x+" "+y)
 }
 
 // scale finds round bounds around all values with a few steps between them.
 func scale(releases []Point) (low, high, step size.Bytes) {
 	first := true
 	for _, r := range releases {
-		if b := r.Value; b != nil {
+		for _, b := range []*size.Bytes{r.Value, r.Lower} {
+			if b == nil || r.Value == nil {
+				continue
+			}
 			if first {
 				low, high, first = *b, *b, false
 			}

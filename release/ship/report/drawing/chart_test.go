@@ -10,7 +10,7 @@ import (
 
 func TestDraw(t *testing.T) {
 	sizes := []size.Bytes{10 * size.MiB, 13 * size.MiB}
-	got := Draw([]Point{{"1", nil}, {"2", &sizes[0]}, {"3", &sizes[1]}}) // not there yet in the first one
+	got := Draw([]Point{{Version: "1"}, {Version: "2", Value: &sizes[0]}, {Version: "3", Value: &sizes[1]}}) // not there yet in the first one
 	want := Chart{
 		Path:  "M50 100L83.33 25",
 		Dots:  []Dot{{"50%", "100%", "2: 10.0 MiB"}, {"83.33%", "25%", "3: 13.0 MiB"}},
@@ -18,6 +18,14 @@ func TestDraw(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDrawLower(t *testing.T) {
+	sizes := []size.Bytes{9 * size.MiB, 12 * size.MiB, 13 * size.MiB}
+	got := Draw([]Point{{Version: "1", Value: &sizes[1]}, {Version: "2", Value: &sizes[2], Lower: &sizes[0]}, {Version: "3", Value: &sizes[2], Lower: &sizes[1]}})
+	if want := "M50 83.33L83.33 33.33"; got.Lower != want || got.Path != "M16.67 33.33L50 16.67L83.33 16.67" {
+		t.Errorf("lower line is %q, upper line %q; want %q", got.Lower, got.Path, want)
 	}
 }
 
