@@ -2,7 +2,7 @@
 //
 // It checks what the kernel, the dynamic loader, the shell and systemd depend on: machines, loaders, libraries and
 // symbol versions of ELF files, interpreters of scripts, links, programs of units, versions of kernel modules.
-// Nothing in the tree is run, so trees for foreign architectures are checked as well. On the native architecture
+// Nothing in the tree is run (but see Works), so trees for foreign architectures are checked as well. On the native architecture
 // the base's systemd also checks the tree.
 package check
 

@@ -38,7 +38,7 @@ exit 0`
 const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:base overlay usr && exec "$@"`
 
 // Programs are the host programs that a check runs.
-func Programs() []string { return []string{"unshare", "mount", "bwrap"} }
+func Programs() []string { return []string{"unshare", "mount", "prlimit", "bwrap"} }
 
 // unitTypes are the suffixes of units that systemd-analyze verifies.
 var unitTypes = []string{".automount", ".mount", ".path", ".service", ".slice", ".socket", ".swap", ".target", ".timer"}
@@ -102,7 +102,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := c.layOut(dir, t); err != nil {
+	if err := c.layOut(dir, t, c.place); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
@@ -134,14 +134,17 @@ func sandbox(dir, base string) []string {
 	for _, file := range etc {
 		args = append(args, "--ro-bind-try", file, filepath.Join("/etc", filepath.Base(file)))
 	}
-	for _, name := range []string{"passwd", "group", "machine-id"} {
+	for _, name := range accountFiles {
 		args = append(args, "--ro-bind", filepath.Join(dir, name), filepath.Join("/etc", name))
 	}
 	return args
 }
 
-// layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine.
-func (c *Checker) layOut(dir string, t tree.Tree) error {
+// accountFiles are files of a booted machine's /etc, which layOut makes.
+var accountFiles = []string{"passwd", "group", "machine-id"}
+
+// layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine. Place makes an entry of the image.
+func (c *Checker) layOut(dir string, t tree.Tree, place func(image *os.Root, name string, e tree.Entry) error) error {
 	for _, name := range []string{"image", "usr"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			return err
@@ -157,7 +160,7 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	defer image.Close()
 	for _, e := range t {
 		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
-			if err := c.place(image, below, e); err != nil {
+			if err := place(image, below, e); err != nil {
 				return err
 			}
 		}

@@ -45,7 +45,7 @@ func recipeFile(name, more string) *fstest.MapFile {
 
 func TestEveryMistakeOfAllFiles(t *testing.T) {
 	_, err := Platforms(fstest.MapFS{
-		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\n"),
+		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\nworks: [{run: ' '}, {says: x}]\n"),
 		"recipes/b/recipe.yaml": recipeFile("b", "needs: [c, nothing]\n"),
 		"recipes/c/recipe.yaml": recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
 		"recipes/d/recipe.yaml": recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
@@ -76,8 +76,10 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted a directory name in recipes/`,
 		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
 		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
-		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
+		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, detect, detect_before, ambiguous_with, kernel_arguments, missing, works, initrd`,
 		`recipes/a/recipe.yaml:7: needs: cycle: a → b → c → a; remove one of them`,
+		`recipes/a/recipe.yaml:8: an empty command; wanted a line for sh such as agent --version`,
+		`recipes/a/recipe.yaml:8: the key "run" is missing; add it`,
 		`recipes/b/recipe.yaml:7: needs: cycle: b → c → a → b; remove one of them`,
 		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
 		`recipes/c/recipe.yaml:7: needs: cycle: c → a → b → c; remove one of them`,

@@ -48,6 +48,8 @@ type Stager struct {
 	Keep func(content string) (digest.SHA256, error)
 	// Check returns what keeps a tree from working on the base (check.Checker).
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
+	// Works runs commands in the merged system and returns those that fail (check.Checker). It is asked of trees without problems.
+	Works func(context.Context, tree.Tree, []check.Command) ([]check.Failure, error)
 }
 
 // Stage merges the parts of a platform, adds its extension-release and drops what the base has identically.
@@ -73,10 +75,30 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	for _, problem := range found {
 		problems.add("%v (%s)", problem, source(problem.Path, parts))
 	}
+	if len(problems.Found) == 0 {
+		if err := s.runCommands(ctx, p, staged.Tree, problems); err != nil {
+			return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
+		}
+	}
 	if len(problems.Found) > 0 {
 		return Staged{}, problems
 	}
 	return staged, nil
+}
+
+// runCommands reports commands of the platform and its recipes that do not work in the merged system.
+func (s *Stager) runCommands(ctx context.Context, p *platform.Platform, t tree.Tree, problems *Problems) error {
+	works := p.Commands()
+	commands := make([]check.Command, len(works))
+	for i, work := range works {
+		commands[i] = check.Command{Run: string(work.Run), Says: work.Says}
+	}
+	failures, err := s.Works(ctx, t, commands)
+	for _, failure := range failures {
+		work := works[failure.Command]
+		problems.add("%s:%d: works: %q does not work in the merged system: %s; add what it needs, or correct the command", work.File, work.Line, work.Run, failure.Text)
+	}
+	return err
 }
 
 // source returns the recipe file that a path comes from.

@@ -57,12 +57,23 @@ func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 		Base:  base,
 		Keep:  func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
 		Check: func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Works: func(_ context.Context, _ tree.Tree, commands []check.Command) (failures []check.Failure, err error) {
+			for i, command := range commands {
+				if text := failing[command.Run]; text != "" {
+					failures = append(failures, check.Failure{Command: i, Text: text})
+				}
+			}
+			return failures, nil
+		},
 	}
 	return stager.Stage(t.Context(), p, parts)
 }
 
-// found is what the check finds.
-var found []check.Problem
+// found is what the check finds, failing how commands fail.
+var (
+	found   []check.Problem
+	failing map[string]string
+)
 
 func TestStage(t *testing.T) {
 	got, err := stage(t, azure,
@@ -240,5 +251,29 @@ func TestQuote(t *testing.T) {
 		if got := quote(value); got != want {
 			t.Errorf("quote(%q) = %s; want %s", value, got, want)
 		}
+	}
+}
+
+// TestCommandsThatFail names the file and line of each, those of recipes and the platform's own.
+func TestCommandsThatFail(t *testing.T) {
+	p := *azure
+	r := part("a", files("/usr/bin/a", "a"))
+	r.Recipe.Works = []recipe.Command{{Line: 7, Run: "a -v"}, {Line: 8, Run: "a -h", Says: "Usage"}}
+	p.Recipes, p.Works = []*recipe.Recipe{r.Recipe}, []recipe.Command{{Line: 9, Run: "a -x"}}
+	failing = map[string]string{"a -h": "it ends with status 1", "a -x": "its output lacks it"}
+	defer func() { failing = nil }()
+	_, err := stage(t, &p, r)
+	const want = "platform azure:\n" +
+		`  recipes/a/recipe.yaml:8: works: "a -h" does not work in the merged system: it ends with status 1; add what it needs, or correct the command` + "\n" +
+		`  platforms/azure.yaml:9: works: "a -x" does not work in the merged system: its output lacks it; add what it needs, or correct the command`
+	if err == nil || err.Error() != want {
+		t.Errorf("error is %v", err)
+	}
+	if p.ForInitrd() != nil {
+		t.Error("it has an image for an initramfs")
+	}
+	p.Initrd = &platform.Initrd{}
+	if own := p.ForInitrd().Commands(); len(own) != 0 {
+		t.Errorf("an image of no recipe has commands: %v", own)
 	}
 }

@@ -11,6 +11,41 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/base"
 )
 
+// Commands run as on a machine whose /etc has only what tmpfiles.d makes.
+func TestCommandsFindWhatIsMadeAtBoot(t *testing.T) {
+	needs.Root(t)
+	needs.Programs(t, append(append(base.Programs(), check.Programs()...), "go")...)
+	w, err := release.Open(t.Context(), Fresh(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Bench.Close()
+	checker, err := check.New(w.Base.Target, w.Bench.Blobs, w.Bench.Results, w.Bench.Scratch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var image tree.Tree
+	for name, content := range map[string]string{
+		"/usr/share/agent/agent.conf":    "key=value\n",
+		"/usr/lib/tmpfiles.d/agent.conf": "L /etc/agent.conf - - - - ../usr/share/agent/agent.conf\nd /var/lib/agent 0700 root root -\n",
+	} {
+		d, n, err := w.Bench.Blobs.Add(strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		image = append(image, tree.Entry{Path: name, Type: tree.File, Mode: 0o644, Size: n, SHA256: d})
+	}
+	commands := []check.Command{
+		{Run: "cat /etc/agent.conf", Says: "key=value"},
+		{Run: "test -d /var/lib/agent"},
+		{Run: "cat /etc/ssl/certs/ca-certificates.crt"}, // only in the base's default /etc
+	}
+	found, err := checker.Works(t.Context(), tree.Sorted(image).WithParents(w.Base.Target.Usr), commands)
+	if err != nil || len(found) != 1 || found[0].Command != 2 {
+		t.Errorf("failures are %+v, %v", found, err)
+	}
+}
+
 // The base's own systemd says what is wrong with an image's units, users, temporary files and device rules,
 // and nothing about those of the base.
 func TestSystemdJudgesImages(t *testing.T) {

@@ -26,6 +26,7 @@ type Platform struct {
 	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of its machines cannot be told from
 	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // added to the kernel command line in Flatcar's image for the platform
 	Missing         map[string]string `yaml:"missing"`          // tools that should be in the image but are unavailable, with the reason
+	Works           []recipe.Command  `yaml:"works"`            // commands that must work in the merged system, besides those of the recipes
 	Initrd          *Initrd           `yaml:"initrd"`           // an additional image that an initramfs can load
 
 	// File is the platform's file, for messages.
@@ -52,7 +53,7 @@ func (p *Platform) ForInitrd() *Platform {
 		return nil
 	}
 	q := *p
-	q.Recipes, q.ActiveUnits = p.Initrd.Recipes, nil
+	q.Recipes, q.ActiveUnits, q.Works = p.Initrd.Recipes, nil, nil
 	return &q
 }
 
@@ -67,6 +68,26 @@ func (i *Initrd) AllModules() []string {
 		if !slices.Contains(all, name) {
 			all = append(all, name)
 		}
+	}
+	return all
+}
+
+// Work is a command that must work, and the file that says so.
+type Work struct {
+	File string
+	recipe.Command
+}
+
+// Commands returns the commands that must work on the platform's machines: those of the recipes, then its own.
+func (p *Platform) Commands() []Work {
+	var all []Work
+	for _, r := range p.Recipes {
+		for _, command := range r.Works {
+			all = append(all, Work{r.File, command})
+		}
+	}
+	for _, command := range p.Works {
+		all = append(all, Work{p.File, command})
 	}
 	return all
 }

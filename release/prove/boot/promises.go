@@ -24,12 +24,12 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 func ExpectNothing(m *manifest.Manifest, p *platform.Platform) Expectation {
 	e := expect(m, p, nil)
 	e.Reason = "nothing linked: this release has no images for " + p.ID.Value
-	e.Requires, e.Units = nil, nil
+	e.Requires, e.Units, e.Works = nil, nil, nil
 	return e
 }
 
 func expect(m *manifest.Manifest, p *platform.Platform, images []string) Expectation {
-	e := Expectation{VersionID: m.Base.VersionID, Reason: "ID=" + p.ID.Value + " in /oem/oem-release", Images: images}
+	e := Expectation{VersionID: m.Base.VersionID, Reason: "ID=" + p.ID.Value + " in /oem/oem-release", Images: images, Works: p.Commands()}
 	e.extensions(m.Extensions, p.ID.Value)
 	own := map[string]bool{}
 	for _, image := range m.Images {
