@@ -4,7 +4,6 @@ package stage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/check"
@@ -121,31 +120,6 @@ func merge(parts []Part, problems *Problems) tree.Tree {
 		problems.add("%v", problem)
 	}
 	return merged
-}
-
-// subtract drops what the base has identically. A path that differs from the base's is a problem, unless the recipe
-// has it in replaces: or keeps:. Directories must be identical, since the image's would win.
-func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Problems) Staged {
-	var dropped tree.Tree
-	kept := merged.Filter(func(e tree.Entry) bool {
-		below, there := base.Usr.Find(e.Path)
-		if !there || e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode {
-			return true
-		}
-		r := owner(e.Path, parts)
-		keeps := slices.ContainsFunc(r.Keeps, func(g recipe.Glob) bool { return g.Match(e.Path) })
-		if e.Equal(below) || keeps {
-			dropped = append(dropped, e)
-			return false
-		}
-		replaces := slices.ContainsFunc(r.Replaces, func(p recipe.Path) bool { return base.Place(string(p)) == e.Path })
-		if !replaces {
-			problems.add("%s has %s, which differs from the base's (%v | base %v); prune it, or add replaces: or keeps: [%s] to %s",
-				r.Name, e.Path, e, below, e.Path, r.File)
-		}
-		return true
-	})
-	return Staged{Tree: kept, Dropped: tree.Sorted(dropped)}
 }
 
 // owner returns the first recipe that has a path.
