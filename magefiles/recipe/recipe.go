@@ -97,7 +97,11 @@ func Lock(ctx context.Context, name string) error {
 // other recipes are done. GITHUB_TOKEN raises GitHub's rate limit.
 func Bump(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
+		blind, err := care.NotLookedUp(o, name)
+		if err != nil {
+			return err
+		}
 		changes, err := care.Bump(ctx, o, name)
-		return errors.Join(care.WriteBumped(target.Out(), changes), err)
+		return errors.Join(care.WriteBumped(target.Out(), changes, blind), err)
 	})
 }

@@ -60,9 +60,11 @@ func (b *Builder) resolveSource(ctx context.Context, of *Resolved, s kind.Source
 		return nil, fmt.Errorf("the lock file has no entry for %q on %s, for base %s; run %s",
 			question, of.Arch, b.Base.Name, lock.Command(name))
 	}
-	if len(locked.Sources) > 0 {
-		b.Log.Warn("the lock file is stale", "recipe", name, "source", question, "arch", of.Arch, "to update it", lock.Command(name))
+	lacks := "the lock file is stale"
+	if len(locked.Sources) == 0 {
+		lacks = "there is no lock file; what the archive offers today is used"
 	}
+	b.Log.Warn(lacks, "recipe", name, "source", question, "arch", of.Arch, "to write it", lock.Command(name))
 	return s.Look(ctx, b.Env(), of.Arch)
 }
 

@@ -131,6 +131,8 @@ func (c *check) files() error {
 			c.add(e.Path, "is an ELF file that cannot be read (%s); prune it", f.broken)
 		case f.elf != nil:
 			c.elf(e, &object{path: e.Path, file: f.elf}, kernel)
+		case f.crlf && e.Mode&0o111 != 0:
+			c.add(e.Path, "has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
 		case f.interpreter != nil && e.Mode&0o111 != 0:
 			c.script(e, f.interpreter)
 		}

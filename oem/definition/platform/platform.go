@@ -2,9 +2,13 @@
 package platform
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
@@ -135,15 +139,34 @@ func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.M
 		p := &Platform{File: file}
 		platforms = append(platforms, p)
 		c := checker{platform: p, mistakes: strictyaml.Decode(file, content, p)}
-		c.check(recipes)
+		if reflect.DeepEqual(p, &Platform{File: file}) { // nothing was read, which is said
+			p.ID.Value = strings.TrimSuffix(path.Base(file), ".yaml")
+		} else {
+			c.check(recipes)
+		}
 		return c.mistakes
 	})
+	mistakes = append(mistakes, unread(fsys, dir)...)
 	for _, p := range platforms {
 		c := checker{platform: p}
 		c.checkOthers(platforms)
 		mistakes = append(mistakes, c.mistakes...)
 	}
 	return platforms, mistakes
+}
+
+// unread reports files that are called almost like a platform's.
+func unread(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); path.Ext(name) != ".yaml" && strictyaml.LooksLike(name) {
+			mistakes = append(mistakes, strictyaml.Mistake{File: path.Join(dir, name), Line: 1, Text: fmt.Sprintf("is not read; wanted .yaml, as in %s.yaml", strings.TrimSuffix(name, path.Ext(name)))})
+		}
+	}
+	return mistakes
 }
 
 func values(texts []strictyaml.Text) []string {

@@ -106,7 +106,7 @@ func (p *proposer) propose(ctx context.Context, name string, changes []care.Bump
 	}
 	var body strings.Builder
 	body.WriteString("`scripts/mage recipe:bump " + name + "` found:\n\n")
-	if err := care.WriteBumped(&body, changes); err != nil {
+	if err := care.WriteBumped(&body, changes, nil); err != nil {
 		return err
 	}
 	address, err := p.tracker.Propose(ctx, branch, p.into, subject(name, changes), body.String())
