@@ -41,14 +41,15 @@ func New(name string) error {
 
 // Show builds one recipe and prints its inputs, files and sizes, and what each pattern pruned.
 //
-// The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
+// The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base. It fails when a build
+// would: when a required file is missing, or the tree is over max_size.
 func Show(ctx context.Context, name string) error {
 	return target.With(func(o setup.Options) error {
 		explained, err := care.Show(ctx, o, name)
 		if err != nil {
 			return err
 		}
-		return show.Recipe(target.Out(), explained)
+		return errors.Join(show.Recipe(target.Out(), explained), explained.Wrong)
 	})
 }
 

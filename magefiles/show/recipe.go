@@ -30,10 +30,6 @@ func Recipe(out io.Writer, e *oem.Explained) error {
 		}
 	}
 	p.pruned(e.Pruned)
-	if e.Lacks != nil {
-		p.section("Wrong:")
-		p.line("  %v", e.Lacks)
-	}
 	return p.Flush()
 }
 

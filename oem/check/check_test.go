@@ -196,6 +196,16 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
+// TestWindowsScripts finds interpreters whose names end with a carriage return, which the kernel does not find.
+func TestWindowsScripts(t *testing.T) {
+	w := newWorld(t)
+	w.file("/usr/bin/plain", "#!/bin/sh\r\n")
+	w.file("/usr/bin/env", "#!/usr/bin/env bash\r\ntrue\r\n")
+	w.file("/usr/bin/later", "#!/bin/sh\nprintf 'x\r\n'\n")
+	w.file("/usr/share/x/template", "#!/bin/sh\r\n")
+	w.want("/usr/bin/env has CRLF line ends", "/usr/bin/plain has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
+}
+
 // A library where only the base's ld.so.cache would find it is not found: nothing rebuilds the cache.
 func TestConfiguredDirectories(t *testing.T) {
 	w := newWorld(t, "/usr/bin/mksquashfs", libs+"/liblzo2.so*")
