@@ -152,7 +152,7 @@ func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.M
 		c.checkOthers(platforms)
 		mistakes = append(mistakes, c.mistakes...)
 	}
-	return platforms, mistakes
+	return platforms, append(mistakes, checkMarkers(platforms)...)
 }
 
 // unread reports files that are called almost like a platform's.
