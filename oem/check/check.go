@@ -61,7 +61,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
-	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units} {
+	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -169,6 +169,7 @@ func TestSoundImage(t *testing.T) {
 	w.link("/usr/share/tool/conf", "/etc/tool.conf")
 	w.file("/usr/lib/tmpfiles.d/tool.conf", "f /etc/tool.conf 0644 root root -\n")
 	w.file("/usr/lib/systemd/system/tool.service", "[Service]\nExecStart=+/usr/bin/script \\\n  --option\nExecStartPre=-/usr/bin/missing\nExecStop=sh -c true\nExecReload=/usr/bin/%i\n")
+	w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n") // for the rules
 	w.file("/usr/lib/udev/rules.d/10-tool.rules", "# RUN=\"/usr/bin/missing\"\nACTION==\"add\", RUN+=\"/usr/bin/script %k\"\n")
 	w.want()
 }
@@ -204,6 +205,55 @@ func TestWindowsScripts(t *testing.T) {
 	w.file("/usr/bin/later", "#!/bin/sh\nprintf 'x\r\n'\n")
 	w.file("/usr/share/x/template", "#!/bin/sh\r\n")
 	w.want("/usr/bin/env has CRLF line ends", "/usr/bin/plain has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
+}
+
+// TestFilesThatComeTooLate finds what is read before images are merged and not again.
+func TestFilesThatComeTooLate(t *testing.T) {
+	late := map[string]string{
+		"/usr/lib/sysctl.d/90-x.conf":                       "/usr/lib/systemd/systemd-sysctl",
+		"/usr/lib/modules-load.d/x.conf":                    "/usr/lib/systemd/systemd-modules-load",
+		"/usr/lib/binfmt.d/x.conf":                          "/usr/lib/systemd/systemd-binfmt",
+		"/usr/lib/systemd/network/10-x.network":             "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/network/10-y.netdev":              "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/network/zz-base.network.d/x.conf": "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/networkd.conf.d/x.conf":           "/usr/bin/systemctl try-restart systemd-networkd.service",
+		"/usr/lib/systemd/resolved.conf.d/x.conf":           "/usr/bin/systemctl try-restart systemd-resolved.service",
+		"/usr/lib/systemd/timesyncd.conf.d/x.conf":          "/usr/bin/systemctl try-restart systemd-timesyncd.service",
+		"/usr/share/dbus-1/system.d/org.x.conf":             "/usr/bin/systemctl reload dbus.service",
+		"/usr/lib/udev/rules.d/10-x.rules":                  "", // oem-setup itself
+	}
+	never := []string{
+		"/usr/lib/systemd/journald.conf.d/x.conf", "/usr/lib/systemd/network/10-x.link", "/usr/lib/udev/hwdb.d/x.hwdb",
+		"/usr/lib/systemd/logind.conf.d/x.conf", "/usr/lib/systemd/system.conf.d/x.conf", "/usr/lib/systemd/system-preset/90-x.preset",
+	}
+	for name, command := range late {
+		w := newWorld(t)
+		w.file(name, "")
+		w.want(name + " is read by ")
+		w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
+		if command != "" {
+			w.want(name + " is read by ")
+			w.file(setupUnit+".d/20-oem-x.conf", "[Service]\nExecStartPost=-"+command+"\n")
+		}
+		w.want()
+		if got := strings.Join(ReadAgain(tree.Sorted(w.image)), " "); got != command {
+			t.Errorf("%s is read again by %q; wanted %q", name, got, command)
+		}
+	}
+	for _, name := range never {
+		w := newWorld(t)
+		w.file(name, "")
+		w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
+		w.want(name + " is read by ")
+		if got := ReadAgain(tree.Sorted(w.image)); len(got) > 0 {
+			t.Errorf("%s is read again by %q", name, got)
+		}
+	}
+	w := newWorld(t)
+	for _, name := range []string{"/usr/lib/systemd/network/README", "/usr/lib/systemd/sleep.conf.d/x.conf", "/usr/lib/sysctl.d/x.txt", "/usr/lib/systemd/coredump.conf.d/x.conf"} {
+		w.file(name, "")
+	}
+	w.want()
 }
 
 // A library where only the base's ld.so.cache would find it is not found: nothing rebuilds the cache.
@@ -301,6 +351,7 @@ func TestEveryProblemOfFiles(t *testing.T) {
 	w.file("/usr/lib/systemd/system/b.service", "[Service]\nUser=nobody-here\nGroup=ours\nSupplementaryGroups=root none-here %i\n")
 	w.file("/usr/lib/systemd/system/c.service", "[Service]\nUser=made-up\nDynamicUser=yes\n")
 	w.file("/usr/lib/sysusers.d/b.conf", "g ours -\n")
+	w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
 	w.file("/usr/lib/udev/rules.d/10-a.rules", "KERNEL==\"x\", PROGRAM=\"missing -a\", \\\n RUN{program}+=\"/usr/bin/gone\"\n")
 	w.file("/usr/share/dbus-1/system-services/a.service", "[D-BUS Service]\nExec=/usr/bin/missing --bus\n")
 	w.want(

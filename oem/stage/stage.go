@@ -61,6 +61,9 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	}
 	merged := merge(parts, problems)
 	staged := subtract(merged, parts, s.Base, problems)
+	if staged.Tree, err = s.withReadAgain(staged.Tree, p.Image()); err != nil {
+		return Staged{}, err
+	}
 	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage)}
 	if staged.Tree, err = WithRelease(staged.Tree, release, s.Base, s.Keep); err != nil {
 		return Staged{}, err

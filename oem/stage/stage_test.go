@@ -277,3 +277,30 @@ func TestCommandsThatFail(t *testing.T) {
 		t.Errorf("an image of no recipe has commands: %v", own)
 	}
 }
+
+// TestReadAgain has files read again that are there too late, in images that have such files and the unit for it.
+func TestReadAgain(t *testing.T) {
+	const setup, dropIn = "/usr/lib/systemd/system/oem-setup.service", "/usr/lib/systemd/system/oem-setup.service.d/20-oem-azure.conf"
+	const network, sysctl = "/usr/lib/systemd/network/01-x.network", "/usr/lib/sysctl.d/x.conf"
+	for _, c := range []struct {
+		files []string
+		want  string
+	}{
+		{[]string{setup, "", network, "", sysctl, ""}, "[Service]\nExecStartPost=-/usr/bin/networkctl reload\nExecStartPost=-/usr/lib/systemd/systemd-sysctl\n"},
+		{[]string{setup, "", network, "", "/usr/lib/systemd/network/02-y.network", ""}, "[Service]\nExecStartPost=-/usr/bin/networkctl reload\n"},
+		{[]string{setup, "", "/usr/bin/a", ""}, ""},
+		{[]string{network, ""}, ""},
+	} {
+		got, err := stage(t, azure, part("a", files(c.files...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, has := got.Tree.Find(dropIn)
+		if has != (c.want != "") || has && e.SHA256 != digest.Of([]byte(c.want)) {
+			t.Errorf("%v: %v; wanted %q", c.files, e, c.want)
+		}
+		if err := got.Tree.HasParents(); err != nil {
+			t.Error(err)
+		}
+	}
+}
