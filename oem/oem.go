@@ -248,7 +248,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 	if err != nil {
 		return nil, err
 	}
-	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree, Works: checker.Works}
+	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree, Indexes: checker.ModuleIndexes, Works: checker.Works}
 	all := make([]Staged, len(platforms))
 	mistakes := make([]error, len(platforms))
 	err = f.each(ctx, "platforms checked", len(platforms), func(ctx context.Context, i int) error {

@@ -61,7 +61,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
-	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late} {
+	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late, one.indexed} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -117,7 +117,7 @@ func (c *check) names() error {
 
 // files checks each file by itself.
 func (c *check) files() error {
-	kernel := c.kernelRelease()
+	kernel := kernelOf(c.view.base.Usr)
 	for _, e := range c.view.image {
 		if e.Type != tree.File {
 			continue
@@ -130,7 +130,9 @@ func (c *check) files() error {
 		case f.broken != "":
 			c.add(e.Path, "is an ELF file that cannot be read (%s); prune it", f.broken)
 		case f.elf != nil:
-			c.elf(e, &object{path: e.Path, file: f.elf}, kernel)
+			if err := c.elf(e, &object{path: e.Path, file: f.elf}, kernel); err != nil {
+				return err
+			}
 		case f.crlf && e.Mode&0o111 != 0:
 			c.add(e.Path, "has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
 		case f.interpreter != nil && e.Mode&0o111 != 0:
@@ -140,11 +142,11 @@ func (c *check) files() error {
 	return nil
 }
 
-func (c *check) elf(e tree.Entry, o *object, kernel string) {
+func (c *check) elf(e tree.Entry, o *object, kernel string) error {
 	f := o.file
 	if f.Machine != c.machine || f.Class != elf.ELFCLASS64 {
 		c.add(e.Path, "is for %v %v; wanted %v %v, or prune it", f.Machine, f.Class, c.machine, elf.ELFCLASS64)
-		return
+		return nil
 	}
 	if f.Interpreter != "" && !c.view.executable(f.Interpreter) {
 		c.add(e.Path, "wants the loader %s, which does not exist; build it for the base, or prune it", f.Interpreter)
@@ -156,27 +158,9 @@ func (c *check) elf(e tree.Entry, o *object, kernel string) {
 		}
 	}
 	if f.Vermagic == "" {
-		return
+		return nil
 	}
-	if release, _, _ := strings.Cut(f.Vermagic, " "); release != kernel {
-		c.add(e.Path, "is for kernel %s, but the base has %s; build it for the base's", release, kernel)
-	} else if !strings.HasPrefix(e.Path, "/usr/lib/modules/"+kernel+"/") {
-		c.add(e.Path, "is a kernel module outside /usr/lib/modules/%s; move it there", kernel)
-	}
-}
-
-// kernelRelease returns the release of the base's kernel; empty if it has none or several.
-func (c *check) kernelRelease() string {
-	var releases []string
-	for _, e := range c.view.base.Usr.Under("/usr/lib/modules") {
-		if e.Type == tree.Dir && path.Dir(e.Path) == "/usr/lib/modules" {
-			releases = append(releases, path.Base(e.Path))
-		}
-	}
-	if len(releases) != 1 {
-		return ""
-	}
-	return releases[0]
+	return c.module(e, f.Vermagic, kernel)
 }
 
 // script checks that the interpreter in the first line exists.

@@ -438,6 +438,9 @@ func TestKernelModules(t *testing.T) {
 	}
 	w.file("/usr/lib/modules/6.12.1/extra/good.ko", module(t, "6.12.1"))
 	w.file("/usr/lib/modules/6.12.1/extra/good.ko.zst", string(encoder.EncodeAll([]byte(module(t, "6.12.1")), nil)))
+	const noIndex = " is a kernel module that no modules.dep names, so modprobe does not find it"
+	w.want("/usr/lib/modules/6.12.1/extra/good.ko"+noIndex, "/usr/lib/modules/6.12.1/extra/good.ko.zst"+noIndex)
+	w.file("/usr/lib/modules/6.12.1/modules.dep", "extra/good.ko:\nextra/good.ko.zst: extra/good.ko\nextra/old.ko.zst:\nextra/cut.ko.zst:\n")
 	w.want()
 	w.file("/usr/lib/elsewhere.ko", module(t, "6.12.1"))
 	w.file("/usr/lib/modules/6.12.1/extra/cut.ko.zst", string(encoder.EncodeAll([]byte(module(t, "6.12.1")), nil)[:50]))
@@ -507,4 +510,26 @@ func TestResultsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestModulesForOtherOptions refuses a module that the kernel would refuse, though it is for its release.
+func TestModulesForOtherOptions(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	ofBase := []byte(module(t, "6.12.1"))
+	const name = "/usr/lib/modules/6.12.1/kernel/base.ko"
+	if err := os.MkdirAll(filepath.Join(dir, "lib/modules/6.12.1/kernel"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(name, "/usr/")), ofBase, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.base = &target.Base{Arch: arch.AMD64, Dir: dir, Usr: tree.Tree{
+		{Path: name, Type: tree.File, Mode: 0o644, Size: int64(len(ofBase)), SHA256: digest.Of(ofBase)},
+	}.WithParents(nil)}
+	w.file("/usr/lib/modules/6.12.1/modules.dep", "extra/good.ko:\nextra/other.ko:\n")
+	w.file("/usr/lib/modules/6.12.1/extra/good.ko", module(t, "6.12.1"))
+	w.want()
+	w.file("/usr/lib/modules/6.12.1/extra/other.ko", strings.Replace(module(t, "6.12.1"), "preempt mod_unload", "preempt mod_unl0ad", 1))
+	w.want(`/usr/lib/modules/6.12.1/extra/other.ko is for a kernel with other options ("6.12.1 SMP preempt mod_unl0ad"), but the base's is "6.12.1 SMP preempt mod_unload"; build it`)
 }

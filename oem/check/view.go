@@ -134,16 +134,18 @@ func (v *view) open(e tree.Entry) (*os.File, error) {
 const maxText = 1 << 20
 
 // read returns the content of a file that is text.
-func (v *view) read(e tree.Entry) (string, error) {
-	if e.Size > maxText {
-		return "", fmt.Errorf("%s has %d bytes; wanted a text file of at most %d", e.Path, e.Size, maxText)
+func (v *view) read(e tree.Entry) (string, error) { return v.readUpTo(e, maxText) }
+
+func (v *view) readUpTo(e tree.Entry, most int64) (string, error) {
+	if e.Size > most {
+		return "", fmt.Errorf("%s has %d bytes; wanted a text file of at most %d", e.Path, e.Size, most)
 	}
 	f, err := v.open(e)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxText))
+	content, err := io.ReadAll(io.LimitReader(f, most))
 	return string(content), err
 }
 

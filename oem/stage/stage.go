@@ -47,6 +47,8 @@ type Stager struct {
 	Keep func(content string) (digest.SHA256, error)
 	// Check returns what keeps a tree from working on the base (check.Checker).
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
+	// Indexes makes the indexes of a tree's own kernel modules (check.Checker).
+	Indexes func(context.Context, tree.Tree) (tree.Tree, error)
 	// Works runs commands in the merged system and returns those that fail (check.Checker). It is asked of trees without problems.
 	Works func(context.Context, tree.Tree, []check.Command) ([]check.Failure, error)
 }
@@ -61,6 +63,11 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, parts []Part) 
 	}
 	merged := merge(parts, problems)
 	staged := subtract(merged, parts, s.Base, problems)
+	indexes, err := s.Indexes(ctx, staged.Tree)
+	if err != nil {
+		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
+	}
+	staged.Tree, _ = tree.Merge(indexes, staged.Tree)
 	if staged.Tree, err = s.withReadAgain(staged.Tree, p.Image()); err != nil {
 		return Staged{}, err
 	}

@@ -54,9 +54,10 @@ func part(name string, content tree.Tree) Part {
 func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 	t.Helper()
 	stager := Stager{
-		Base:  base,
-		Keep:  func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
-		Check: func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Base:    base,
+		Keep:    func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
+		Check:   func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Indexes: func(context.Context, tree.Tree) (tree.Tree, error) { return indexes, nil },
 		Works: func(_ context.Context, _ tree.Tree, commands []check.Command) (failures []check.Failure, err error) {
 			for i, command := range commands {
 				if text := failing[command.Run]; text != "" {
@@ -73,6 +74,7 @@ func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 var (
 	found   []check.Problem
 	failing map[string]string
+	indexes tree.Tree // of kernel modules
 )
 
 func TestStage(t *testing.T) {
@@ -301,6 +303,21 @@ func TestReadAgain(t *testing.T) {
 		}
 		if err := got.Tree.HasParents(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestIndexesOfModules puts what the check makes into the image, in place of the base's.
+func TestIndexesOfModules(t *testing.T) {
+	indexes = files("/usr/lib/modules/6/modules.dep", "extra/own.ko:")
+	defer func() { indexes = nil }()
+	got, err := stage(t, azure, part("a", files("/usr/lib/modules/6/extra/own.ko", "module")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/usr/lib/modules/6/modules.dep", "/usr/lib/modules/6/extra/own.ko"} {
+		if _, has := got.Tree.Find(name); !has {
+			t.Errorf("no %s", name)
 		}
 	}
 }
