@@ -8,7 +8,6 @@ import (
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
-	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
@@ -17,15 +16,21 @@ import (
 )
 
 // Check reads all recipes, lock files and platforms and reports every mistake in them.
+//
+// FORMAT=json prints them for programs, FORMAT=sarif for editors and code reviews.
 func Check() error {
-	platforms, err := definition.Platforms(rooted.Files("."))
-	if err == nil {
-		err = care.CheckLocks(".", setup.DefaultBase)
-	}
-	if err == nil {
-		fmt.Printf("%d platforms are valid\n", len(platforms))
-	}
-	return err
+	return target.With(func(o setup.Options) error {
+		platforms, mistakes, err := care.Check(".", setup.DefaultBase)
+		switch {
+		case err != nil:
+			return err
+		case o.Format != "":
+			err = care.WriteMistakes(target.Out(), o.Format, mistakes)
+		case len(mistakes) == 0:
+			fmt.Printf("%d platforms are valid\n", platforms)
+		}
+		return errors.Join(err, mistakes.Err())
+	})
 }
 
 // New creates a recipe from a template.
@@ -50,6 +55,20 @@ func Show(ctx context.Context, name string) error {
 			return err
 		}
 		return errors.Join(show.Recipe(target.Out(), explained), explained.Wrong)
+	})
+}
+
+// Try builds one recipe with those that it needs, checks it over the base, runs its commands, and says in ten lines what came out.
+//
+// The argument is its name, such as chrony. BASE is the OS release it is tried on, VERSION that of a reference base. The commands are those
+// in works:, in a sandbox. It fails with all that is wrong.
+func Try(ctx context.Context, name string) error {
+	return target.With(func(o setup.Options) error {
+		tried, err := care.Try(ctx, o, name)
+		if err != nil {
+			return err
+		}
+		return show.Try(target.Out(), tried)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -216,28 +217,38 @@ func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe,
 
 // CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar. It uses no network.
 func CheckLocks(checkout, baseID string) error {
+	stale, err := staleLocks(checkout, baseID)
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	names := make([]string, len(stale))
+	for i, r := range stale {
+		names[i] = r.Name.Value
+	}
+	return fmt.Errorf("no up-to-date lock file for: %s; run %s for each, or %s",
+		strings.Join(names, ", "), lock.Command("NAME"), lock.Command("all"))
+}
+
+// staleLocks returns the recipes whose lock file is missing or outdated, by name.
+func staleLocks(checkout, baseID string) ([]*recipe.Recipe, error) {
 	n, err := bases.Parse(baseID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	recipes, mistakes := recipe.Load(rooted.Files(checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	var stale []string
-	for name, r := range recipes {
+	var stale []*recipe.Recipe
+	for _, name := range slices.Sorted(maps.Keys(recipes)) {
+		r := recipes[name]
 		locked, err := lock.Read(rooted.Files(checkout), lockFile(r))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !build.Answers(locked, r, n.Reference(), false) || !build.Answers(locked, r, flatcar.ID, true) {
-			stale = append(stale, name)
+			stale = append(stale, r)
 		}
 	}
-	if len(stale) == 0 {
-		return nil
-	}
-	slices.Sort(stale)
-	return fmt.Errorf("no up-to-date lock file for: %s; run %s for each, or %s",
-		strings.Join(stale, ", "), lock.Command("NAME"), lock.Command("all"))
+	return stale, nil
 }

@@ -30,6 +30,7 @@ type Options struct {
 	DeltaFrom []string  `env:"DELTA_FROM" envSeparator:":" doc:"directories of earlier releases, separated by colons; for the machines of each, an update payload is made that has only what has changed since"`
 	Kind      ImageKind `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
 	Integrate Integrate `env:"INTEGRATE" doc:"0: leave Flatcar's own scripts alone, which fetch a machine's OEM image for each update (release/README.md, machines that exist)" default:"1: they leave what the release embeds to it"`
+	Format    string    `env:"FORMAT" doc:"for recipe:check: how mistakes are printed, beside the messages: json or sarif" default:"messages only"`
 	Locked    bool      `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
 	Jobs      Count     `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string    `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
