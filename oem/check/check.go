@@ -38,7 +38,7 @@ func (p Problem) String() string { return p.Path + " " + p.Text }
 // Checker checks trees for one base. It may be used concurrently.
 type Checker struct {
 	base    *target.Base
-	digest  digest.SHA256 // of the base's /usr
+	digest  digest.SHA256 // of the base's /usr, and of what it merges
 	blobs   *store.Blobs
 	results *store.Results
 	scratch string
@@ -49,6 +49,9 @@ type Checker struct {
 // Temporary files are in scratch, a directory on the blobs' file system.
 func New(base *target.Base, blobs *store.Blobs, results *store.Results, scratch string) (*Checker, error) {
 	d, err := digest.OfInputs(base.Usr)
+	if err == nil && len(base.Merged) > 0 {
+		d, err = digest.OfInputs([]any{base.Usr, base.Merged})
+	}
 	return &Checker{base: base, digest: d, blobs: blobs, results: results, scratch: scratch}, err
 }
 
@@ -61,7 +64,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
-	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late, one.indexed} {
+	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late, one.indexed, one.beside} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -110,6 +113,17 @@ func (c *check) names() error {
 	for _, e := range c.view.image {
 		if err := errors.Join(foreign.Check(e.Path), foreign.Check(e.Target)); err != nil {
 			c.add(foreign.Line(e.Path), "its name or target does something where it is shown; rename it, or prune it")
+		}
+	}
+	return nil
+}
+
+// beside reports files that an extension of the base has as well, with other content: the order of images decides which one a machine has.
+func (c *check) beside() error {
+	for _, e := range c.view.image {
+		other, has := c.view.base.Merged.Find(e.Path)
+		if has && !(e.Type == tree.Dir && other.Type == tree.Dir) && (e.Type != other.Type || e.SHA256 != other.SHA256 || e.Target != other.Target) {
+			c.addRuntime(e.Path, "differs from that of an extension that the base merges by default; prune it, or use a drop-in")
 		}
 	}
 	return nil

@@ -533,3 +533,37 @@ func TestModulesForOtherOptions(t *testing.T) {
 	w.file("/usr/lib/modules/6.12.1/extra/other.ko", strings.Replace(module(t, "6.12.1"), "preempt mod_unload", "preempt mod_unl0ad", 1))
 	w.want(`/usr/lib/modules/6.12.1/extra/other.ko is for a kernel with other options ("6.12.1 SMP preempt mod_unl0ad"), but the base's is "6.12.1 SMP preempt mod_unload"; build it`)
 }
+
+// TestExtensionsOfTheBase looks units and files up in what the base merges by default as well.
+func TestExtensionsOfTheBase(t *testing.T) {
+	w := newWorld(t)
+	merged := func(name, content string) {
+		mode := uint32(0o644)
+		if strings.Contains(name, "/bin/") {
+			mode = 0o755
+		}
+		e := tree.Entry{Path: name, Type: tree.File, Mode: mode, Size: int64(len(content)), SHA256: w.keep([]byte(content))}
+		w.base.Merged = tree.Sorted(append(w.base.Merged, e)).WithParents(w.base.Usr)
+	}
+	w.file("/usr/lib/systemd/system/multi-user.target", "[Unit]\n")
+	w.file("/usr/lib/systemd/system/multi-user.target.d/10-x.conf", "[Unit]\nUpholds=docker.service\n")
+	w.file("/usr/lib/systemd/system/docker.service.d/10-x.conf", "[Service]\nExecStartPre=/usr/bin/dockerd --check\nUser=dockremap\n")
+	w.file("/usr/bin/check", "#!/usr/bin/dockerd\n")
+	w.link("/usr/share/x/dockerd", "../../bin/dockerd")
+	if got := strings.Join(w.problems(), "\n"); !strings.Contains(got, "Upholds=docker.service") || !strings.Contains(got, "starts /usr/bin/dockerd, which does not exist") {
+		t.Errorf("without the extension: %s", got)
+	}
+	merged("/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/dockerd\n")
+	merged("/usr/bin/dockerd", "#!/bin/sh\n")
+	merged("/usr/lib/sysusers.d/docker.conf", "u dockremap - \"x\"\n")
+	w.want()
+	w.file("/usr/lib/sysusers.d/docker.conf", "u other - \"x\"\n")
+	w.file("/usr/bin/dockerd", "#!/bin/sh\n")
+	w.want(
+		"/usr/lib/systemd/system/docker.service.d/10-x.conf has User=dockremap",
+		"/usr/lib/sysusers.d/docker.conf differs from that of an extension that the base merges by default; prune it, or use a drop-in",
+	)
+	if got := w.failures(Command{Run: "cat /usr/lib/systemd/system/docker.service", Says: "dockerd"}); len(got) > 0 {
+		t.Errorf("commands do not see the extension: %v", got)
+	}
+}

@@ -35,7 +35,7 @@ udevadm verify --no-style --no-summary 2>&1
 exit 0`
 
 // merge mounts the image over the base in a mount namespace, which ends with the program run in it.
-const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:base overlay usr && exec "$@"`
+const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:merged:base overlay usr && exec "$@"`
 
 // Programs are the host programs that a check runs.
 func Programs() []string { return []string{"unshare", "mount", "prlimit", "bwrap"} }
@@ -145,7 +145,7 @@ var accountFiles = []string{"passwd", "group", "machine-id"}
 
 // layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine. Place makes an entry of the image.
 func (c *Checker) layOut(dir string, t tree.Tree, place func(image *os.Root, name string, e tree.Entry) error) error {
-	for _, name := range []string{"image", "usr"} {
+	for _, name := range []string{"image", "merged", "usr"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
@@ -153,16 +153,9 @@ func (c *Checker) layOut(dir string, t tree.Tree, place func(image *os.Root, nam
 	if err := os.Symlink(c.base.Dir, filepath.Join(dir, "base")); err != nil {
 		return err
 	}
-	image, err := os.OpenRoot(filepath.Join(dir, "image"))
-	if err != nil {
-		return err
-	}
-	defer image.Close()
-	for _, e := range t {
-		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
-			if err := place(image, below, e); err != nil {
-				return err
-			}
+	for name, files := range map[string]tree.Tree{"image": t, "merged": c.base.Merged} {
+		if err := layOutTree(filepath.Join(dir, name), files, place); err != nil {
+			return err
 		}
 	}
 	v := view{image: t, base: c.base, blobs: c.blobs}
@@ -176,6 +169,22 @@ func (c *Checker) layOut(dir string, t tree.Tree, place func(image *os.Root, nam
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func layOutTree(dir string, t tree.Tree, place func(image *os.Root, name string, e tree.Entry) error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, e := range t {
+		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
+			if err := place(root, below, e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
