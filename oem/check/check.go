@@ -122,7 +122,8 @@ func (c *check) names() error {
 func (c *check) beside() error {
 	for _, e := range c.view.image {
 		other, has := c.view.base.Merged.Find(e.Path)
-		if has && !(e.Type == tree.Dir && other.Type == tree.Dir) && (e.Type != other.Type || e.SHA256 != other.SHA256 || e.Target != other.Target) {
+		same := e.Type == other.Type && e.SHA256 == other.SHA256 && e.Target == other.Target // as all directories are
+		if has && !same {
 			c.addRuntime(e.Path, "differs from that of an extension that the base merges by default; prune it, or use a drop-in")
 		}
 	}

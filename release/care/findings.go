@@ -23,11 +23,14 @@ func Check(checkout, baseID string) (int, strictyaml.Mistakes, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	stale, err := staleLocks(checkout, baseID)
-	for _, r := range stale {
+	var stale *StaleLocksError
+	if err = CheckLocks(checkout, baseID); !errors.As(err, &stale) {
+		return len(platforms), nil, err
+	}
+	for _, r := range stale.Recipes {
 		mistakes = append(mistakes, strictyaml.Mistake{File: r.File, Line: 1, Text: "no up-to-date lock file; run " + lock.Command(r.Name.Value)})
 	}
-	return len(platforms), mistakes, err
+	return len(platforms), mistakes, nil
 }
 
 // WriteMistakes writes mistakes for programs: as a list in JSON, or as SARIF, which editors and code reviews show at their lines.

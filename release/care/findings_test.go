@@ -21,7 +21,7 @@ func TestMistakesForPrograms(t *testing.T) {
 	if diff := cmp.Diff(want, mistakes); diff != "" || err != nil || n != 0 {
 		t.Error(diff, err, n)
 	}
-	content := strings.Replace(goTool, "summary: s", "sumary: <s>", 1)
+	content := strings.Replace(goTool, "summary: s", "summmary: <s>", 1)
 	if err := os.WriteFile(filepath.Join(o.Checkout, "recipes/tool/recipe.yaml"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestMistakesForPrograms(t *testing.T) {
 	}
 	var asJSON []finding
 	decode(t, "json", mistakes, &asJSON)
-	if len(asJSON) != 2 || asJSON[1].File != "recipes/tool/recipe.yaml" || asJSON[1].Line != 3 || !strings.HasPrefix(asJSON[1].Text, `unknown key "sumary"; did you mean "summary"?`) {
+	if len(asJSON) != 2 || asJSON[1].File != "recipes/tool/recipe.yaml" || asJSON[1].Line != 3 || !strings.HasPrefix(asJSON[1].Text, `unknown key "summmary"; did you mean "summary"?`) {
 		t.Errorf("%+v", asJSON)
 	}
 	var asSARIF struct {

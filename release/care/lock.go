@@ -215,40 +215,41 @@ func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe,
 	return nil
 }
 
-// CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar. It uses no network.
-func CheckLocks(checkout, baseID string) error {
-	stale, err := staleLocks(checkout, baseID)
-	if err != nil || len(stale) == 0 {
-		return err
-	}
-	names := make([]string, len(stale))
-	for i, r := range stale {
+// StaleLocksError names the recipes whose lock file is missing or outdated.
+type StaleLocksError struct{ Recipes []*recipe.Recipe }
+
+func (e *StaleLocksError) Error() string {
+	names := make([]string, len(e.Recipes))
+	for i, r := range e.Recipes {
 		names[i] = r.Name.Value
 	}
-	return fmt.Errorf("no up-to-date lock file for: %s; run %s for each, or %s",
+	return fmt.Sprintf("no up-to-date lock file for: %s; run %s for each, or %s",
 		strings.Join(names, ", "), lock.Command("NAME"), lock.Command("all"))
 }
 
-// staleLocks returns the recipes whose lock file is missing or outdated, by name.
-func staleLocks(checkout, baseID string) ([]*recipe.Recipe, error) {
+// CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar, with a *StaleLocksError. It uses no network.
+func CheckLocks(checkout, baseID string) error {
 	n, err := bases.Parse(baseID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	recipes, mistakes := recipe.Load(rooted.Files(checkout), "recipes")
 	if err := mistakes.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	var stale []*recipe.Recipe
 	for _, name := range slices.Sorted(maps.Keys(recipes)) {
 		r := recipes[name]
 		locked, err := lock.Read(rooted.Files(checkout), lockFile(r))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !build.Answers(locked, r, n.Reference(), false) || !build.Answers(locked, r, flatcar.ID, true) {
 			stale = append(stale, r)
 		}
 	}
-	return stale, nil
+	if len(stale) > 0 {
+		return &StaleLocksError{stale}
+	}
+	return nil
 }

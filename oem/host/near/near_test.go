@@ -19,7 +19,7 @@ func TestDistance(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"needs", "requires", "replaces", "unless"}
 	for word, want := range map[string]string{
-		"nedes": "needs", "require": "requires", "repalces": "replaces", "x": "", "unlesss": "unless", "completely": "", "": "",
+		"nedes": "needs", "require": "requires", "replacess": "replaces", "x": "", "unlesss": "unless", "completely": "", "": "",
 	} {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("%q: %q; wanted %q", word, got, want)
