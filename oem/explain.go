@@ -2,6 +2,7 @@ package oem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/flatcar/oem-sysext/oem/build"
@@ -16,6 +17,7 @@ type Explained struct {
 	build.Explanation
 	Resolved *build.Resolved
 	Packed   size.Bytes // of the tree packed alone
+	Wrong    error      // what a build of the recipe would fail for
 	InBase   tree.Tree  // files of the tree that are in no image, since the base has them identically
 }
 
@@ -37,6 +39,7 @@ func (f *Factory) Explain(ctx context.Context, r *recipe.Recipe) (*Explained, er
 		return nil, err
 	}
 	e := &Explained{Explanation: explanation, Resolved: resolved, Packed: packed.Size}
+	e.Wrong = errors.Join(explanation.Lacks, f.checkSize(ctx, resolved, explanation.Tree))
 	for _, entry := range e.Tree {
 		if below, there := f.Base.Usr.Find(entry.Path); there && entry.Type != tree.Dir && entry.Equal(below) {
 			e.InBase = append(e.InBase, entry)

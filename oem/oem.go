@@ -201,7 +201,7 @@ func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) 
 			return err
 		}
 		made[i] = Made{Recipe: resolved[i].Recipe, Tree: t, Inputs: resolved[i].Inputs()}
-		mistakes[i] = f.checkSize(ctx, resolved[i].Recipe, t)
+		mistakes[i] = f.checkSize(ctx, resolved[i], t)
 		return nil
 	})
 	byRecipe := map[*recipe.Recipe]Made{}
@@ -211,16 +211,35 @@ func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) 
 	return byRecipe, errors.Join(append(mistakes, err)...)
 }
 
-func (f *Factory) checkSize(ctx context.Context, r *recipe.Recipe, t tree.Tree) error {
+// checkSize refuses a tree that is over its recipe's limit, and says what takes the space.
+func (f *Factory) checkSize(ctx context.Context, r *build.Resolved, t tree.Tree) error {
 	alone, err := f.Packer.Image(ctx, t, rung.Default)
 	if err != nil {
 		return err
 	}
-	if alone.Size > r.MaxSize.Bytes {
-		return fmt.Errorf("%s: %s packs to %v, which is %v over its max_size of %v; prune it, or raise the limit in review",
-			r.File, r.Name, alone.Size, alone.Size-r.MaxSize.Bytes, r.MaxSize)
+	limit := r.Recipe.MaxSize.Bytes
+	if alone.Size <= limit {
+		return nil
 	}
-	return nil
+	shares, err := f.Builder.Shares(ctx, r, t)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: max_size: %s packs to %v, which is %v over %v; prune it, or raise the limit in review; %v unpacked%s",
+		r.Recipe.File, r.Recipe.Name, alone.Size, alone.Size-limit, limit, t.Size(), largest(shares))
+}
+
+// largest lists the inputs that take most.
+func largest(shares []build.Share) string {
+	const most = 5
+	var list strings.Builder
+	for _, share := range shares[:min(most, len(shares))] {
+		fmt.Fprintf(&list, "\n  %v", share)
+	}
+	if more := len(shares) - most; more > 0 {
+		fmt.Fprintf(&list, "\n  and %d smaller ones", more)
+	}
+	return list.String()
 }
 
 // stage builds and checks the trees of all platforms. The error has the problems of all.
@@ -229,7 +248,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 	if err != nil {
 		return nil, err
 	}
-	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree}
+	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree, Indexes: checker.ModuleIndexes, Works: checker.Works}
 	all := make([]Staged, len(platforms))
 	mistakes := make([]error, len(platforms))
 	err = each(ctx, f, "platforms checked", platforms, func(p *platform.Platform) string { return p.ID.Value }, func(ctx context.Context, i int) error {

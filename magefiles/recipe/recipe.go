@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
-	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/scaffold"
 	"github.com/flatcar/oem-sysext/oem/host/atomicfile"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
@@ -17,15 +17,21 @@ import (
 )
 
 // Check reads all recipes, lock files and platforms and reports every mistake in them.
-func Check() error {
-	platforms, err := definition.Platforms(rooted.Files("."))
-	if err == nil {
-		err = care.CheckLocks(".", setup.DefaultBase)
-	}
-	if err == nil {
-		fmt.Printf("%d platforms are valid\n", len(platforms))
-	}
-	return err
+//
+// FORMAT=json prints them for programs, FORMAT=sarif for editors and code reviews.
+func Check(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
+		platforms, mistakes, err := care.Check(".", setup.DefaultBase)
+		switch {
+		case err != nil:
+			return err
+		case o.Format != setup.Text:
+			err = care.WriteMistakes(os.Stdout, o.Format, mistakes)
+		case len(mistakes) == 0:
+			fmt.Printf("%d platforms are valid\n", platforms)
+		}
+		return errors.Join(err, mistakes.Err())
+	})
 }
 
 // New creates a recipe from a template.
@@ -41,14 +47,29 @@ func New(name string) error {
 
 // Show builds one recipe and prints its inputs, files and sizes, and what each pattern pruned.
 //
-// The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base.
+// The argument is its name, such as chrony. BASE is the OS release it is made for, VERSION that of a reference base. It fails when a build
+// would: when a required file is missing, or the tree is over max_size.
 func Show(ctx context.Context, name string) error {
 	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
 		explained, err := care.Show(ctx, o, name)
 		if err != nil {
 			return err
 		}
-		return show.Recipe(show.To(o), explained)
+		return errors.Join(show.Recipe(show.To(o), explained), explained.Wrong)
+	})
+}
+
+// Try builds one recipe with those that it needs, checks it over the base, runs its commands, and says in ten lines what came out.
+//
+// The argument is its name, such as chrony. BASE is the OS release it is tried on, VERSION that of a reference base. The commands are those
+// in works:, in a sandbox. It fails with all that is wrong.
+func Try(ctx context.Context, name string) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
+		tried, err := care.Try(ctx, o, name)
+		if err != nil {
+			return err
+		}
+		return show.Try(os.Stdout, tried)
 	})
 }
 
@@ -98,11 +119,15 @@ func Lock(ctx context.Context, name string) error {
 // other recipes are done. GITHUB_TOKEN raises GitHub's rate limit.
 func Bump(ctx context.Context, name string) error {
 	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
+		blind, err := care.NotLookedUp(o, name)
+		if err != nil {
+			return err
+		}
 		changes, err := care.Bump(ctx, o, name)
 		if name == "all" {
 			moved, failed := care.BumpFloors(ctx, o)
 			changes, err = append(changes, moved...), errors.Join(err, failed)
 		}
-		return errors.Join(show.Bumped(show.To(o), changes), err)
+		return errors.Join(show.Bumped(show.To(o), changes, blind), err)
 	})
 }

@@ -80,7 +80,7 @@ func TestAnswersAreValues(t *testing.T) {
 		"diff": func(out Output) error {
 			return Diff(out, &care.RecipeDiff{Recipe: "a", Inputs: []care.InputChange{{Is: &input.Input{Name: "x"}}}})
 		},
-		"bumped": func(out Output) error { return Bumped(out, nil) },
+		"bumped": func(out Output) error { return Bumped(out, nil, nil) },
 		"images": func(out Output) error { return Images(out, nil) },
 		"initrds": func(out Output) error {
 			return Initrds(out, []manifest.Initrd{{Platform: "a", Files: []manifest.File{{Name: "f"}}}})

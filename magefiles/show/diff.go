@@ -50,7 +50,7 @@ func writeDiff(out io.Writer, d *care.RecipeDiff) error {
 }
 
 // Bumped prints changed versions.
-func Bumped(out Output, changes []care.Bumped) error {
+func Bumped(out Output, changes []care.Bumped, notLookedUp []string) error {
 	value := append([]care.Bumped{}, changes...) // no null where nothing changed
-	return out.answer(value, func() error { return care.WriteBumped(out, changes) })
+	return out.answer(value, func() error { return care.WriteBumped(out, changes, notLookedUp) })
 }

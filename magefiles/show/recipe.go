@@ -84,10 +84,6 @@ func writeRecipe(out io.Writer, e *oem.Explained) error {
 		}
 	}
 	p.pruned(e.Pruned)
-	if e.Lacks != nil {
-		p.section("Wrong:")
-		p.line("  %v", e.Lacks)
-	}
 	return p.Flush()
 }
 

@@ -181,7 +181,7 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 		return nil, err
 	}
 	made := finish(scanned, r.Recipe)
-	return made, checkRequires(made, r.Recipe)
+	return made, b.checkRequires(made, r.Recipe)
 }
 
 // scan returns everything that the recipe installs, before pruning.
@@ -281,17 +281,6 @@ func finish(scanned tree.Tree, r *recipe.Recipe) tree.Tree {
 		kept[i].UID, kept[i].GID = 0, 0
 	}
 	return kept
-}
-
-// checkRequires reports required files that are missing.
-func checkRequires(t tree.Tree, r *recipe.Recipe) error {
-	var missing []error
-	for _, required := range r.Requires {
-		if _, there := t.Find(string(required)); !there {
-			missing = append(missing, fmt.Errorf("%s: requires %s, which is not in the result; add a source, file or build that provides it", r.File, required))
-		}
-	}
-	return errors.Join(missing...)
 }
 
 // scanBeside reads the files beside a recipe that are inputs of its tree.

@@ -33,7 +33,7 @@ func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error)
 	}
 	made := finish(scanned, r.Recipe)
 	laid, err := b.Base.Lay(made)
-	return Explanation{Tree: laid, Pruned: explainPruning(scanned, r.Recipe), Lacks: checkRequires(made, r.Recipe)}, err
+	return Explanation{Tree: laid, Pruned: explainPruning(scanned, r.Recipe), Lacks: b.checkRequires(made, r.Recipe)}, err
 }
 
 // explainPruning returns the paths left out, by pattern. Patterns for every recipe are omitted if they match nothing.

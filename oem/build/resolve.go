@@ -60,10 +60,19 @@ func (b *Builder) resolveSource(ctx context.Context, of *Resolved, s kind.Source
 		return nil, fmt.Errorf("the lock file has no entry for %q on %s, for base %s; run %s",
 			question, of.Arch, b.Base.Name, lock.Command(name))
 	}
-	if len(locked.Sources) > 0 {
-		b.Log.Warn("the lock file is stale", "recipe", name, "source", question, "arch", of.Arch, "to update it", lock.Command(name))
+	lacks := "the lock file is stale"
+	if len(locked.Sources) == 0 {
+		lacks = "there is no lock file; what the archive offers today is used"
 	}
+	b.warn(lacks, "recipe", name, "source", question, "arch", of.Arch, "to write it", lock.Command(name))
 	return s.Look(ctx, b.Env(), of.Arch)
+}
+
+// warn logs a warning, if there is a log.
+func (b *Builder) warn(text string, more ...any) {
+	if b.Log != nil {
+		b.Log.Warn(text, more...)
+	}
 }
 
 // Answers tells whether a lock file answers all questions of a recipe for a base; private is for bases other than Debian.

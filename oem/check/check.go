@@ -2,7 +2,7 @@
 //
 // It checks what the kernel, the dynamic loader, the shell and systemd depend on: machines, loaders, libraries and
 // symbol versions of ELF files, interpreters of scripts, links, programs of units, versions of kernel modules.
-// Nothing in the tree is run, so trees for foreign architectures are checked as well. On the native architecture
+// Nothing in the tree is run (but see Works), so trees for foreign architectures are checked as well. On the native architecture
 // the base's systemd also checks the tree.
 package check
 
@@ -23,7 +23,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the verdict on an unchanged tree, or its wording, may change.
-const revision = 5
+const revision = 6
 
 // Problem is an error at one path of a tree.
 type Problem struct {
@@ -38,7 +38,7 @@ func (p Problem) String() string { return p.Path + " " + p.Text }
 // Checker checks trees for one base. It may be used concurrently.
 type Checker struct {
 	base    *target.Base
-	digest  digest.SHA256 // of the base's /usr
+	digest  digest.SHA256 // of the base's /usr, and of what it merges
 	blobs   *store.Blobs
 	results *store.Results
 	scratch string
@@ -49,6 +49,9 @@ type Checker struct {
 // Temporary files are in scratch, a directory on the blobs' file system.
 func New(base *target.Base, blobs *store.Blobs, results *store.Results, scratch string) (*Checker, error) {
 	d, err := digest.OfInputs(base.Usr)
+	if err == nil && len(base.Merged) > 0 {
+		d, err = digest.OfInputs([]any{base.Usr, base.Merged})
+	}
 	return &Checker{base: base, digest: d, blobs: blobs, results: results, scratch: scratch}, err
 }
 
@@ -61,7 +64,7 @@ func (c *Checker) Tree(ctx context.Context, t tree.Tree) ([]Problem, error) {
 
 func (c *Checker) run(ctx context.Context, t tree.Tree) ([]Problem, error) {
 	one := &check{view: &view{image: t, base: c.base, blobs: c.blobs}, facts: &c.facts, machine: c.base.Arch.Machine()}
-	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units} {
+	for _, step := range []func() error{one.names, one.files, one.links, one.libraries, one.units, one.late, one.indexed, one.beside} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -115,9 +118,21 @@ func (c *check) names() error {
 	return nil
 }
 
+// beside reports files that an extension of the base has as well, with other content: the order of images decides which one a machine has.
+func (c *check) beside() error {
+	for _, e := range c.view.image {
+		other, has := c.view.base.Merged.Find(e.Path)
+		same := e.Type == other.Type && e.SHA256 == other.SHA256 && e.Target == other.Target // as all directories are
+		if has && !same {
+			c.addRuntime(e.Path, "differs from that of an extension that the base merges by default; prune it, or use a drop-in")
+		}
+	}
+	return nil
+}
+
 // files checks each file by itself.
 func (c *check) files() error {
-	kernel := c.kernelRelease()
+	kernel := kernelOf(c.view.base.Usr)
 	for _, e := range c.view.image {
 		if e.Type != tree.File {
 			continue
@@ -130,7 +145,11 @@ func (c *check) files() error {
 		case f.broken != "":
 			c.add(e.Path, "is an ELF file that cannot be read (%s); prune it", f.broken)
 		case f.elf != nil:
-			c.elf(e, &object{path: e.Path, file: f.elf}, kernel)
+			if err := c.elf(e, &object{path: e.Path, file: f.elf}, kernel); err != nil {
+				return err
+			}
+		case f.crlf && e.Mode&0o111 != 0:
+			c.add(e.Path, "has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
 		case f.interpreter != nil && e.Mode&0o111 != 0:
 			c.script(e, f.interpreter)
 		}
@@ -138,11 +157,11 @@ func (c *check) files() error {
 	return nil
 }
 
-func (c *check) elf(e tree.Entry, o *object, kernel string) {
+func (c *check) elf(e tree.Entry, o *object, kernel string) error {
 	f := o.file
 	if f.Machine != c.machine || f.Class != elf.ELFCLASS64 {
 		c.add(e.Path, "is for %v %v; wanted %v %v, or prune it", f.Machine, f.Class, c.machine, elf.ELFCLASS64)
-		return
+		return nil
 	}
 	if f.Interpreter != "" && !c.view.executable(f.Interpreter) {
 		c.add(e.Path, "wants the loader %s, which does not exist; build it for the base, or prune it", f.Interpreter)
@@ -154,27 +173,9 @@ func (c *check) elf(e tree.Entry, o *object, kernel string) {
 		}
 	}
 	if f.Vermagic == "" {
-		return
+		return nil
 	}
-	if release, _, _ := strings.Cut(f.Vermagic, " "); release != kernel {
-		c.add(e.Path, "is for kernel %s, but the base has %s; build it for the base's", release, kernel)
-	} else if !strings.HasPrefix(e.Path, "/usr/lib/modules/"+kernel+"/") {
-		c.add(e.Path, "is a kernel module outside /usr/lib/modules/%s; move it there", kernel)
-	}
-}
-
-// kernelRelease returns the release of the base's kernel; empty if it has none or several.
-func (c *check) kernelRelease() string {
-	var releases []string
-	for _, e := range c.view.base.Usr.Under("/usr/lib/modules") {
-		if e.Type == tree.Dir && path.Dir(e.Path) == "/usr/lib/modules" {
-			releases = append(releases, path.Base(e.Path))
-		}
-	}
-	if len(releases) != 1 {
-		return ""
-	}
-	return releases[0]
+	return c.module(e, f.Vermagic, kernel)
 }
 
 // script checks that the interpreter in the first line exists.

@@ -169,6 +169,7 @@ func TestSoundImage(t *testing.T) {
 	w.link("/usr/share/tool/conf", "/etc/tool.conf")
 	w.file("/usr/lib/tmpfiles.d/tool.conf", "f /etc/tool.conf 0644 root root -\n")
 	w.file("/usr/lib/systemd/system/tool.service", "[Service]\nExecStart=+/usr/bin/script \\\n  --option\nExecStartPre=-/usr/bin/missing\nExecStop=sh -c true\nExecReload=/usr/bin/%i\n")
+	w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n") // for the rules
 	w.file("/usr/lib/udev/rules.d/10-tool.rules", "# RUN=\"/usr/bin/missing\"\nACTION==\"add\", RUN+=\"/usr/bin/script %k\"\n")
 	w.want()
 }
@@ -194,6 +195,65 @@ func TestLibraries(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, found)
 		}
 	}
+}
+
+// TestWindowsScripts finds interpreters whose names end with a carriage return, which the kernel does not find.
+func TestWindowsScripts(t *testing.T) {
+	w := newWorld(t)
+	w.file("/usr/bin/plain", "#!/bin/sh\r\n")
+	w.file("/usr/bin/env", "#!/usr/bin/env bash\r\ntrue\r\n")
+	w.file("/usr/bin/later", "#!/bin/sh\nprintf 'x\r\n'\n")
+	w.file("/usr/share/x/template", "#!/bin/sh\r\n")
+	w.want("/usr/bin/env has CRLF line ends", "/usr/bin/plain has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
+}
+
+// TestFilesThatComeTooLate finds what is read before images are merged and not again.
+func TestFilesThatComeTooLate(t *testing.T) {
+	late := map[string]string{
+		"/usr/lib/sysctl.d/90-x.conf":                       "/usr/lib/systemd/systemd-sysctl",
+		"/usr/lib/modules-load.d/x.conf":                    "/usr/lib/systemd/systemd-modules-load",
+		"/usr/lib/binfmt.d/x.conf":                          "/usr/lib/systemd/systemd-binfmt",
+		"/usr/lib/systemd/network/10-x.network":             "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/network/10-y.netdev":              "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/network/zz-base.network.d/x.conf": "/usr/bin/networkctl reload",
+		"/usr/lib/systemd/networkd.conf.d/x.conf":           "/usr/bin/systemctl try-restart systemd-networkd.service",
+		"/usr/lib/systemd/resolved.conf.d/x.conf":           "/usr/bin/systemctl try-restart systemd-resolved.service",
+		"/usr/lib/systemd/timesyncd.conf.d/x.conf":          "/usr/bin/systemctl try-restart systemd-timesyncd.service",
+		"/usr/share/dbus-1/system.d/org.x.conf":             "/usr/bin/systemctl reload dbus.service",
+		"/usr/lib/udev/rules.d/10-x.rules":                  "", // oem-setup itself
+	}
+	never := []string{
+		"/usr/lib/systemd/journald.conf.d/x.conf", "/usr/lib/systemd/network/10-x.link", "/usr/lib/udev/hwdb.d/x.hwdb",
+		"/usr/lib/systemd/logind.conf.d/x.conf", "/usr/lib/systemd/system.conf.d/x.conf", "/usr/lib/systemd/system-preset/90-x.preset",
+	}
+	for name, command := range late {
+		w := newWorld(t)
+		w.file(name, "")
+		w.want(name + " is read by ")
+		w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
+		if command != "" {
+			w.want(name + " is read by ")
+			w.file(setupUnit+".d/20-oem-x.conf", "[Service]\nExecStartPost=-"+command+"\n")
+		}
+		w.want()
+		if got := strings.Join(ReadAgain(tree.Sorted(w.image)), " "); got != command {
+			t.Errorf("%s is read again by %q; wanted %q", name, got, command)
+		}
+	}
+	for _, name := range never {
+		w := newWorld(t)
+		w.file(name, "")
+		w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
+		w.want(name + " is read by ")
+		if got := ReadAgain(tree.Sorted(w.image)); len(got) > 0 {
+			t.Errorf("%s is read again by %q", name, got)
+		}
+	}
+	w := newWorld(t)
+	for _, name := range []string{"/usr/lib/systemd/network/README", "/usr/lib/systemd/sleep.conf.d/x.conf", "/usr/lib/sysctl.d/x.txt", "/usr/lib/systemd/coredump.conf.d/x.conf"} {
+		w.file(name, "")
+	}
+	w.want()
 }
 
 // A library where only the base's ld.so.cache would find it is not found: nothing rebuilds the cache.
@@ -291,6 +351,7 @@ func TestEveryProblemOfFiles(t *testing.T) {
 	w.file("/usr/lib/systemd/system/b.service", "[Service]\nUser=nobody-here\nGroup=ours\nSupplementaryGroups=root none-here %i\n")
 	w.file("/usr/lib/systemd/system/c.service", "[Service]\nUser=made-up\nDynamicUser=yes\n")
 	w.file("/usr/lib/sysusers.d/b.conf", "g ours -\n")
+	w.file(setupUnit, "[Service]\nExecStart=/bin/sh\n")
 	w.file("/usr/lib/udev/rules.d/10-a.rules", "KERNEL==\"x\", PROGRAM=\"missing -a\", \\\n RUN{program}+=\"/usr/bin/gone\"\n")
 	w.file("/usr/share/dbus-1/system-services/a.service", "[D-BUS Service]\nExec=/usr/bin/missing --bus\n")
 	w.want(
@@ -377,6 +438,9 @@ func TestKernelModules(t *testing.T) {
 	}
 	w.file("/usr/lib/modules/6.12.1/extra/good.ko", module(t, "6.12.1"))
 	w.file("/usr/lib/modules/6.12.1/extra/good.ko.zst", string(encoder.EncodeAll([]byte(module(t, "6.12.1")), nil)))
+	const noIndex = " is a kernel module that no modules.dep names, so modprobe does not find it"
+	w.want("/usr/lib/modules/6.12.1/extra/good.ko"+noIndex, "/usr/lib/modules/6.12.1/extra/good.ko.zst"+noIndex)
+	w.file("/usr/lib/modules/6.12.1/modules.dep", "extra/good.ko:\nextra/good.ko.zst: extra/good.ko\nextra/old.ko.zst:\nextra/cut.ko.zst:\n")
 	w.want()
 	w.file("/usr/lib/elsewhere.ko", module(t, "6.12.1"))
 	w.file("/usr/lib/modules/6.12.1/extra/cut.ko.zst", string(encoder.EncodeAll([]byte(module(t, "6.12.1")), nil)[:50]))
@@ -445,5 +509,61 @@ func TestResultsAreKept(t *testing.T) {
 		if err := os.RemoveAll(w.blobs.Path(w.image[0].SHA256)); err != nil { // nothing is read the second time
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestModulesForOtherOptions refuses a module that the kernel would refuse, though it is for its release.
+func TestModulesForOtherOptions(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	ofBase := []byte(module(t, "6.12.1"))
+	const name = "/usr/lib/modules/6.12.1/kernel/base.ko"
+	if err := os.MkdirAll(filepath.Join(dir, "lib/modules/6.12.1/kernel"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(name, "/usr/")), ofBase, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.base = &target.Base{Arch: arch.AMD64, Dir: dir, Usr: tree.Tree{
+		{Path: name, Type: tree.File, Mode: 0o644, Size: int64(len(ofBase)), SHA256: digest.Of(ofBase)},
+	}.WithParents(nil)}
+	w.file("/usr/lib/modules/6.12.1/modules.dep", "extra/good.ko:\nextra/other.ko:\n")
+	w.file("/usr/lib/modules/6.12.1/extra/good.ko", module(t, "6.12.1"))
+	w.want()
+	w.file("/usr/lib/modules/6.12.1/extra/other.ko", strings.Replace(module(t, "6.12.1"), "preempt mod_unload", "preempt mod_unl0ad", 1))
+	w.want(`/usr/lib/modules/6.12.1/extra/other.ko is for a kernel with other options ("6.12.1 SMP preempt mod_unl0ad"), but the base's is "6.12.1 SMP preempt mod_unload"; build it`)
+}
+
+// TestExtensionsOfTheBase looks units and files up in what the base merges by default as well.
+func TestExtensionsOfTheBase(t *testing.T) {
+	w := newWorld(t)
+	merged := func(name, content string) {
+		mode := uint32(0o644)
+		if strings.Contains(name, "/bin/") {
+			mode = 0o755
+		}
+		e := tree.Entry{Path: name, Type: tree.File, Mode: mode, Size: int64(len(content)), SHA256: w.keep([]byte(content))}
+		w.base.Merged = tree.Sorted(append(w.base.Merged, e)).WithParents(w.base.Usr)
+	}
+	w.file("/usr/lib/systemd/system/multi-user.target", "[Unit]\n")
+	w.file("/usr/lib/systemd/system/multi-user.target.d/10-x.conf", "[Unit]\nUpholds=docker.service\n")
+	w.file("/usr/lib/systemd/system/docker.service.d/10-x.conf", "[Service]\nExecStartPre=/usr/bin/dockerd --check\nUser=dockremap\n")
+	w.file("/usr/bin/check", "#!/usr/bin/dockerd\n")
+	w.link("/usr/share/x/dockerd", "../../bin/dockerd")
+	if got := strings.Join(w.problems(), "\n"); !strings.Contains(got, "Upholds=docker.service") || !strings.Contains(got, "starts /usr/bin/dockerd, which does not exist") {
+		t.Errorf("without the extension: %s", got)
+	}
+	merged("/usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/dockerd\n")
+	merged("/usr/bin/dockerd", "#!/bin/sh\n")
+	merged("/usr/lib/sysusers.d/docker.conf", "u dockremap - \"x\"\n")
+	w.want()
+	w.file("/usr/lib/sysusers.d/docker.conf", "u other - \"x\"\n")
+	w.file("/usr/bin/dockerd", "#!/bin/sh\n")
+	w.want(
+		"/usr/lib/systemd/system/docker.service.d/10-x.conf has User=dockremap",
+		"/usr/lib/sysusers.d/docker.conf differs from that of an extension that the base merges by default; prune it, or use a drop-in",
+	)
+	if got := w.failures(Command{Run: "cat /usr/lib/systemd/system/docker.service", Says: "dockerd"}); len(got) > 0 {
+		t.Errorf("commands do not see the extension: %v", got)
 	}
 }

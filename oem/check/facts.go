@@ -20,6 +20,7 @@ import (
 type facts struct {
 	elf         *elf.File // nil for other files
 	interpreter []string  // the words after #!
+	crlf        bool      // the line of the interpreter ends with a carriage return, which the kernel takes for part of a name
 	broken      string    // why it could not be read
 }
 
@@ -64,7 +65,7 @@ func readFacts(f *os.File, name string) (facts, error) {
 	head = head[:n]
 	if line, isScript := strings.CutPrefix(string(head), "#!"); isScript {
 		line, _, _ = strings.Cut(line, "\n")
-		return facts{interpreter: strings.Fields(line)}, nil
+		return facts{interpreter: strings.Fields(line), crlf: strings.HasSuffix(line, "\r")}, nil
 	}
 	var content io.ReaderAt = f
 	switch {

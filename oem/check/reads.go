@@ -12,7 +12,7 @@ import (
 func (c *check) unitFiles(name, content string, made runtimePaths) {
 	own := ownDirs(content)
 	settings(content, func(key, value string) {
-		needed, known := needs[key]
+		needed, known := neededPaths[key]
 		if !known {
 			return
 		}
@@ -46,8 +46,8 @@ type need struct {
 	dir   bool // directories; they may be made when the machine starts
 }
 
-// needs are the settings. A dash before a path makes it optional.
-var needs = map[string]need{
+// neededPaths are the settings. A dash before a path makes it optional.
+var neededPaths = map[string]need{
 	"EnvironmentFile":  {required, false},
 	"LoadCredential":   {credential, false},
 	"RootImage":        {required, false},

@@ -35,10 +35,10 @@ udevadm verify --no-style --no-summary 2>&1
 exit 0`
 
 // merge mounts the image over the base in a mount namespace, which ends with the program run in it.
-const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:base overlay usr && exec "$@"`
+const merge = `cd "$1" && shift && mount -t overlay -o lowerdir=image:merged:base overlay usr && exec "$@"`
 
 // Programs are the host programs that a check runs.
-func Programs() []string { return []string{"unshare", "mount", "bwrap"} }
+func Programs() []string { return []string{"unshare", "mount", "prlimit", "bwrap"} }
 
 // unitTypes are the suffixes of units that systemd-analyze verifies.
 var unitTypes = []string{".automount", ".mount", ".path", ".service", ".slice", ".socket", ".swap", ".target", ".timer"}
@@ -102,7 +102,7 @@ func (c *Checker) judge(ctx context.Context, t tree.Tree, units []string) ([]str
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := c.layOut(dir, t); err != nil {
+	if err := c.layOut(dir, t, c.place); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
@@ -135,15 +135,18 @@ func sandbox(dir, base string) []string {
 	for _, file := range etc {
 		args = append(args, "--ro-bind-try", file, filepath.Join("/etc", filepath.Base(file)))
 	}
-	for _, name := range []string{"passwd", "group", "machine-id"} {
+	for _, name := range accountFiles {
 		args = append(args, "--ro-bind", filepath.Join(dir, name), filepath.Join("/etc", name))
 	}
 	return args
 }
 
-// layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine.
-func (c *Checker) layOut(dir string, t tree.Tree) error {
-	for _, name := range []string{"image", "usr"} {
+// accountFiles are files of a booted machine's /etc, which layOut makes.
+var accountFiles = []string{"passwd", "group", "machine-id"}
+
+// layOut fills dir: image, base and an empty usr for the overlay, and the accounts of a booted machine. Place makes an entry of the image.
+func (c *Checker) layOut(dir string, t tree.Tree, place func(image *os.Root, name string, e tree.Entry) error) error {
+	for _, name := range []string{"image", "merged", "usr"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
@@ -151,16 +154,9 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	if err := os.Symlink(c.base.Dir, filepath.Join(dir, "base")); err != nil {
 		return err
 	}
-	image, err := os.OpenRoot(filepath.Join(dir, "image"))
-	if err != nil {
-		return err
-	}
-	defer image.Close()
-	for _, e := range t {
-		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
-			if err := c.place(image, below, e); err != nil {
-				return err
-			}
+	for name, files := range map[string]tree.Tree{"image": t, "merged": c.base.Merged} {
+		if err := layOutTree(filepath.Join(dir, name), files, place); err != nil {
+			return err
 		}
 	}
 	v := view{image: t, base: c.base, blobs: c.blobs}
@@ -174,6 +170,22 @@ func (c *Checker) layOut(dir string, t tree.Tree) error {
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func layOutTree(dir string, t tree.Tree, place func(image *os.Root, name string, e tree.Entry) error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, e := range t {
+		if below, isUsr := strings.CutPrefix(e.Path, "/usr/"); isUsr {
+			if err := place(root, below, e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

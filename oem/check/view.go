@@ -16,7 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
 
-// view is the root directory of a machine with the image merged: the image over the base's /usr,
+// view is the root directory of a machine with the image merged: the image over the base's /usr and the extensions that it merges by default,
 // the base's default /etc, and the links of the merged-/usr layout. Everything else exists only at run time.
 type view struct {
 	image tree.Tree
@@ -61,6 +61,9 @@ func (v *view) at(name string) (tree.Entry, error) {
 		e, found = v.base.Usr.Find(lowerEtc + "/" + below)
 	} else if !found {
 		e, found = v.base.Usr.Find(name)
+	}
+	if !found {
+		e, found = v.base.Merged.Find(name)
 	}
 	if !found {
 		return tree.Entry{}, &missingError{name}
@@ -123,6 +126,11 @@ func (v *view) open(e tree.Entry) (*os.File, error) {
 	if _, inImage := v.image.Find(e.Path); inImage {
 		return os.Open(v.blobs.Path(e.SHA256))
 	}
+	if _, inUsr := v.base.Usr.Find(e.Path); !inUsr {
+		if _, isMerged := v.base.Merged.Find(e.Path); isMerged {
+			return os.Open(v.blobs.Path(e.SHA256))
+		}
+	}
 	name := strings.TrimPrefix(e.Path, "/usr/")
 	if below, isEtc := strings.CutPrefix(e.Path, "/etc/"); isEtc {
 		name = strings.TrimPrefix(lowerEtc, "/usr/") + "/" + below
@@ -134,16 +142,18 @@ func (v *view) open(e tree.Entry) (*os.File, error) {
 const maxText = 1 << 20
 
 // read returns the content of a file that is text.
-func (v *view) read(e tree.Entry) (string, error) {
-	if e.Size > maxText {
-		return "", fmt.Errorf("%s has %d bytes; wanted a text file of at most %d", e.Path, e.Size, maxText)
+func (v *view) read(e tree.Entry) (string, error) { return v.readUpTo(e, maxText) }
+
+func (v *view) readUpTo(e tree.Entry, most int64) (string, error) {
+	if e.Size > most {
+		return "", fmt.Errorf("%s has %d bytes; wanted a text file of at most %d", e.Path, e.Size, most)
 	}
 	f, err := v.open(e)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxText))
+	content, err := io.ReadAll(io.LimitReader(f, most))
 	return string(content), err
 }
 
@@ -173,7 +183,7 @@ func (v *view) below(dir, suffix string) []tree.Entry {
 	for _, side := range []struct {
 		tree tree.Tree
 		dir  string
-	}{{v.base.Usr, strings.Replace(dir, "/etc/", lowerEtc+"/", 1)}, {v.image, dir}} {
+	}{{v.base.Usr, strings.Replace(dir, "/etc/", lowerEtc+"/", 1)}, {v.base.Merged, dir}, {v.image, dir}} {
 		for _, e := range side.tree.Under(side.dir) {
 			name := path.Base(e.Path)
 			if path.Dir(e.Path) == side.dir && e.Type != tree.Dir && strings.HasSuffix(name, suffix) {

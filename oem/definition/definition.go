@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
+	"github.com/flatcar/oem-sysext/oem/host/near"
 )
 
 // Platforms reads recipes/ and platforms/ of a checkout and returns all platforms.
@@ -42,7 +42,7 @@ func Select(platforms []*platform.Platform, a arch.Arch, ids ...string) ([]*plat
 	}
 	for _, id := range ids {
 		if !slices.Contains(known, id) {
-			return nil, fmt.Errorf("no platform %q for %s; wanted one of %s", id, a, strings.Join(known, ", "))
+			return nil, fmt.Errorf("no platform %q for %s; %s", id, a, near.Wanted(id, known))
 		}
 	}
 	return selected, nil
@@ -57,5 +57,5 @@ func Recipe(checkout fs.FS, name string) (*recipe.Recipe, error) {
 	if r := recipes[name]; r != nil {
 		return r, nil
 	}
-	return nil, fmt.Errorf("no recipe %q; wanted one of %s", name, strings.Join(slices.Sorted(maps.Keys(recipes)), ", "))
+	return nil, fmt.Errorf("no recipe %q; %s", name, near.Wanted(name, slices.Sorted(maps.Keys(recipes))))
 }

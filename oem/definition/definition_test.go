@@ -3,6 +3,7 @@ package definition
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -22,9 +23,13 @@ func TestProjectsOwnDefinitions(t *testing.T) {
 	for _, p := range platforms {
 		ids = append(ids, p.ID.Value)
 	}
-	want := []string{
-		"akamai", "ami", "azure", "cloudsigma", "cloudstack", "digitalocean", "exoscale", "gce", "hetzner", "hyperv", "kubevirt",
-		"nutanix", "openstack", "oraclecloud", "proxmoxve", "qemu", "scaleway", "stackit", "vagrant", "virtualbox", "vmware",
+	files, err := filepath.Glob("../../platforms/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, file := range files {
+		want = append(want, strings.TrimSuffix(filepath.Base(file), ".yaml"))
 	}
 	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Error(diff)
@@ -45,7 +50,7 @@ func recipeFile(name, more string) *fstest.MapFile {
 
 func TestEveryMistakeOfAllFiles(t *testing.T) {
 	_, err := Platforms(fstest.MapFS{
-		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\n"),
+		"recipes/a/recipe.yaml": recipeFile("a", "needs: [b]\nworks: [{run: ' '}, {says: x}]\n"),
 		"recipes/b/recipe.yaml": recipeFile("b", "needs: [c, nothing]\n"),
 		"recipes/c/recipe.yaml": recipeFile("c", "needs: [a]\nrequires: [/etc/passwd]\nprune: ['/usr/[']\n"),
 		"recipes/d/recipe.yaml": recipeFile("x", "files: ../a\nsources: [{}, {deb: {suite: trixie, packages: ['../x']}}]\nunits: {upholds: {t: [u]}}\n"),
@@ -73,16 +78,18 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 	want := []string{
 		`platforms/cloud.yaml:1: id "Cloud"; wanted "cloud", like the file name`,
 		`platforms/cloud.yaml:5: cloud is for arm64, but a is not (recipes/a/recipe.yaml)`,
-		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted a directory name in recipes/`,
+		`platforms/cloud.yaml:5: cloud uses "gone", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
 		`platforms/cloud.yaml:5: cloud uses "a" twice; wanted once`,
-		`platforms/x86.yaml:4: "i386" is not an architecture; wanted amd64 or arm64`,
-		`platforms/x86.yaml:6: unknown key "extra"; wanted one of id, name, homepage, kernel_id, arches, recipes, active_units, extras, detect, detect_before, ambiguous_with, kernel_arguments, missing, initrd`,
+		`platforms/x86.yaml:4: arches: "i386" is not an architecture; wanted amd64 or arm64`,
+		`platforms/x86.yaml:6: unknown key "extra"; did you mean "extras"? Wanted is one of id, name, homepage, kernel_id, arches, recipes, active_units, extras, detect, detect_before, ambiguous_with, kernel_arguments, missing, works, initrd`,
 		`recipes/a/recipe.yaml:7: needs: cycle: a → b → c → a; remove one of them`,
+		`recipes/a/recipe.yaml:8: run: an empty command; wanted a line for sh such as agent --version`,
+		`recipes/a/recipe.yaml:8: the key "run" is missing; add it`,
 		`recipes/b/recipe.yaml:7: needs: cycle: b → c → a → b; remove one of them`,
 		`recipes/b/recipe.yaml:7: b needs "nothing", which is not a recipe; wanted one of a, b, c, d, e, f, g, h`,
 		`recipes/c/recipe.yaml:7: needs: cycle: c → a → b → c; remove one of them`,
-		`recipes/c/recipe.yaml:8: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
-		`recipes/c/recipe.yaml:9: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,
+		`recipes/c/recipe.yaml:8: requires: "/etc/passwd"; wanted a clean path below /usr/, such as /usr/bin/agent`,
+		`recipes/c/recipe.yaml:9: prune: "/usr/["; wanted an absolute pattern, such as /usr/lib/**/{test,tests}`,
 	}
 	got := strings.Split(err.Error(), "\n")
 	if len(got) > len(want) {
@@ -92,41 +99,41 @@ func TestEveryMistakeOfAllFiles(t *testing.T) {
 	}
 	for _, part := range []string{
 		`recipes/d/recipe.yaml:1: name "x"; wanted "d", like the directory`,
-		`recipes/d/recipe.yaml:7: "../a"; wanted a directory beside recipe.yaml`,
+		`recipes/d/recipe.yaml:7: directory "../a"; wanted one beside recipe.yaml`,
 		`recipes/d/recipe.yaml:8: a source with 0 kinds; wanted one of deb, go, url, github, binpkg, dir`,
-		`recipes/d/recipe.yaml:8: "../x" is not a package name`,
+		`recipes/d/recipe.yaml:8: package "../x" is no package's name`,
 		`"t" is not a unit's name`,
 		`recipes/e/recipe.yaml:8: version "1.0"; wanted an exact module version`,
 		`recipes/e/recipe.yaml:8: sum "x"; wanted the module's h1: sum`,
 		`recipes/e/recipe.yaml:9: package "cmd"; wanted a path in the module`,
-		`recipes/e/recipe.yaml:9: "/usr/bin/../x"; wanted a clean path below /usr/`,
-		`recipes/h/recipe.yaml:8: the address has a user, password or query`,
+		`recipes/e/recipe.yaml:9: to: "/usr/bin/../x"; wanted a clean path below /usr/`,
+		`recipes/h/recipe.yaml:8: address: has a user, password or query`,
 		`recipes/h/recipe.yaml:8: sha256 for "i386"; wanted amd64, arm64 or all`,
 		`recipes/h/recipe.yaml:8: no sha256 for amd64`,
 		`recipes/h/recipe.yaml:8: a signature needs one key`,
-		`recipes/h/recipe.yaml:9: not an http or https address`,
+		`recipes/h/recipe.yaml:9: address: not an http or https address`,
 		`recipes/h/recipe.yaml:9: pattern "x"; wanted one with a group`,
-		`recipes/h/recipe.yaml:10: "x" is not a repository; wanted OWNER/NAME`,
+		`recipes/h/recipe.yaml:10: repository: "x" is not a repository; wanted OWNER/NAME`,
 		`recipes/h/recipe.yaml:10: asset "a/["; wanted a name`,
-		`recipes/h/recipe.yaml:10: "gone.asc" does not exist; wanted a file with public keys beside recipe.yaml`,
+		`recipes/h/recipe.yaml:10: openpgp: "gone.asc" does not exist; wanted a file with public keys beside recipe.yaml`,
 		`recipes/h/recipe.yaml:10: unpack: program: excludes strip:, include: and to:`,
 		`recipes/h/recipe.yaml:11: release "latest"; wanted a Flatcar release such as 4593.1.0`,
-		`recipes/h/recipe.yaml:11: "tool" is not a package; wanted CATEGORY/NAME`,
-		`recipes/h/recipe.yaml:12: "x" is not a sha256 digest`,
-		`recipes/h/recipe.yaml:12: "-1"; wanted the number of leading directories`,
-		`recipes/h/recipe.yaml:12: "/etc"; wanted a clean path below /usr/`,
-		`recipes/h/recipe.yaml:12: "x"; wanted an absolute pattern`,
+		`recipes/h/recipe.yaml:11: packages: "tool" is not a package; wanted CATEGORY/NAME`,
+		`recipes/h/recipe.yaml:12: all: "x" is not a sha256 digest`,
+		`recipes/h/recipe.yaml:12: strip: "-1"; wanted the number of leading directories`,
+		`recipes/h/recipe.yaml:12: to: "/etc"; wanted a clean path below /usr/`,
+		`recipes/h/recipe.yaml:12: include: "x"; wanted an absolute pattern`,
 		`special: "/etc/x"; wanted a clean path below /usr/`,
-		`recipes/f/recipe.yaml:7: "build.sh"; wanted a script in a directory beside recipe.yaml`,
+		`recipes/f/recipe.yaml:7: run: "build.sh"; wanted a script in a directory beside recipe.yaml`,
 		`recipes/f/recipe.yaml:7: timeout "3h"; wanted a duration from 1s to 2h0m0s`,
 		`recipes/f/recipe.yaml:7: max_output "3 GiB"; wanted at most 2.0 GiB`,
 		`recipes/f/recipe.yaml:8: module "a/b.ko"; wanted letters, digits, - and _`,
-		`recipes/g/recipe.yaml:7: "build/build.sh" is not an executable file`,
-		`recipes/g/recipe.yaml:7: "../x" is not a suite`,
-		`recipes/g/recipe.yaml:7: "_" is not a package name`,
+		`recipes/g/recipe.yaml:7: run: "build/build.sh" is not an executable file`,
+		`recipes/g/recipe.yaml:7: suite "../x" is none`,
+		`recipes/g/recipe.yaml:7: package "_" is no package's name`,
 		`recipes/e/recipe.yaml:10: mode "9755"; wanted three or four octal digits`,
 		`recipes/e/recipe.yaml:10: owner "root"; wanted USER:GROUP with names of the base`,
-		`recipes/e/recipe.yaml:10: "net_raw" is not a capability`,
+		`recipes/e/recipe.yaml:10: capabilities: "net_raw" is not a capability`,
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no mistake %q in\n%v", part, err)
@@ -190,5 +197,54 @@ func TestActiveText(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; wanted %s", err, want)
 		}
+	}
+}
+
+// TestFilesThatAreNotRead says which files are called almost like definitions.
+func TestFilesThatAreNotRead(t *testing.T) {
+	const platform = "id: x\nname: X\nkernel_id: x\narches: [amd64]\nrecipes: [a]\ndetect: [{virt: kvm}]\n"
+	own := map[string]string{"recipes/README.md": "", "recipes/recipe.schema.json": "{}", "platforms/x.yaml": platform, "recipes/a/recipe.lock": "", "recipes/a/notes.txt": ""}
+	for name, want := range map[string]string{
+		"platforms/cloud.yml":    "platforms/cloud.yml:1: is not read; wanted .yaml, as in cloud.yaml",
+		"platforms/cloud.YAML":   "platforms/cloud.YAML:1: is not read; wanted .yaml, as in cloud.yaml",
+		"platforms/cloud.ymal":   "platforms/cloud.ymal:1: is not read; wanted .yaml",
+		"recipes/b/recipe.yml":   "recipes/b/recipe.yml:1: is not read; wanted recipe.yaml",
+		"recipes/b/receipt.yaml": "recipes/b/receipt.yaml:1: is not read; wanted recipe.yaml",
+		"recipes/a/recipe.yml":   "recipes/a/recipe.yml:1: is not read; wanted recipe.yaml",
+		"recipes/b/Recipe.yaml":  "recipes/b/Recipe.yaml:1: is not read; wanted recipe.yaml",
+		"recipes/b/files/x":      "recipes/b:1: has no recipe.yaml; add it, or remove the directory",
+		"recipes/b.yaml":         "recipes/b.yaml:1: is not read; wanted a file recipe.yaml in a directory of its own",
+		"platforms/cloud.yaml~":  "", "platforms/notes.md": "",
+		"recipes/examples/b/recipe.yaml": "",
+	} {
+		checkout := fstest.MapFS{"recipes/a/recipe.yaml": recipeFile("a", ""), name: {}}
+		for file, content := range own {
+			checkout[file] = &fstest.MapFile{Data: []byte(content)}
+		}
+		_, err := Platforms(checkout)
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s: error is %v; wanted %q", name, err, want)
+		}
+	}
+}
+
+// TestCausesOnly says that what follows from another mistake is not reported.
+func TestCausesOnly(t *testing.T) {
+	const platform = "id: ID\nname: X\nkernel_id: ID\narches: [amd64]\nrecipes: [a]\ndetect: [{virt: VIRT}]\n"
+	cloud := func(id, virt, more string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(strings.NewReplacer("ID", id, "VIRT", virt).Replace(platform) + more)}
+	}
+	_, err := Platforms(fstest.MapFS{
+		"recipes/a/recipe.yaml": {Data: []byte("name: a\n\tsummary: s\n")},
+		"recipes/b/recipe.yaml": recipeFile("b", "needs: [a]\n"),
+		"platforms/x.yaml":      cloud("x", "kvm", "detect_before: [y]\n"),
+		"platforms/y.yaml":      {Data: []byte("id: [\n")},
+	})
+	want := []string{
+		"platforms/y.yaml:1: not YAML: did not find expected node content; wanted keys and values",
+		"recipes/a/recipe.yaml:2: not YAML: the line begins with a tab; wanted spaces",
+	}
+	if err == nil || err.Error() != strings.Join(want, "\n") {
+		t.Errorf("error is\n%v; wanted\n%v", err, strings.Join(want, "\n"))
 	}
 }

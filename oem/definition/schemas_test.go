@@ -85,7 +85,7 @@ func TestSchemasRefuse(t *testing.T) {
 			[]string{
 				"naem: x", "needs: a", "needs:", "sources: [{}]", "sources: [{deb: {suite: trixie, packages: [a]}, dir: {path: a, to: /usr/a}}]",
 				"sources: [{deb: {suite: trixie}}]", "move: {/etc/a: /var/a}", "requires: [/etc/passwd]", "requires: [/usr/]", "prune: [usr]",
-				"units: {upholds: [a]}", "special: {/usr/a: {mode: rws}}", "special: {/usr/a: {owner: root}}", "special: {/usr/a: {capabilities: [net_raw]}}",
+				"units: {upholds: [a]}", "special: {/usr/a: {mode: rws}}", "special: {/usr/a: {owner: root}}", "special: {/usr/a: {capabilities: [net_raw]}}", "works: [a]", "works: [{says: a}]",
 			},
 		},
 		PlatformSchema: {

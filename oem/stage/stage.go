@@ -4,7 +4,6 @@ package stage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/check"
@@ -48,6 +47,10 @@ type Stager struct {
 	Keep func(content string) (digest.SHA256, error)
 	// Check returns what keeps a tree from working on the base (check.Checker).
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
+	// Indexes makes the indexes of a tree's own kernel modules (check.Checker).
+	Indexes func(context.Context, tree.Tree) (tree.Tree, error)
+	// Works runs commands in the merged system and returns those that fail (check.Checker). It is asked of trees without problems.
+	Works func(context.Context, tree.Tree, []check.Command) ([]check.Failure, error)
 }
 
 // Stage merges the parts of a platform, adds its extension-release and drops what the base has identically. version is that of its tools.
@@ -60,6 +63,14 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 	}
 	merged := merge(parts, problems)
 	staged := subtract(merged, parts, s.Base, problems)
+	indexes, err := s.Indexes(ctx, staged.Tree)
+	if err != nil {
+		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
+	}
+	staged.Tree, _ = tree.Merge(indexes, staged.Tree)
+	if staged.Tree, err = s.withReadAgain(staged.Tree, p.Image()); err != nil {
+		return Staged{}, err
+	}
 	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage), Version: version}
 	if staged.Tree, err = WithRelease(staged.Tree, release, s.Base, s.Keep); err != nil {
 		return Staged{}, err
@@ -73,10 +84,30 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 	for _, problem := range found {
 		problems.add("%v (%s)", problem, source(problem.Path, parts))
 	}
+	if len(problems.Found) == 0 {
+		if err := s.runCommands(ctx, p, staged.Tree, problems); err != nil {
+			return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
+		}
+	}
 	if len(problems.Found) > 0 {
 		return Staged{}, problems
 	}
 	return staged, nil
+}
+
+// runCommands reports commands of the platform and its recipes that do not work in the merged system.
+func (s *Stager) runCommands(ctx context.Context, p *platform.Platform, t tree.Tree, problems *Problems) error {
+	works := p.Commands()
+	commands := make([]check.Command, len(works))
+	for i, work := range works {
+		commands[i] = check.Command{Run: string(work.Run), Says: work.Says}
+	}
+	failures, err := s.Works(ctx, t, commands)
+	for _, failure := range failures {
+		work := works[failure.Command]
+		problems.add("%s:%d: works: %q does not work in the merged system: %s; add what it needs, or correct the command", work.File, work.Line, work.Run, failure.Text)
+	}
+	return err
 }
 
 // source returns the recipe file that a path comes from.
@@ -99,31 +130,6 @@ func merge(parts []Part, problems *Problems) tree.Tree {
 		problems.add("%v", problem)
 	}
 	return merged
-}
-
-// subtract drops what the base has identically. A path that differs from the base's is a problem, unless the recipe
-// has it in replaces: or keeps:. Directories must be identical, since the image's would win.
-func subtract(merged tree.Tree, parts []Part, base *target.Base, problems *Problems) Staged {
-	var dropped tree.Tree
-	kept := merged.Filter(func(e tree.Entry) bool {
-		below, there := base.Usr.Find(e.Path)
-		if !there || e.Type == tree.Dir && below.Type == tree.Dir && e.Mode == below.Mode {
-			return true
-		}
-		r := owner(e.Path, parts)
-		keeps := slices.ContainsFunc(r.Keeps, func(g recipe.Glob) bool { return g.Match(e.Path) })
-		if e.Equal(below) || keeps {
-			dropped = append(dropped, e)
-			return false
-		}
-		replaces := slices.ContainsFunc(r.Replaces, func(p recipe.Path) bool { return base.Place(string(p)) == e.Path })
-		if !replaces {
-			problems.add("%s has %s, which differs from the base's (%v | base %v); prune it, or add replaces: or keeps: [%s] to %s",
-				r.Name, e.Path, e, below, e.Path, r.File)
-		}
-		return true
-	})
-	return Staged{Tree: kept, Dropped: tree.Sorted(dropped)}
 }
 
 // owner returns the first recipe that has a path.

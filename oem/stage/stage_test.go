@@ -54,15 +54,28 @@ func part(name string, content tree.Tree) Part {
 func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 	t.Helper()
 	stager := Stager{
-		Base:  base,
-		Keep:  func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
-		Check: func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Base:    base,
+		Keep:    func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
+		Check:   func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Indexes: func(context.Context, tree.Tree) (tree.Tree, error) { return indexes, nil },
+		Works: func(_ context.Context, _ tree.Tree, commands []check.Command) (failures []check.Failure, err error) {
+			for i, command := range commands {
+				if text := failing[command.Run]; text != "" {
+					failures = append(failures, check.Failure{Command: i, Text: text})
+				}
+			}
+			return failures, nil
+		},
 	}
 	return stager.Stage(t.Context(), p, "2.11-1", parts)
 }
 
-// found is what the check finds.
-var found []check.Problem
+// found is what the check finds, failing how commands fail.
+var (
+	found   []check.Problem
+	failing map[string]string
+	indexes tree.Tree // of kernel modules
+)
 
 func TestStage(t *testing.T) {
 	got, err := stage(t, azure,
@@ -240,6 +253,72 @@ func TestQuote(t *testing.T) {
 	for value, want := range map[string]string{"1.2.3": "1.2.3", "a b": `"a b"`, `a"$b`: `"a\"\$b"`, "`x`\\": "\"\\`x\\`\\\\\""} {
 		if got := quote(value); got != want {
 			t.Errorf("quote(%q) = %s; want %s", value, got, want)
+		}
+	}
+}
+
+// TestCommandsThatFail names the file and line of each, those of recipes and the platform's own.
+func TestCommandsThatFail(t *testing.T) {
+	p := *azure
+	r := part("a", files("/usr/bin/a", "a"))
+	r.Recipe.Works = []recipe.Command{{Line: 7, Run: "a -v"}, {Line: 8, Run: "a -h", Says: "Usage"}}
+	p.Recipes, p.Works = []*recipe.Recipe{r.Recipe}, []recipe.Command{{Line: 9, Run: "a -x"}}
+	failing = map[string]string{"a -h": "it ends with status 1", "a -x": "its output lacks it"}
+	defer func() { failing = nil }()
+	_, err := stage(t, &p, r)
+	const want = "platform azure:\n" +
+		`  recipes/a/recipe.yaml:8: works: "a -h" does not work in the merged system: it ends with status 1; add what it needs, or correct the command` + "\n" +
+		`  platforms/azure.yaml:9: works: "a -x" does not work in the merged system: its output lacks it; add what it needs, or correct the command`
+	if err == nil || err.Error() != want {
+		t.Errorf("error is %v", err)
+	}
+	if p.ForInitrd() != nil {
+		t.Error("it has an image for an initramfs")
+	}
+	p.Initrd = &platform.Initrd{}
+	if own := p.ForInitrd().Commands(); len(own) != 0 {
+		t.Errorf("an image of no recipe has commands: %v", own)
+	}
+}
+
+// TestReadAgain has files read again that are there too late, in images that have such files and the unit for it.
+func TestReadAgain(t *testing.T) {
+	const setup, dropIn = "/usr/lib/systemd/system/oem-setup.service", "/usr/lib/systemd/system/oem-setup.service.d/20-oem-azure.conf"
+	const network, sysctl = "/usr/lib/systemd/network/01-x.network", "/usr/lib/sysctl.d/x.conf"
+	for _, c := range []struct {
+		files []string
+		want  string
+	}{
+		{[]string{setup, "", network, "", sysctl, ""}, "[Service]\nExecStartPost=-/usr/bin/networkctl reload\nExecStartPost=-/usr/lib/systemd/systemd-sysctl\n"},
+		{[]string{setup, "", network, "", "/usr/lib/systemd/network/02-y.network", ""}, "[Service]\nExecStartPost=-/usr/bin/networkctl reload\n"},
+		{[]string{setup, "", "/usr/bin/a", ""}, ""},
+		{[]string{network, ""}, ""},
+	} {
+		got, err := stage(t, azure, part("a", files(c.files...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, has := got.Tree.Find(dropIn)
+		if has != (c.want != "") || has && e.SHA256 != digest.Of([]byte(c.want)) {
+			t.Errorf("%v: %v; wanted %q", c.files, e, c.want)
+		}
+		if err := got.Tree.HasParents(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestIndexesOfModules puts what the check makes into the image, in place of the base's.
+func TestIndexesOfModules(t *testing.T) {
+	indexes = files("/usr/lib/modules/6/modules.dep", "extra/own.ko:")
+	defer func() { indexes = nil }()
+	got, err := stage(t, azure, part("a", files("/usr/lib/modules/6/extra/own.ko", "module")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/usr/lib/modules/6/modules.dep", "/usr/lib/modules/6/extra/own.ko"} {
+		if _, has := got.Tree.Find(name); !has {
+			t.Errorf("no %s", name)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type Base struct {
 	Arch      arch.Arch //
 	Usr       tree.Tree // its /usr
 	Dir       string    // directory with the files of Usr
+	Merged    tree.Tree // of the extension images that it merges by default, such as docker; the contents are among the blobs
 	Kernel    KernelConfig
 	Status    []byte // its package database in dpkg's status format; empty when it has none
 	Gentoo    []byte // its list of Gentoo packages, one CATEGORY/NAME-VERSION a line; empty when it has none

@@ -9,9 +9,12 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
-// WriteTar writes the tree as a tar archive, in the tree's order, below a root directory with mode 0755.
+// WriteTar writes the tree as a tar archive, in the tree's order, in which directories come first, below a root directory with mode 0755.
 // content writes a file's content; epoch becomes the time of every entry.
 func (t Tree) WriteTar(w io.Writer, epoch time.Time, content func(io.Writer, digest.SHA256) error) error {
+	if err := t.HasParents(); err != nil {
+		return err
+	}
 	archive := tar.NewWriter(w)
 	for _, e := range append(Tree{{Type: Dir, Mode: 0o755}}, t...) {
 		if err := archive.WriteHeader(e.tarHeader(epoch)); err != nil {

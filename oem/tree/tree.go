@@ -111,7 +111,7 @@ func (t *Tree) UnmarshalJSON(encoded []byte) error {
 		return err
 	}
 	*t = entries
-	return nil
+	return t.HasParents()
 }
 
 // check reports the first entry that breaks what Entry and Tree promise.
@@ -137,6 +137,20 @@ func (t Tree) check() error {
 		}
 		if e.Type != Dir {
 			others[e.Path] = true
+		}
+	}
+	return nil
+}
+
+// HasParents reports an entry without its directory before it. What writes trees refuses these: a writer would make up the directory.
+func (t Tree) HasParents() error {
+	dirs := map[string]bool{"/": true}
+	for _, e := range t {
+		if dir := path.Dir(e.Path); !dirs[dir] {
+			return fmt.Errorf("tree: entry %q: the tree lacks its directory %s, with mode and owner", e.Path, dir)
+		}
+		if e.Type == Dir {
+			dirs[e.Path] = true
 		}
 	}
 	return nil
@@ -267,6 +281,9 @@ func modeBits(m fs.FileMode) uint32 {
 
 // WriteTo writes the tree to an empty directory. content writes a file's bytes.
 func (t Tree) WriteTo(root *os.Root, content func(io.Writer, digest.SHA256) error) error {
+	if err := t.HasParents(); err != nil {
+		return err
+	}
 	for _, e := range t {
 		if err := e.WriteTo(root, strings.TrimPrefix(e.Path, "/"), content); err != nil {
 			return fmt.Errorf("%s: %w", e.Path, err)

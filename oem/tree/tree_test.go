@@ -129,7 +129,7 @@ func TestTreesOfOthers(t *testing.T) {
 	good := `{"path":"/usr","type":"d","mode":493},{"path":"/usr/a","type":"-","mode":420},{"path":"/usr/l","type":"l","mode":511,"target":"a"}`
 	for entries, want := range map[string]string{
 		good:                                     "",
-		`{"path":"/usr/a","type":"-"}`:           "", // parents may lack
+		`{"path":"/usr/a","type":"-"}`:           "lacks its directory /usr",
 		`{"path":"/usr/../../etc/x","type":"-"}`: "wanted an absolute and clean path",
 		`{"path":"usr","type":"d"}`:              "wanted an absolute and clean path",
 		`{"path":"/","type":"d"}`:                "wanted an absolute and clean path",
@@ -146,6 +146,30 @@ func TestTreesOfOthers(t *testing.T) {
 		err := json.Unmarshal([]byte("["+entries+"]"), &read)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v; wanted %q", entries, err, want)
+		}
+	}
+}
+
+// TestWritersRefuseTreesWithoutParents says that no writer makes up a directory.
+func TestWritersRefuseTreesWithoutParents(t *testing.T) {
+	nothing := func(io.Writer, digest.SHA256) error { return nil }
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, orphan := range []Tree{
+		{file("/usr/a", "")},
+		{dir("/usr"), file("/usr/share/a", "")},
+		{dir("/usr"), file("/usr/share", ""), file("/usr/share/a", "")},
+		{file("/usr/a", ""), dir("/usr")},
+	} {
+		for name, err := range map[string]error{
+			"tar": orphan.WriteTar(io.Discard, time.Unix(0, 0), nothing), "directory": orphan.WriteTo(root, nothing),
+		} {
+			if err == nil || !strings.Contains(err.Error(), "the tree lacks its directory /usr") {
+				t.Errorf("%s of %v: error is %v", name, orphan, err)
+			}
 		}
 	}
 }

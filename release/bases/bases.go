@@ -176,6 +176,9 @@ func (b *Base) describe(ctx context.Context, bench *setup.Bench) (*target.Base, 
 		return nil, err
 	}
 	t := &target.Base{Name: b.Name.ID, ID: "flatcar", VersionID: b.VersionID, Arch: b.Arch, Usr: usr, Dir: b.Usr}
+	if t.Merged, err = merged(ctx, bench, b.Usr, usr); err != nil {
+		return nil, err
+	}
 	if b.Config != "" { // a foreign base has none, and its images are packed without a plan
 		config, err := os.ReadFile(b.Config)
 		if err != nil {

@@ -222,8 +222,42 @@ func packageVersions(r *recipe.Recipe, l *lock.Lock, a arch.Arch) map[string]str
 	return versions
 }
 
-// WriteBumped prints a table that is readable in a terminal and valid Markdown, for pull requests.
-func WriteBumped(out io.Writer, changes []Bumped) error {
+// NotLookedUp names the sources of recipes, by name or all, whose newer versions Bump has nowhere to look for.
+func NotLookedUp(o setup.Options, names ...string) ([]string, error) {
+	all, mistakes := recipe.Load(rooted.Files(o.Checkout), "recipes")
+	if err := mistakes.Err(); err != nil {
+		return nil, err
+	}
+	recipes, err := all.Choose(names)
+	var blind []string
+	for _, r := range recipes {
+		for _, one := range r.Sources {
+			switch {
+			case one.URL != nil && one.URL.Update == nil:
+				blind = append(blind, fmt.Sprintf("%s:%d: %s: add update: with a page and a pattern", r.File, one.Line, one.URL.Address))
+			case one.Binpkg != nil:
+				blind = append(blind, fmt.Sprintf("%s:%d: Flatcar's packages of release %s: release: is set by hand", r.File, one.Line, one.Binpkg.Release))
+			}
+		}
+	}
+	return blind, err
+}
+
+// WriteBumped prints a table that is readable in a terminal and valid Markdown, for pull requests, and a list of what was not looked up.
+func WriteBumped(out io.Writer, changes []Bumped, notLookedUp []string) error {
+	if err := writeChanges(out, changes); err != nil || len(notLookedUp) == 0 {
+		return err
+	}
+	fmt.Fprint(out, "\nNot looked up:\n\n")
+	for _, one := range notLookedUp {
+		if _, err := fmt.Fprintf(out, "* %s\n", one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeChanges(out io.Writer, changes []Bumped) error {
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(out, "Nothing newer.")
 		return err

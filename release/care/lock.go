@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,7 +215,19 @@ func (c *locker) answerFor(ctx context.Context, baseID string, r *recipe.Recipe,
 	return nil
 }
 
-// CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar. It uses no network.
+// StaleLocksError names the recipes whose lock file is missing or outdated.
+type StaleLocksError struct{ Recipes []*recipe.Recipe }
+
+func (e *StaleLocksError) Error() string {
+	names := make([]string, len(e.Recipes))
+	for i, r := range e.Recipes {
+		names[i] = r.Name.Value
+	}
+	return fmt.Sprintf("no up-to-date lock file for: %s; run %s for each, or %s",
+		strings.Join(names, ", "), lock.Command("NAME"), lock.Command("all"))
+}
+
+// CheckLocks refuses missing and outdated lock files, for the given base and for Flatcar, with a *StaleLocksError. It uses no network.
 func CheckLocks(checkout, baseID string) error {
 	n, err := bases.Parse(baseID)
 	if err != nil {
@@ -224,20 +237,19 @@ func CheckLocks(checkout, baseID string) error {
 	if err := mistakes.Err(); err != nil {
 		return err
 	}
-	var stale []string
-	for name, r := range recipes {
+	var stale []*recipe.Recipe
+	for _, name := range slices.Sorted(maps.Keys(recipes)) {
+		r := recipes[name]
 		locked, err := lock.Read(rooted.Files(checkout), lockFile(r))
 		if err != nil {
 			return err
 		}
 		if !build.Answers(locked, r, n.Reference(), false) || !build.Answers(locked, r, flatcar.ID, true) {
-			stale = append(stale, name)
+			stale = append(stale, r)
 		}
 	}
-	if len(stale) == 0 {
-		return nil
+	if len(stale) > 0 {
+		return &StaleLocksError{stale}
 	}
-	slices.Sort(stale)
-	return fmt.Errorf("no up-to-date lock file for: %s; run %s for each, or %s",
-		strings.Join(stale, ", "), lock.Command("NAME"), lock.Command("all"))
+	return nil
 }

@@ -143,7 +143,7 @@ func TestPackages(t *testing.T) {
 
 func TestWriteBumped(t *testing.T) {
 	var out bytes.Buffer
-	if err := WriteBumped(&out, []Bumped{{"chrony", "chrony", "4.6", "4.7"}, {"python3", "libnew", "", "1"}}); err != nil {
+	if err := WriteBumped(&out, []Bumped{{"chrony", "chrony", "4.6", "4.7"}, {"python3", "libnew", "", "1"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := `| recipe  | what   | from | to  |
@@ -155,7 +155,7 @@ func TestWriteBumped(t *testing.T) {
 		t.Error(diff)
 	}
 	out.Reset()
-	if err := WriteBumped(&out, nil); err != nil || out.String() != "Nothing newer.\n" {
+	if err := WriteBumped(&out, nil, nil); err != nil || out.String() != "Nothing newer.\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }
@@ -188,5 +188,38 @@ func TestBumpFloors(t *testing.T) {
 	}
 	if changes, err := BumpFloors(t.Context(), o); len(changes) > 0 || err != nil {
 		t.Errorf("bumped twice: %v, %v", changes, err)
+	}
+}
+
+// TestWhatIsNotLookedUp says so of sources that name no page with versions.
+func TestWhatIsNotLookedUp(t *testing.T) {
+	o := toolCheckout(t)
+	const more = `  - url: {address: "https://example.org/x-{version}", version: 1, sha256: {all: SUM}, unpack: {program: /usr/bin/x}}
+  - url:
+      address: "https://example.org/y-{version}"
+      version: 1
+      sha256: {all: SUM}
+      unpack: {program: /usr/bin/y}
+      update: {address: "https://example.org/", pattern: "y-([0-9.]+)"}
+  - binpkg: {release: 4593.1.0, packages: [app-misc/z]}
+`
+	content := strings.Replace(goTool, "build:", strings.ReplaceAll(more, "SUM", strings.Repeat("0", 64))+"build:", 1)
+	if err := os.WriteFile(filepath.Join(o.Checkout, "recipes/tool/recipe.yaml"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blind, err := NotLookedUp(o, "all")
+	want := []string{
+		"recipes/tool/recipe.yaml:14: https://example.org/x-{version}: add update: with a page and a pattern",
+		"recipes/tool/recipe.yaml:21: Flatcar's packages of release 4593.1.0: release: is set by hand",
+	}
+	if diff := cmp.Diff(want, blind); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	var out strings.Builder
+	if err := WriteBumped(&out, nil, blind[:1]); err != nil || out.String() != "Nothing newer.\n\nNot looked up:\n\n* "+want[0]+"\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if _, err := NotLookedUp(o, "gone"); err == nil {
+		t.Error("a recipe that is not there has sources")
 	}
 }

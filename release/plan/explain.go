@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/host/near"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
@@ -36,7 +36,7 @@ func (p *Planned) Explain(ctx context.Context, name string) (*Explanation, error
 	s := p.search
 	at := slices.IndexFunc(s.items, func(i item) bool { return i.Name == name })
 	if at < 0 {
-		return nil, fmt.Errorf("no image %q; wanted one of %s", name, strings.Join(s.names(), ", "))
+		return nil, fmt.Errorf("no image %q; %s", name, near.Wanted(name, s.names()))
 	}
 	it := s.items[at]
 	e := &Explanation{Name: name, Activations: it.Activations, Tightest: tightest(p.options.Budgets)}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/near"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/oem/image/budget"
 )
@@ -174,6 +175,6 @@ func (c *checker) add(line strictyaml.Line, format string, args ...any) {
 
 func (c *checker) platform(id strictyaml.Text, key string) {
 	if !slices.Contains(c.known.Platforms, id.Value) {
-		c.add(id.Line, "%s: no platform %q; wanted one of %s", key, id, strings.Join(c.known.Platforms, ", "))
+		c.add(id.Line, "%s: no platform %q; %s", key, id, near.Wanted(id.Value, c.known.Platforms))
 	}
 }

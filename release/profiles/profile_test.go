@@ -65,11 +65,11 @@ placement: {azure: "usr, oem-partition", gce: both}
 
 func TestMistakes(t *testing.T) {
 	for want, content := range map[string]string{
-		`mine.yaml:5: "attic"; wanted usr, oem-partition or both`:        head + "placement: {gce: attic}\n",
-		`mine.yaml:5: placement: no platform "gcp"; wanted one of azure`: head + "placement: {gcp: both}\n",
-		`mine.yaml:6: platforms: no platform "gcp"; wanted one of azure`: head + "platforms:\n  - gcp\n",
-		`mine.yaml:4: "0"; wanted a number of images from 1 to 128`:      strings.Replace(head, "2", "0", 1),
-		`mine.yaml:2: unknown key "headrom"`:                             strings.Replace(head, "headroom", "headrom", 1),
+		`mine.yaml:5: gce: "attic"; wanted usr, oem-partition or both`:                          head + "placement: {gce: attic}\n",
+		`mine.yaml:5: placement: no platform "gcp"; did you mean "gce"? Wanted is one of azure`: head + "placement: {gcp: both}\n",
+		`mine.yaml:6: platforms: no platform "gcp"; did you mean "gce"? Wanted is one of azure`: head + "platforms:\n  - gcp\n",
+		`mine.yaml:4: max_images: "0"; wanted a number of images from 1 to 128`:                 strings.Replace(head, "2", "0", 1),
+		`mine.yaml:2: unknown key "headrom"`:                                                    strings.Replace(head, "headroom", "headrom", 1),
 	} {
 		if _, err := load(t, content, "a.raw", "key", "tree/usr/x"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
@@ -186,26 +186,26 @@ func TestExtensions(t *testing.T) {
 
 func TestMistakesInExtensions(t *testing.T) {
 	for want, one := range map[string]string{
-		`:6: name "oem-a"; wanted letters`:                        "{name: oem-a, file: a.raw, enable: always}",
-		`:6: name "a b"; wanted letters`:                          "{name: a b, file: a.raw, enable: always}",
-		`:6: name "../a"; wanted letters`:                         "{name: ../a, file: a.raw, enable: always}",
-		`:6: version "1_2"; wanted`:                               "{name: a, version: 1_2, file: a.raw, enable: always}",
-		`:6: 0 sources`:                                           "{name: a, enable: always}",
-		`:6: 2 sources`:                                           "{name: a, file: a.raw, recipe: tool, enable: always}",
-		`:6: "b.raw" not found; wanted a file beside`:             "{name: a, file: b.raw, enable: always}",
-		`:6: "a.raw" not found; wanted a directory`:               "{name: a, directory: a.raw, enable: always}",
-		`:6: no recipe "b"`:                                       "{name: a, recipe: b, enable: always}",
-		`:6: no digest or signature for the image at the address`: "{name: a, url: {address: x}, enable: always}",
-		`:6: signature with no key or two keys`:                   "{name: a, url: {address: x, signature: {suffix: s}}, enable: always}",
-		`:6: repository "a"; wanted owner/name`:                   "{name: a, github: {repository: a, tag: t}, enable: always}",
-		`:6: wanted one of enable and flatten`:                    "{name: a, file: a.raw}",
-		`:6: "sometimes"; wanted always, by-name, or platforms`:   "{name: a, file: a.raw, enable: sometimes}",
-		`:6: enable: no platform "gcp"`:                           "{name: a, file: a.raw, enable: {platforms: [gcp]}}",
-		`:6: a has several versions, so none can be flattened`:    "{name: a, version: 1, file: a.raw, flatten: true}\n- {name: a, version: 2, default: true, file: a.raw, flatten: true}",
-		`:6: 0 of the versions of a are the default`:              "{name: a, version: 1, file: a.raw, enable: always}\n- {name: a, version: 2, file: a.raw, enable: always}",
-		`:7: a is listed 2 times; wanted a different version`:     "{name: a, version: 1, default: true, file: a.raw, enable: always}\n- {name: a, version: 1, file: a.raw, enable: always}",
-		`:6: "key" contains no certificate`:                       "{name: a, file: a.raw, certificate: key, enable: always}",
-		`:6: certificate with repack: true`:                       "{name: a, file: a.raw, certificate: key, repack: true, enable: always}",
+		`:6: name "oem-a"; wanted letters`:                              "{name: oem-a, file: a.raw, enable: always}",
+		`:6: name "a b"; wanted letters`:                                "{name: a b, file: a.raw, enable: always}",
+		`:6: name "../a"; wanted letters`:                               "{name: ../a, file: a.raw, enable: always}",
+		`:6: version "1_2"; wanted`:                                     "{name: a, version: 1_2, file: a.raw, enable: always}",
+		`:6: 0 sources`:                                                 "{name: a, enable: always}",
+		`:6: 2 sources`:                                                 "{name: a, file: a.raw, recipe: tool, enable: always}",
+		`:6: "b.raw" not found; wanted a file beside`:                   "{name: a, file: b.raw, enable: always}",
+		`:6: "a.raw" not found; wanted a directory`:                     "{name: a, directory: a.raw, enable: always}",
+		`:6: no recipe "b"`:                                             "{name: a, recipe: b, enable: always}",
+		`:6: no digest or signature for the image at the address`:       "{name: a, url: {address: x}, enable: always}",
+		`:6: signature with no key or two keys`:                         "{name: a, url: {address: x, signature: {suffix: s}}, enable: always}",
+		`:6: repository "a"; wanted owner/name`:                         "{name: a, github: {repository: a, tag: t}, enable: always}",
+		`:6: wanted one of enable and flatten`:                          "{name: a, file: a.raw}",
+		`:6: enable: "sometimes"; wanted always, by-name, or platforms`: "{name: a, file: a.raw, enable: sometimes}",
+		`:6: enable: no platform "gcp"`:                                 "{name: a, file: a.raw, enable: {platforms: [gcp]}}",
+		`:6: a has several versions, so none can be flattened`:          "{name: a, version: 1, file: a.raw, flatten: true}\n- {name: a, version: 2, default: true, file: a.raw, flatten: true}",
+		`:6: 0 of the versions of a are the default`:                    "{name: a, version: 1, file: a.raw, enable: always}\n- {name: a, version: 2, file: a.raw, enable: always}",
+		`:7: a is listed 2 times; wanted a different version`:           "{name: a, version: 1, default: true, file: a.raw, enable: always}\n- {name: a, version: 1, file: a.raw, enable: always}",
+		`:6: "key" contains no certificate`:                             "{name: a, file: a.raw, certificate: key, enable: always}",
+		`:6: certificate with repack: true`:                             "{name: a, file: a.raw, certificate: key, repack: true, enable: always}",
 	} {
 		if _, err := load(t, head+"extensions:\n- "+one+"\n", "a.raw", "key"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v; want %q", one, err, want)

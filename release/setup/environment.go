@@ -14,6 +14,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/flatcar/oem-sysext/oem/host/near"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 )
@@ -112,7 +113,7 @@ func settingsOf(t reflect.Type) []Setting {
 // nearNames returns the variables that look like misspelt ones of ours, with the right spelling.
 // GitHub's runners set many of their own.
 func nearNames(environment map[string]string) map[string]string {
-	near := map[string]string{}
+	found := map[string]string{}
 	settings := Settings()
 	for name := range environment {
 		known := slices.ContainsFunc(settings, func(s Setting) bool { return s.Name == name })
@@ -120,32 +121,12 @@ func nearNames(environment map[string]string) map[string]string {
 			continue
 		}
 		for _, s := range settings {
-			if len(s.Name) >= 5 && oneEdit(name, s.Name) {
-				near[name] = s.Name
+			if len(s.Name) >= 5 && near.Distance(name, s.Name) == 1 {
+				found[name] = s.Name
 			}
 		}
 	}
-	return near
-}
-
-// oneEdit reports whether a and b differ by one added, missing, changed or swapped letter.
-func oneEdit(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	same := 0
-	for same < len(a) && a[same] == b[same] {
-		same++
-	}
-	a, b = a[same:], b[same:]
-	if len(a) < len(b) {
-		return a == b[1:]
-	}
-	swapped := len(a) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]
-	return a != "" && (a[1:] == b[1:] || swapped)
+	return found
 }
 
 // Count is a whole number from 1 on.

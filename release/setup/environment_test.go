@@ -170,17 +170,3 @@ func TestMisspeltNames(t *testing.T) {
 		t.Errorf("warnings are\n%s", content)
 	}
 }
-
-func TestOneEdit(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"ABCDE", "ABCD", true}, {"BCDE", "ABCDE", true}, {"ABXDE", "ABCDE", true}, {"ABDCE", "ABCDE", true}, {"ACDE", "ABCDE", true},
-		{"ABCDE", "ABCDEFG", false}, {"XBCDX", "ABCDE", false}, {"ABECD", "ABCDE", false}, {"ABCDE", "ABCDE", false},
-	} {
-		if oneEdit(c.a, c.b) != c.want || oneEdit(c.b, c.a) != c.want {
-			t.Errorf("%s and %s: wanted %v", c.a, c.b, c.want)
-		}
-	}
-}

@@ -56,7 +56,7 @@ func TestMistakesInLayouts(t *testing.T) {
 		`no layout "large" for base trixie`:                                            {strings.Replace(some, "trixie: small", "trixie: large", 1), ""},
 		`no layout "tiny" for mine.yaml:3`:                                             {some, "tiny"},
 		`layouts.yaml:2: unknown key "payld"`:                                          {strings.Replace(some, "payload", "payld", 1), ""},
-		`layouts.yaml:2: a limit of 0; wanted`:                                         {strings.Replace(some, "1 GiB", "0 MiB", 1), ""},
+		`layouts.yaml:2: payload: a limit of 0; wanted`:                                {strings.Replace(some, "1 GiB", "0 MiB", 1), ""},
 		`layouts.yaml: layout small: filesystem is 1048576 B; wanted 1065345024 B`:     {strings.Replace(some, "1065345024 B", "1 MiB", 1), ""},
 		`layouts.yaml: layout small: payload is 2147483648 B; wanted 1073741824 B, as`: {strings.Replace(some, "1 GiB", "2 GiB", 1), "small"},
 	} {

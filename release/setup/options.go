@@ -37,7 +37,7 @@ type Options struct {
 	Locked    bool            `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
 	Jobs      Count           `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string          `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
-	Format    Format          `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs))"`
+	Format    Format          `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs)); for recipe:check also sarif, for code reviews"`
 	Verbose   bool            `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
 	Releases  string          `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
@@ -75,15 +75,16 @@ type Format string
 
 // The formats.
 const (
-	Text Format = "text" // for people
-	JSON Format = "json" // for programs
+	Text  Format = "text"  // for people
+	JSON  Format = "json"  // for programs
+	SARIF Format = "sarif" // for code reviews; of recipe:check only
 )
 
 // UnmarshalText reads the name of a format.
 func (f *Format) UnmarshalText(text []byte) error {
 	*f = Format(text)
-	if *f != Text && *f != JSON {
-		return errors.New("wanted text or json")
+	if *f != Text && *f != JSON && *f != SARIF {
+		return errors.New("wanted text, json, or, for recipe:check, sarif")
 	}
 	return nil
 }

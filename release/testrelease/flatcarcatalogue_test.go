@@ -16,39 +16,19 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/flatcar/flatcartest"
 )
 
-// programs is a command for each program of the catalogue, by platform, and what it prints. What only a cloud's machine
-// can run shows at least that all its libraries and symbols are found.
-var programs = map[string]map[string]string{
-	"ami": {
-		"nvme version":                   "nvme version",
-		"docker-credential-ecr-login -v": "amazon-ecr-credential-helper",
-		"ec2-metadata --help; true":      "not an EC2 instance",
-		"/usr/libexec/kubernetes/credential-provider/ecr-credential-provider --help": "ecr-credential-provider",
-	},
-	"azure": {
-		"azure-nvme-id --version":                "azure-nvme-id",
-		"chronyd --version":                      "chronyd (chrony) version 4",
-		"python3 -c 'import crypt, ctypes, ssl'": "",
-		"waagent --version":                      "WALinuxAgent",
-	},
+// programs are commands, by platform, that show what the recipes' works: cannot say for every base: that libraries that programs of the base
+// load, from where this base has its own, find all that they need.
+var programs = map[string][]string{
+	"azure": {"python3 -c 'import crypt, ctypes, ssl'"},
 	"gce": {
-		"google_oslogin_nss_cache; true":                           "Refreshing group entry cache",
-		"LD_PRELOAD=libnss_oslogin.so.2 true":                      "",
-		"LD_PRELOAD=libnss_cache_oslogin.so.2 true":                "",
-		"LD_PRELOAD=/usr/lib64/security/pam_oslogin_login.so true": "",
-	},
-	"hetzner":   {"hcloud version": "hcloud"},
-	"hyperv":    {"hv_kvp_daemon --help": "Usage"},
-	"openstack": {"cloud-init --version": "cloud-init", "qemu-ga --version": "QEMU Guest Agent"},
-	"vmware": {
-		"LD_BIND_NOW=1 vmtoolsd --version; test $? = 1": "",
-		"vmhgfs-fuse --version":                         "",
-		"vmware-toolbox-cmd --version; test $? = 1":     "must be run inside a virtual machine",
+		"LD_PRELOAD=libnss_oslogin.so.2 true",
+		"LD_PRELOAD=libnss_cache_oslogin.so.2 true",
+		"LD_PRELOAD=/usr/lib64/security/pam_oslogin_login.so true",
 	},
 }
 
 // TestCatalogueOnFlatcarsLayout builds all platforms for a base that is laid out as Flatcar's and has nothing of Debian's
-// package database, with all checks, and runs their programs there.
+// package database, with all checks and commands, and runs further programs there.
 func TestCatalogueOnFlatcarsLayout(t *testing.T) {
 	needs.Root(t)
 	needs.Programs(t, append(base.Programs(), "go", "bwrap", "unshare")...)
@@ -99,12 +79,12 @@ func runAll(t *testing.T, f *oem.Factory, usr string, s oem.Staged) {
 exec bwrap --unshare-all --die-with-parent --ro-bind usr /usr --symlink usr/bin /bin --symlink usr/bin /sbin \
 	--symlink usr/lib /lib --symlink usr/lib64 /lib64 --ro-bind "$1/share/flatcar/etc" /etc --tmpfs /tmp --tmpfs /run --tmpfs /var \
 	--dev /dev --proc /proc --setenv PATH /usr/bin --chdir / sh -c "$2"`
-	for command, want := range programs[s.Platform.ID.Value] {
+	for _, command := range programs[s.Platform.ID.Value] {
 		var out bytes.Buffer
 		err := run.Run(t.Context(), run.Cmd{
 			Program: "unshare", Args: []string{"--mount", "--", "sh", "-euc", merge, dir, usr, "{ " + command + "; } 2>&1"}, Env: run.HostEnv("PATH"), Stdout: &out,
 		})
-		if err != nil || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "LD_PRELOAD") {
+		if err != nil || strings.Contains(out.String(), "LD_PRELOAD") {
 			t.Errorf("%s: %s: %v\n%s", s.Platform.ID, command, err, out.String())
 		}
 	}

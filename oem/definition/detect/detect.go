@@ -5,6 +5,7 @@
 package detect
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
@@ -27,9 +28,53 @@ type Hypervisor struct {
 	UUID Pattern `yaml:"uuid"`
 }
 
-// Empty tells whether a rule has no conditions, so that every machine would fit.
+// conditions are what a rule asks for, by attribute.
+func (r Rule) conditions() map[string]Pattern {
+	all := map[string]Pattern{
+		"virt": Pattern(r.Virt), "kernel_argument": r.KernelArgument, "disk_label": r.DiskLabel,
+		"hypervisor type": r.Hypervisor.Type, "hypervisor uuid": r.Hypervisor.UUID,
+	}
+	for field, pattern := range r.DMI {
+		all[string(field)] = pattern
+	}
+	maps.DeleteFunc(all, func(_ string, p Pattern) bool { return p == "" })
+	return all
+}
+
+// Empty tells whether a rule has no condition that a machine must have something for, so that every machine could fit.
 func (r Rule) Empty() bool {
-	return len(r.DMI) == 0 && r.Virt == "" && r.KernelArgument == "" && r.DiskLabel == "" && r.Hypervisor == Hypervisor{}
+	asks := func(p Pattern) bool { _, negated := p.Negated(); return !negated }
+	for _, p := range r.DMI { // even one that could not be read, which is said
+		if asks(p) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(slices.Collect(maps.Values(r.conditions())), asks)
+}
+
+// Tier is how much a rule is worth. Rules of a tier count only when none of a better tier fits.
+type Tier int
+
+// The tiers, the best first.
+const (
+	Explicit Tier = iota // what the cloud's firmware, kernel command line or disks say
+	Random               // the beginning of a number that is random elsewhere
+	Fallback             // what others may have as well
+)
+
+// Tiers are all tiers, the best first.
+var Tiers = []Tier{Explicit, Random, Fallback}
+
+// Tier returns the tier of a rule.
+func (r Rule) Tier() Tier {
+	_, byUUID := r.DMI["product_uuid"]
+	switch {
+	case r.Fallback:
+		return Fallback
+	case byUUID || r.Hypervisor.UUID != "":
+		return Random
+	}
+	return Explicit
 }
 
 func (r Rule) fits(m Machine) bool {
@@ -54,8 +99,11 @@ type Candidate struct {
 	AmbiguousWith []string // platforms that some of its machines cannot be told from
 }
 
-func (c Candidate) fits(m Machine, fallback bool) bool {
-	return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Fallback == fallback && r.fits(m) })
+func (c Candidate) fits(m Machine, tier Tier) bool { return c.rule(m, tier) >= 0 }
+
+// rule returns the index of the first rule of a tier that fits, or -1.
+func (c Candidate) rule(m Machine, tier Tier) int {
+	return slices.IndexFunc(c.Rules, func(r Rule) bool { return r.Tier() == tier && r.fits(m) })
 }
 
 // Verdict is which platform a machine runs on.
@@ -91,12 +139,12 @@ func winners(fitting []Candidate) []string {
 	return ids
 }
 
-// fitting returns the platforms with a rule that fits, or if there are none, those with a fallback rule that fits.
+// fitting returns the platforms with a rule of the best tier that any fits.
 func fitting(m Machine, candidates []Candidate) []Candidate {
-	for _, fallback := range []bool{false, true} {
+	for _, tier := range Tiers {
 		var found []Candidate
 		for _, c := range candidates {
-			if c.fits(m, fallback) {
+			if c.fits(m, tier) {
 				found = append(found, c)
 			}
 		}

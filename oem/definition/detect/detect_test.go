@@ -32,6 +32,33 @@ func TestPattern(t *testing.T) {
 	}
 }
 
+func TestNegatedPattern(t *testing.T) {
+	machine := Machine{DMI: map[Field]string{"bios_vendor": "Xen"}, DiskLabels: []string{"a", "b"}}
+	for _, c := range []struct {
+		rule Rule
+		want bool
+	}{
+		{Rule{DMI: map[Field]Pattern{"bios_vendor": "!Xe?"}, DiskLabel: "a"}, false},
+		{Rule{DMI: map[Field]Pattern{"bios_vendor": "!Xe"}, DiskLabel: "a"}, true},
+		{Rule{DMI: map[Field]Pattern{"sys_vendor": "!Xen"}, DiskLabel: "a"}, true}, // there is none
+		{Rule{DMI: map[Field]Pattern{"bios_vendor": "xen"}, DiskLabel: "!b"}, false},
+		{Rule{DMI: map[Field]Pattern{"bios_vendor": "xen"}, DiskLabel: "!c"}, true},
+		{Rule{DMI: map[Field]Pattern{"sys_vendor": "!Xen"}}, false}, // every machine would fit
+	} {
+		if got := c.rule.fits(machine); got != c.want {
+			t.Errorf("%+v: %v", c.rule, got)
+		}
+	}
+	for text, good := range map[string]bool{"!x": true, "!": false, "! x": false, "!!x": true} {
+		if err := new(Pattern).UnmarshalText([]byte(text)); (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if !(Rule{DMI: map[Field]Pattern{"sys_vendor": "!Xen"}, Virt: ""}).Empty() || (Rule{Virt: "xen"}).Empty() {
+		t.Error("what a rule asks for is not seen")
+	}
+}
+
 func TestValues(t *testing.T) {
 	var pattern Pattern
 	for _, text := range []string{"", " x", "x\n"} {

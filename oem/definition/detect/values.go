@@ -49,12 +49,19 @@ func oneOf[T ~string](into *T, text []byte, known []T, what string) error {
 }
 
 // Pattern is what a marker must be, ignoring case; * stands for any text, also none, and ? for any one character.
+// With ! before it the marker must not be so, or be missing.
 type Pattern string
+
+// Negated tells whether the pattern says what a marker must not be, and returns that.
+func (p Pattern) Negated() (Pattern, bool) {
+	text, is := strings.CutPrefix(string(p), "!")
+	return Pattern(text), is
+}
 
 // UnmarshalText refuses empty text and space at either end, which no marker has.
 func (p *Pattern) UnmarshalText(text []byte) error {
-	if len(text) == 0 || strings.TrimSpace(string(text)) != string(text) {
-		return fmt.Errorf("%q; wanted text without leading or trailing space; * and ? are wildcards", text)
+	if bare, _ := Pattern(text).Negated(); bare == "" || strings.TrimSpace(string(bare)) != string(bare) || strings.TrimSpace(string(text)) != string(text) {
+		return fmt.Errorf("%q; wanted text without leading or trailing space; * and ? are wildcards, ! negates", text)
 	}
 	*p = Pattern(text)
 	return nil
@@ -65,11 +72,19 @@ func (Pattern) JSONSchema() map[string]any { return map[string]any{"pattern": `^
 
 var wildcards = strings.NewReplacer(`\*`, ".*", `\?`, ".")
 
-// Match tells whether a marker matches the pattern. A missing marker never does.
+// Match tells whether a marker matches the pattern. A missing marker matches negated ones only.
 func (p Pattern) Match(marker string) bool {
+	if bare, negated := p.Negated(); negated {
+		return !bare.Match(marker)
+	}
 	expression := regexp.MustCompile("(?is)^" + wildcards.Replace(regexp.QuoteMeta(string(p))) + "$")
 	return marker != "" && expression.MatchString(marker)
 }
 
-// any tells whether one of several markers matches. An empty pattern always matches.
-func (p Pattern) any(markers []string) bool { return p == "" || slices.ContainsFunc(markers, p.Match) }
+// any tells whether one of several markers matches, or none of them if the pattern is negated. An empty pattern always matches.
+func (p Pattern) any(markers []string) bool {
+	if bare, negated := p.Negated(); negated {
+		return !slices.ContainsFunc(markers, bare.Match)
+	}
+	return p == "" || slices.ContainsFunc(markers, p.Match)
+}

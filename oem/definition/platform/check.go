@@ -10,6 +10,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/near"
 )
 
 // checker finds mistakes in one platform that strictyaml cannot see.
@@ -65,7 +66,7 @@ func (c *checker) recipes(id string, wanted []strictyaml.Text, recipes recipe.Se
 	for _, name := range wanted {
 		r := recipes[name.Value]
 		if r == nil {
-			c.add(name.Line, "%s uses %q, which is not a recipe; wanted a directory name in recipes/", id, name)
+			c.add(name.Line, "%s uses %q, which is not a recipe; %s", id, name, near.Wanted(name.Value, slices.Sorted(maps.Keys(recipes))))
 			continue
 		}
 		if slices.Contains(names, name.Value) {
@@ -73,7 +74,7 @@ func (c *checker) recipes(id string, wanted []strictyaml.Text, recipes recipe.Se
 			continue
 		}
 		for _, a := range c.platform.Arches {
-			if !r.Supports(a) {
+			if !r.Supports(a) && len(r.Arches) > 0 { // else its own mistake says it
 				c.add(name.Line, "%s is for %s, but %s is not (%s)", id, a, name, r.File)
 			}
 		}
@@ -116,9 +117,11 @@ func (c *checker) texts() {
 // checkOthers finds contradictions between platforms.
 func (c *checker) checkOthers(all []*Platform) {
 	p := c.platform
-	for _, text := range slices.Concat(p.DetectBefore, p.AmbiguousWith) {
-		if text.Value == p.ID.Value || find(all, text.Value) == nil {
-			c.add(text.Line, "%q; wanted another platform's id", text)
+	for key, texts := range map[string][]strictyaml.Text{"detect_before": p.DetectBefore, "ambiguous_with": p.AmbiguousWith} {
+		for _, text := range texts {
+			if text.Value == p.ID.Value || find(all, text.Value) == nil {
+				c.add(text.Line, "%s: %q is not another platform's id; %s", key, text, near.Wanted(text.Value, c.others(all)))
+			}
 		}
 	}
 	for _, other := range p.DetectBefore {
@@ -130,14 +133,29 @@ func (c *checker) checkOthers(all []*Platform) {
 	if p.KernelID.Line == 0 || named == p {
 		return
 	}
-	if named.ID.Value != p.KernelID.Value {
+	switch {
+	case named.ID.Value != p.KernelID.Value:
 		c.add(p.KernelID.Line, "kernel_id %s is also that of %s (%s); one of the two needs it as its id, to be the one it stands for",
 			p.KernelID, named.ID, named.File)
+	case !slices.Contains(values(p.AmbiguousWith), named.ID.Value):
+		c.add(p.KernelID.Line, "kernel_id %s is that of %s (%s), whose machines this platform's are taken for; wanted another one, or ambiguous_with: [%s]",
+			p.KernelID, named.ID, named.File, named.ID)
 	}
 	if p.Initrd != nil && p.Initrd.SecondStage {
 		c.add(p.KernelID.Line, "initrd: second_stage: kernel_id %s stands for %s (%s), whose machines would merge this image as well; remove second_stage",
 			p.KernelID, named.ID, named.File)
 	}
+}
+
+// others are the ids of the other platforms.
+func (c *checker) others(all []*Platform) []string {
+	var ids []string
+	for _, p := range all {
+		if p != c.platform {
+			ids = append(ids, p.ID.Value)
+		}
+	}
+	return ids
 }
 
 func find(all []*Platform, id string) *Platform {

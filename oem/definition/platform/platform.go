@@ -2,9 +2,13 @@
 package platform
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
@@ -27,6 +31,7 @@ type Platform struct {
 	AmbiguousWith   []strictyaml.Text `yaml:"ambiguous_with"`   // platforms that some of its machines cannot be told from
 	KernelArguments KernelArguments   `yaml:"kernel_arguments"` // added to the kernel command line in Flatcar's image for the platform
 	Missing         map[string]string `yaml:"missing"`          // tools that should be in the image but are unavailable, with the reason
+	Works           []recipe.Command  `yaml:"works"`            // commands that must work in the merged system, besides those of the recipes
 	Initrd          *Initrd           `yaml:"initrd"`           // an additional image that an initramfs can load
 
 	// File is the platform's file, for messages.
@@ -101,7 +106,7 @@ func (p *Platform) ForInitrd() *Platform {
 		return nil
 	}
 	q := *p
-	q.Recipes, q.ActiveUnits = p.Initrd.Recipes, nil
+	q.Recipes, q.ActiveUnits, q.Works = p.Initrd.Recipes, nil, nil
 	return &q
 }
 
@@ -116,6 +121,26 @@ func (i *Initrd) AllModules() []string {
 		if !slices.Contains(all, name) {
 			all = append(all, name)
 		}
+	}
+	return all
+}
+
+// Work is a command that must work, and the file that says so.
+type Work struct {
+	File string
+	recipe.Command
+}
+
+// Commands returns the commands that must work on the platform's machines: those of the recipes, then its own.
+func (p *Platform) Commands() []Work {
+	var all []Work
+	for _, r := range p.Recipes {
+		for _, command := range r.Works {
+			all = append(all, Work{r.File, command})
+		}
+	}
+	for _, command := range p.Works {
+		all = append(all, Work{p.File, command})
 	}
 	return all
 }
@@ -163,15 +188,34 @@ func Load(fsys fs.FS, dir string, recipes recipe.Set) ([]*Platform, strictyaml.M
 		p := &Platform{File: file}
 		platforms = append(platforms, p)
 		c := checker{platform: p, mistakes: strictyaml.Decode(file, content, p)}
-		c.check(recipes)
+		if reflect.DeepEqual(p, &Platform{File: file}) { // nothing was read, which is said
+			p.ID.Value = strings.TrimSuffix(path.Base(file), ".yaml")
+		} else {
+			c.check(recipes)
+		}
 		return c.mistakes
 	})
+	mistakes = append(mistakes, unread(fsys, dir)...)
 	for _, p := range platforms {
 		c := checker{platform: p}
 		c.checkOthers(platforms)
 		mistakes = append(mistakes, c.mistakes...)
 	}
-	return platforms, mistakes
+	return platforms, append(mistakes, checkMarkers(platforms)...)
+}
+
+// unread reports files that are called almost like a platform's.
+func unread(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); path.Ext(name) != ".yaml" && strictyaml.LooksLike(name) {
+			mistakes = append(mistakes, strictyaml.Mistake{File: path.Join(dir, name), Line: 1, Text: fmt.Sprintf("is not read; wanted .yaml, as in %s.yaml", strings.TrimSuffix(name, path.Ext(name)))})
+		}
+	}
+	return mistakes
 }
 
 func values(texts []strictyaml.Text) []string {

@@ -3,6 +3,7 @@ package recipe
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -20,12 +21,12 @@ func (c *checker) beside(name string) string { return path.Join(path.Dir(c.recip
 func (c *checker) directory(dir strictyaml.Text, to string) {
 	name := strings.TrimSuffix(dir.Value, "/")
 	if !fs.ValidPath(name) || name == "." {
-		c.add(dir.Line, "%q; wanted a directory beside %s", dir, FileName)
+		c.add(dir.Line, "directory %q; wanted one beside %s", dir, FileName)
 		return
 	}
 	info, err := fs.Stat(c.fsys, c.beside(name))
 	if err != nil || !info.IsDir() {
-		c.add(dir.Line, "%q is not a directory; wanted one beside %s%s", dir, FileName, because(err))
+		c.add(dir.Line, "directory %q is none; wanted one beside %s%s", dir, FileName, because(err))
 		return
 	}
 	c.content(dir.Line, name, func(inside, target string) error {
@@ -75,6 +76,13 @@ func (c *checker) content(line strictyaml.Line, dir string, checkLink func(insid
 			if err != nil {
 				return err
 			}
+			windows, err := c.isWindowsScript(name)
+			if err != nil {
+				return err
+			}
+			if windows {
+				c.add(line, "%s: has CRLF line ends, so that Linux does not find its interpreter; write it with LF (git add --renormalize)", name)
+			}
 			if stat, is := info.Sys().(*syscall.Stat_t); is && stat.Nlink > 1 {
 				id := file{stat.Dev, stat.Ino}
 				if shared[id] == nil {
@@ -106,6 +114,22 @@ func (c *checker) content(line strictyaml.Line, dir string, checkLink func(insid
 			c.add(line, "%s: is a hard link to a file outside of %s; wanted a copy of it", l.name, root)
 		}
 	}
+}
+
+// isWindowsScript tells whether the first line of a script ends as lines do on Windows.
+func (c *checker) isWindowsScript(name string) (bool, error) {
+	f, err := c.fsys.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, 256) // as much as the kernel reads
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	line, _, _ := strings.Cut(string(head[:n]), "\n")
+	return strings.HasPrefix(line, "#!") && strings.HasSuffix(line, "\r"), nil
 }
 
 // file identifies a file by device and inode.

@@ -21,6 +21,9 @@ func TestNothingLeadsOut(t *testing.T) {
 	link := func(target string) func(string) error {
 		return func(name string) error { return os.Symlink(target, name) }
 	}
+	windows := func(content string) func(string) error {
+		return func(name string) error { return os.WriteFile(name, []byte(content), 0o600) }
+	}
 	for what, c := range map[string]struct {
 		definition, name string
 		make             func(name string) error
@@ -31,12 +34,16 @@ func TestNothingLeadsOut(t *testing.T) {
 		"a link in the image":                 {files, "files/usr/x", link("../etc/x"), ""},
 		"a link out of the image":             {files, "files/usr/x", link("../../../../etc/shadow"), `files/usr/x: is a link to "../../../../etc/shadow", which leads out of the image`},
 		"a link from a deeper place":          {dirSource, "conf/deep/x", link("../../../x"), ""},
-		"files is a link":                     {files, "files", link("/etc"), `recipe.yaml:7: "files/" is not a directory; wanted one beside recipe.yaml (recipes/a/files is a link to "/etc"`},
+		"files is a link":                     {files, "files", link("/etc"), `recipe.yaml:7: directory "files/" is none; wanted one beside recipe.yaml (recipes/a/files is a link to "/etc"`},
 		"a directory above is a link":         {dirSource, "conf", link("../../.cache"), `conf is a link to "../../.cache"`},
 		"the script's directory is a link":    {script, "build", link("../../.."), `build: is a link to "../../.."`},
 		"a link out of the script's":          {script, "build/x", link("../files"), `build/x: is a link to "../files", which leads out of the script's directory`},
 		"an absolute one":                     {script, "build/x", link("/etc/shadow"), `"/etc/shadow", which leads out of the script's`},
 		"one within the script's":             {script, "build/x", link("./build.sh"), ""},
+		"a script for Windows":                {script, "build/x", windows("#!/bin/sh\r\n"), "build/x: has CRLF line ends"},
+		"one in files":                        {files, "files/usr/x", windows("#!/usr/bin/env bash\r\necho\r\n"), "files/usr/x: has CRLF line ends, so that Linux does not find its interpreter; write it with LF"},
+		"a text for Windows":                  {files, "files/usr/x", windows("text\r\n"), ""},
+		"a script with one in its text":       {files, "files/usr/x", windows("#!/bin/sh\necho 'x\r\n'"), ""},
 		"a fifo":                              {files, "files/usr/x", func(name string) error { return syscall.Mkfifo(name, 0o600) }, "files/usr/x: is a special file (p---"},
 		"a hard link across":                  {files, "files/usr/x", func(name string) error { return os.Link(outside(name), name) }, "files/usr/x: is a hard link to a file outside of recipes/a/files"},
 		"a hard link within":                  {files, "files/usr/x", func(name string) error { return os.Link(filepath.Join(name, "../lib/own"), name) }, ""},

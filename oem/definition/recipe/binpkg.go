@@ -37,7 +37,7 @@ func (b *Binpkg) check(c *checker) {
 	}
 	for _, name := range b.Packages {
 		if !validCPN.MatchString(name.Value) {
-			c.add(name.Line, "%q is not a package; wanted CATEGORY/NAME such as app-emulation/open-vm-tools", name)
+			c.add(name.Line, "packages: %q is not a package; wanted CATEGORY/NAME such as app-emulation/open-vm-tools", name)
 		}
 	}
 	if len(b.Packages) == 0 {

@@ -43,7 +43,7 @@ var validRepository = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._
 
 func (g *GitHub) check(c *checker) {
 	if !validRepository.MatchString(g.Repository.Value) {
-		c.add(g.Repository.Line, "%q is not a repository; wanted OWNER/NAME", g.Repository)
+		c.add(g.Repository.Line, "repository: %q is not a repository; wanted OWNER/NAME", g.Repository)
 	}
 	if _, err := path.Match(g.Asset.Value, ""); err != nil || strings.Contains(g.Asset.Value, "/") {
 		c.add(g.Asset.Line, "asset %q; wanted a name; * and ? are wildcards", g.Asset)

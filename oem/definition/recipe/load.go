@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,25 +25,67 @@ func Load(fsys fs.FS, dir string) (Set, strictyaml.Mistakes) {
 		r := &Recipe{File: file}
 		set[path.Base(path.Dir(file))] = r
 		found := strictyaml.Decode(file, content, r)
+		if reflect.DeepEqual(r, &Recipe{File: file}) { // nothing was read, which is said
+			return found
+		}
 		c := checker{recipe: r, fsys: fsys}
 		c.check()
 		return append(found, c.mistakes...)
 	})
-	return set, slices.Concat(mistakes, links(fsys, dir), set.checkNeeds())
+	return set, slices.Concat(mistakes, unread(fsys, dir), set.checkNeeds())
 }
 
-// links reports recipes' directories that are links, which are not looked into.
-func links(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
+// unread reports what lies where recipes do and is none: links, and definitions under another name.
+func unread(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
 	}
 	for _, entry := range entries {
-		if name := path.Join(dir, entry.Name()); entry.Type() == fs.ModeSymlink {
-			mistakes = append(mistakes, strictyaml.Mistake{File: name, Line: 1, Text: "is a link; wanted a directory of its own"})
+		name, text := path.Join(dir, entry.Name()), ""
+		switch {
+		case entry.Type() == fs.ModeSymlink:
+			text = "is a link; wanted a directory of its own"
+		case entry.IsDir():
+			mistakes = append(mistakes, unreadBeside(fsys, name)...)
+		case strictyaml.LooksLike(entry.Name()):
+			text = fmt.Sprintf("is not read; wanted a file %s in a directory of its own", FileName)
+		}
+		if text != "" {
+			mistakes = append(mistakes, strictyaml.Mistake{File: name, Line: 1, Text: text})
 		}
 	}
 	return mistakes
+}
+
+// unreadBeside reports files of a recipe's directory that are called almost like its definition, and a directory without one.
+func unreadBeside(fsys fs.FS, dir string) (mistakes strictyaml.Mistakes) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		return strictyaml.Mistakes{{File: dir, Line: 1, Text: err.Error()}}
+	}
+	has := false
+	for _, entry := range entries {
+		if entry.Name() == FileName {
+			has = true
+			continue
+		}
+		if !entry.IsDir() && strictyaml.LooksLike(entry.Name()) {
+			mistakes = append(mistakes, strictyaml.Mistake{File: path.Join(dir, entry.Name()), Line: 1, Text: "is not read; wanted " + FileName})
+		}
+	}
+	if !has && len(mistakes) == 0 && len(entries) > 0 && !isCollection(fsys, dir, entries) {
+		mistakes = append(mistakes, strictyaml.Mistake{File: dir, Line: 1, Text: "has no " + FileName + "; add it, or remove the directory"})
+	}
+	return mistakes
+}
+
+// isCollection tells whether a directory has only directories of recipes, as that of the examples, which are not in the catalogue.
+func isCollection(fsys fs.FS, dir string, entries []fs.DirEntry) bool {
+	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		_, err := fs.Stat(fsys, path.Join(dir, e.Name(), FileName))
+		return err != nil
+	})
 }
 
 // checker finds mistakes in one recipe that strictyaml cannot see.
@@ -92,13 +135,13 @@ func CheckModules(modules []strictyaml.Text, add func(line strictyaml.Line, form
 
 func (c *checker) packageName(name strictyaml.Text) {
 	if !validPackage.MatchString(name.Value) {
-		c.add(name.Line, "%q is not a package name; wanted one such as open-vm-tools", name)
+		c.add(name.Line, "package %q is no package's name; wanted one such as open-vm-tools", name)
 	}
 }
 
 func (c *checker) suite(line strictyaml.Line, suite string) {
 	if suite != "" && !validName.MatchString(suite) {
-		c.add(line, "%q is not a suite; wanted a code name such as trixie", suite)
+		c.add(line, "suite %q is none; wanted a code name such as trixie", suite)
 	}
 }
 
@@ -106,7 +149,7 @@ func (c *checker) suite(line strictyaml.Line, suite string) {
 func (c *checker) executable(name strictyaml.Text) {
 	info, err := fs.Stat(c.fsys, c.beside(name.Value))
 	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
-		c.add(name.Line, "%q is not an executable file beside %s; wanted a script (chmod +x)", name, FileName)
+		c.add(name.Line, "run: %q is not an executable file beside %s; wanted a script (chmod +x)", name, FileName)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
+	"github.com/flatcar/oem-sysext/oem/host/near"
 )
 
 // With returns the named recipes and all that they need, without duplicates: dependencies first,
@@ -40,7 +41,7 @@ func (s Set) Choose(names []string) ([]*Recipe, error) {
 	var chosen []*Recipe
 	for _, name := range names {
 		if s[name] == nil {
-			return nil, fmt.Errorf("no recipe %q; wanted one of %s", name, s.names())
+			return nil, fmt.Errorf("no recipe %q; %s", name, near.Wanted(name, s.names()))
 		}
 		chosen = append(chosen, s[name])
 	}
@@ -58,11 +59,11 @@ func (s Set) checkNeeds() strictyaml.Mistakes {
 		for _, need := range r.Needs {
 			needed := s[need.Value]
 			if needed == nil {
-				add(need.Line, "%s needs %q, which is not a recipe; wanted one of %s", name, need, s.names())
+				add(need.Line, "%s needs %q, which is not a recipe; %s", name, need, near.Wanted(need.Value, s.names()))
 				continue
 			}
 			for _, a := range r.Arches {
-				if !needed.Supports(a) {
+				if !needed.Supports(a) && len(needed.Arches) > 0 { // else its own mistake says it
 					add(need.Line, "%s is for %s, but needs %s, which is not (%s)", name, a, need, needed.File)
 				}
 			}
@@ -91,4 +92,4 @@ func (s Set) cycle(trail []string, next string) []string {
 	return nil
 }
 
-func (s Set) names() string { return strings.Join(slices.Sorted(maps.Keys(s)), ", ") }
+func (s Set) names() []string { return slices.Sorted(maps.Keys(s)) }

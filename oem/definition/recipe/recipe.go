@@ -31,6 +31,7 @@ type Recipe struct {
 	Unless   []Path             `yaml:"unless"`   // on a base that has all of these, the recipe adds nothing
 	Modules  []strictyaml.Text  `yaml:"modules"`  // kernel modules of the base, loaded from images for an initramfs
 	Special  map[string]Special `yaml:"special"`  // setuid bits, owners and capabilities, by path
+	Works    []Command          `yaml:"works"`    // commands that must work in the merged system
 	MaxSize  Limit              `yaml:"max_size,required"`
 
 	// File is the recipe's file, for messages.

@@ -104,7 +104,7 @@ func (c *checker) script() {
 		return
 	}
 	if !validScript.MatchString(s.Run.Value) || path.Clean(s.Run.Value) != s.Run.Value {
-		c.add(s.Run.Line, "%q; wanted a script in a directory beside %s, such as build/build.sh", s.Run, FileName)
+		c.add(s.Run.Line, "run: %q; wanted a script in a directory beside %s, such as build/build.sh", s.Run, FileName)
 		return
 	}
 	c.executable(s.Run)

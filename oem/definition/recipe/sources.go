@@ -98,9 +98,9 @@ func (c *checker) address(address strictyaml.Text) {
 	parsed, err := url.Parse(address.Value)
 	switch {
 	case err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http":
-		c.add(address.Line, "not an http or https address; wanted one such as https://example.org/tool-{version}-{arch}.tar.gz")
+		c.add(address.Line, "address: not an http or https address; wanted one such as https://example.org/tool-{version}-{arch}.tar.gz")
 	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
-		c.add(address.Line, "the address has a user, password or query; remove it: recipes must not contain credentials")
+		c.add(address.Line, "address: has a user, password or query; remove it: recipes must not contain credentials")
 	}
 }
 
@@ -119,7 +119,7 @@ func (c *checker) signature(s *Signature) {
 		c.add(s.Line, "a signature needs one key; wanted either minisign: or openpgp:")
 	case s.OpenPGP.Value != "":
 		if info, err := fs.Stat(c.fsys, c.beside(s.OpenPGP.Value)); err != nil || !info.Mode().IsRegular() || !fs.ValidPath(s.OpenPGP.Value) {
-			c.add(s.OpenPGP.Line, "%q does not exist; wanted a file with public keys beside %s", s.OpenPGP, FileName)
+			c.add(s.OpenPGP.Line, "openpgp: %q does not exist; wanted a file with public keys beside %s", s.OpenPGP, FileName)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
+	"github.com/flatcar/oem-sysext/oem/host/near"
 )
 
 // Line is the line of a file, counted from 1.
@@ -98,10 +100,16 @@ func Files(fsys fs.FS, pattern string, each func(file string, content []byte) Mi
 	return mistakes
 }
 
+// LooksLike tells whether a file's name ends as one that is meant to be YAML: .yaml in other letters or with up to two wrong ones. Copies that editors keep do not.
+func LooksLike(name string) bool {
+	suffix := strings.ToLower(path.Ext(name))
+	return strings.HasPrefix(suffix, ".y") && !strings.HasSuffix(suffix, "~") && near.Distance(suffix, ".yaml") <= 2
+}
+
 // Decode fills the struct that into points to. The file name is only used in mistakes.
 // Parts without mistakes are filled in even when others have some.
 func Decode(file string, content []byte, into any) Mistakes {
-	d := decoder{file: file}
+	d := decoder{file: file, content: content}
 	documents := yaml.NewDecoder(bytes.NewReader(content))
 	var document, second yaml.Node
 	switch err := documents.Decode(&document); {
@@ -125,6 +133,7 @@ func Decode(file string, content []byte, into any) Mistakes {
 
 type decoder struct {
 	file     string
+	content  []byte
 	mistakes Mistakes
 }
 
@@ -142,7 +151,24 @@ func (d *decoder) addSyntax(err error) {
 		return
 	}
 	line, _ := strconv.Atoi(match[1])
+	if tab := d.tab(); tab > 0 {
+		d.add(tab, "not YAML: the line begins with a tab; wanted spaces")
+		return
+	}
 	d.add(line, "not YAML: %s; wanted keys and values", strings.TrimPrefix(err.Error(), match[0]))
+}
+
+// tab returns the first line that is indented by a tab, which the YAML parser calls a character that cannot start any token; 0 if none is.
+func (d *decoder) tab() int {
+	number := 0
+	for line := range bytes.Lines(d.content) {
+		number++
+		indentation, _, _ := bytes.Cut(line, bytes.TrimLeft(line, " \t"))
+		if bytes.Contains(indentation, []byte("\t")) {
+			return number
+		}
+	}
+	return 0
 }
 
 // value reads a node into a value. Mistakes call it by its key.
@@ -206,8 +232,17 @@ func (d *decoder) scalar(key string, node *yaml.Node, wanted string, set func() 
 		return
 	}
 	if err := set(); err != nil {
-		d.add(node.Line, "%v", err)
+		d.add(node.Line, "%s", withKey(key, err.Error()))
 	}
+}
+
+// withKey puts the key before a text that does not begin with it.
+func withKey(key, text string) string {
+	key = strings.TrimPrefix(key, "an item of ")
+	if key == "a key" || strings.HasPrefix(text, key+" ") {
+		return text
+	}
+	return key + ": " + text
 }
 
 func (d *decoder) list(key string, node *yaml.Node, into reflect.Value) {
@@ -269,7 +304,7 @@ func (d *decoder) structure(of string, node *yaml.Node, into reflect.Value) {
 	d.pairs(of, node, func(key, value *yaml.Node) {
 		field, known := fields[key.Value]
 		if !known {
-			d.add(key.Line, "unknown key %q; wanted one of %s", key.Value, strings.Join(names, ", "))
+			d.add(key.Line, "unknown key %q; %s", key.Value, near.Wanted(key.Value, names))
 			return
 		}
 		delete(missing, key.Value)

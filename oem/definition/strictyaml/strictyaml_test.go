@@ -69,11 +69,11 @@ home:
 `), &got).Err()
 	want := []string{
 		`f.yaml:1: the key "title" is missing; add it`,
-		`f.yaml:2: unknown key "naem"; wanted one of name, toys`,
+		`f.yaml:2: unknown key "naem"; did you mean "name"? Wanted is one of name, toys`,
 		`f.yaml:2: toys is "ball"; wanted a list`,
 		`f.yaml:2: the key "name" is missing; add it`,
 		`f.yaml:3: an item of pets is "Rex"; wanted keys and values`,
-		`f.yaml:4: "2 MB" has the unit "MB"; wanted B, KiB, MiB or GiB`,
+		`f.yaml:4: max: "2 MB" has the unit "MB"; wanted B, KiB, MiB or GiB`,
 		`f.yaml:5: good is a list; wanted true or false`,
 		`f.yaml:6: key "good" is already on line 5; wanted once`,
 		`f.yaml:7: an anchor or alias; wanted the value itself`,
@@ -90,12 +90,16 @@ home:
 
 func TestNotADocument(t *testing.T) {
 	for content, want := range map[string]string{
-		"":                      "f.yaml:1: the file is empty",
-		"# nothing\n":           "f.yaml:1: the file is empty",
-		"title: [\n":            "not YAML",
-		"title: a\n---\nb: c\n": "f.yaml:2: a second document",
-		"- a\n":                 "f.yaml:1: the file is a list; wanted keys and values",
-		"title: \xff\xfe\n":     "not YAML",
+		"":                                 "f.yaml:1: the file is empty",
+		"# nothing\n":                      "f.yaml:1: the file is empty",
+		"title: [\n":                       "not YAML",
+		"title: a\npets:\n\t- name: b\n":   "f.yaml:3: not YAML: the line begins with a tab; wanted spaces",
+		"title: a\npets:\n  \t- name: b\n": "f.yaml:3: not YAML: the line begins with a tab; wanted spaces",
+		"\ttitle: a\n":                     "f.yaml:1: not YAML: the line begins with a tab; wanted spaces",
+		"title: a\tb\n":                    "f.yaml:1: title: ",
+		"title: a\n---\nb: c\n":            "f.yaml:2: a second document",
+		"- a\n":                            "f.yaml:1: the file is a list; wanted keys and values",
+		"title: \xff\xfe\n":                "not YAML",
 	} {
 		var got definition
 		err := Decode("f.yaml", []byte(content), &got).Err()

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/host/near"
 )
 
 // nearest returns up to five similar names, the most similar first: those a few typos away, and those that contain the name
@@ -16,7 +18,7 @@ func nearest(name string, names iter.Seq[string]) []string {
 	}
 	var matches []match
 	for other := range names {
-		distance := editDistance(name, other)
+		distance := near.Distance(name, other)
 		contains := len(name) > 3 && strings.Contains(other, name) || len(other) > 3 && strings.Contains(name, other)
 		if distance <= 1+len(name)/5 || contains {
 			matches = append(matches, match{other, distance})
@@ -30,25 +32,4 @@ func nearest(name string, names iter.Seq[string]) []string {
 		found = append(found, m.name)
 	}
 	return found
-}
-
-// editDistance counts the insertions, removals and replacements of bytes that make b out of a (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

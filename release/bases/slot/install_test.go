@@ -315,7 +315,7 @@ func TestInstallRefuses(t *testing.T) {
 		"short partition":   {func(r *Release) { r.Usr.Size++ }, "as its release says"},
 		"other kernel":      {func(r *Release) { r.Kernel.SHA256[0] ^= 1 }, "as its release says"},
 		"no such partition": {func(r *Release) { r.Usr.Path += ".no" }, "no such file"},
-		"large kernel":      {func(r *Release) { r.Kernel = m.file(t, "kernel", random(1, 45<<20)) }, "Disk full"},
+		"large kernel":      {func(r *Release) { r.Kernel = m.file(t, "kernel", random(1, 45<<20)) }, "needs 45.0 MiB, "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, _, err := digest.OfFile(m.disk)

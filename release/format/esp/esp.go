@@ -37,7 +37,8 @@ func (p Partition) Read(ctx context.Context, name, to string) error {
 	return p.run(ctx, toolroot.Cmd{Program: "mcopy", Args: []string{"-n", "::" + name, to}, Write: []string{dir}})
 }
 
-// Write copies a file with its time into the partition and replaces one of that name.
+// Write copies a file with its time into the partition and replaces one of that name. A file that does not fit is a *FullError, and nothing
+// is written.
 func (p Partition) Write(ctx context.Context, from, name string) error {
 	from, err := filepath.Abs(from)
 	if err != nil {
@@ -45,6 +46,9 @@ func (p Partition) Write(ctx context.Context, from, name string) error {
 	}
 	info, err := os.Stat(from)
 	if err != nil {
+		return err
+	}
+	if err := p.makeRoom(ctx, name, info.Size()); err != nil {
 		return err
 	}
 	return p.run(ctx, toolroot.Cmd{

@@ -248,8 +248,8 @@ func (r Release) script() string {
 // view is a platform as the template sees it.
 type view struct {
 	Platform
-	Rules, Fallbacks []string // shell commands that succeed on a matching machine
-	Alike            []string // platforms with indistinguishable machines
+	Rules, Randoms, Fallbacks []string // shell commands that succeed on a matching machine, by tier
+	Alike                     []string // platforms with indistinguishable machines
 }
 
 func views(platforms []Platform) []view {
@@ -258,11 +258,8 @@ func views(platforms []Platform) []view {
 	for i, p := range sorted {
 		found[i].Platform = p
 		for _, rule := range p.Rules {
-			if rule.Fallback {
-				found[i].Fallbacks = append(found[i].Fallbacks, command(rule))
-			} else {
-				found[i].Rules = append(found[i].Rules, command(rule))
-			}
+			commands := map[detect.Tier]*[]string{detect.Explicit: &found[i].Rules, detect.Random: &found[i].Randoms, detect.Fallback: &found[i].Fallbacks}[rule.Tier()]
+			*commands = append(*commands, command(rule))
 		}
 		for _, other := range sorted {
 			if other.ID != p.ID && slices.Contains(other.AmbiguousWith, p.ID) {
@@ -277,9 +274,15 @@ func views(platforms []Platform) []view {
 func command(r detect.Rule) string {
 	var parts []string
 	add := func(what string, p detect.Pattern) {
-		if p != "" {
-			parts = append(parts, what+" "+quote(glob(p)))
+		if p == "" {
+			return
 		}
+		not := ""
+		bare, negated := p.Negated()
+		if negated {
+			not = "! "
+		}
+		parts = append(parts, not+what+" "+quote(glob(bare)))
 	}
 	for _, field := range slices.Sorted(maps.Keys(r.DMI)) {
 		add("dmi "+string(field), r.DMI[field])

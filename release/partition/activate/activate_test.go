@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/definition"
 	"github.com/flatcar/oem-sysext/oem/definition/detect"
 	"github.com/flatcar/oem-sysext/oem/host/needs"
 	"github.com/flatcar/oem-sysext/oem/host/run"
@@ -482,30 +483,60 @@ func TestScriptAgreesWithJudge(t *testing.T) {
 		{DiskLabels: []string{"ROOT", "CONFIG-2"}},
 		{DiskLabels: []string{"config-2"}, DMI: map[detect.Field]string{"sys_vendor": "Scaleway"}},
 		{DMI: map[detect.Field]string{"sys_vendor": "Scaleway", "product_name": "OpenStack Nova"}},
-	}
-	var candidates []detect.Candidate
-	for _, p := range some {
-		candidates = append(candidates, p.Candidate)
+		{DMI: map[detect.Field]string{"product_name": "OpenStack Nova"}, Hypervisor: struct{ Type, UUID string }{"xen", "ec2e1916"}},
+		{DiskLabels: []string{"config-2"}, Hypervisor: struct{ Type, UUID string }{"xen", "ec2e1916"}},
+		{DMI: map[detect.Field]string{"bios_version": "4.2", "bios_vendor": "Xen"}, Virt: "xen"},
+		{DMI: map[detect.Field]string{"bios_version": "4.2", "bios_vendor": "Other"}, Virt: "xen"},
+		{DMI: map[detect.Field]string{"bios_version": "4.2"}, Virt: "xen"},
 	}
 	for _, m := range machines {
-		p := newPrivate(t, some)
-		p.show(m)
-		verdict := detect.Judge(m, candidates)
-		want := map[string]string{}
-		for _, platform := range some {
-			for _, image := range platform.Images {
-				if platform.ID == verdict.ID {
-					want[image+".raw"] = "/usr/share/flatcar/oem-sysext/" + image + ".raw"
-				}
+		agrees(t, some, m)
+	}
+}
+
+// TestScriptJudgesKnownMachines shows the script of all platforms the machines that are known.
+func TestScriptJudgesKnownMachines(t *testing.T) {
+	definitions, err := definition.Platforms(os.DirFS("../../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []Platform
+	for _, d := range definitions {
+		all = append(all, Platform{Candidate: d.Candidate(), Images: []string{d.Image()}})
+	}
+	known, err := detect.Machines()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, machine := range known {
+		agrees(t, all, machine.Machine())
+	}
+}
+
+// agrees asserts that the script links the image of the platform that package detect judges a machine to be of.
+func agrees(t *testing.T, platforms []Platform, m detect.Machine) {
+	t.Helper()
+	var candidates []detect.Candidate
+	for _, p := range platforms {
+		candidates = append(candidates, p.Candidate)
+	}
+	p := newPrivate(t, platforms)
+	p.show(m)
+	verdict := detect.Judge(m, candidates)
+	want := map[string]string{}
+	for _, platform := range platforms {
+		for _, image := range platform.Images {
+			if platform.ID == verdict.ID {
+				want[image+".raw"] = "/usr/share/flatcar/oem-sysext/" + image + ".raw"
 			}
 		}
-		says := p.run()
-		if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
-			t.Errorf("%+v, which is judged as %+v; the script says %q:\n%s", m, verdict, says, diff)
-		}
-		if maybe := strings.Join(verdict.Maybe, " "); verdict.ID != "" && !strings.Contains(says, maybe) {
-			t.Errorf("%+v may be %s; the script says %q", m, maybe, says)
-		}
+	}
+	says := p.run()
+	if diff := cmp.Diff(want, p.links("run/extensions")); diff != "" {
+		t.Errorf("%+v, which is judged as %+v; the script says %q:\n%s", m, verdict, says, diff)
+	}
+	if maybe := strings.Join(verdict.Maybe, " "); verdict.ID != "" && !strings.Contains(says, maybe) {
+		t.Errorf("%+v may be %s; the script says %q", m, maybe, says)
 	}
 }
 

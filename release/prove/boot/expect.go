@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/flatcar/oem-sysext/oem/check"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan/compose"
@@ -25,12 +28,13 @@ type Expectation struct {
 	Files     []string          // absolute paths of the images' files
 	Foreign   []string          // absolute paths that only other platforms' images have
 	Failed    []string          // units that fail, since they were made to
+	Works     []platform.Work   // commands that work
 	Alias     map[string]string // names by which images are merged, where that is not their own
 }
 
 // Question is what a machine is asked for the expectation.
 func (e Expectation) Question() vm.Question {
-	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), SomeProgram)}
+	return vm.Question{Units: e.Units, Paths: slices.Concat(e.Requires, e.Foreign), Files: append(slices.Clip(e.Files), SomeProgram), Commands: e.commands()}
 }
 
 // SomeProgram is one that every base has: where it is not found among the programs, looking for programs does not work.
@@ -102,12 +106,32 @@ var assertions = []struct {
 		}
 		return Joined(errs...)
 	}},
+	{"commands of the platform's operators work", func(e Expectation, r vm.Report) error {
+		if err := Differ("the number of commands that ran", strconv.Itoa(len(r.Ran)), strconv.Itoa(len(e.Works))); err != nil {
+			return err
+		}
+		var errs []error
+		for i, work := range e.Works {
+			if failure := check.Verdict(r.Ran[i].Status, r.Ran[i].Said, work.Says); failure != "" {
+				errs = append(errs, fmt.Errorf("%s:%d: %q: %s", work.File, work.Line, work.Run, failure))
+			}
+		}
+		return Joined(errs...)
+	}},
 	{"programs find their libraries", func(_ Expectation, r vm.Report) error {
 		if r.Programs == 0 {
 			return fmt.Errorf("no program was looked at, not even %s", SomeProgram)
 		}
 		return SameSet("unresolved libraries", r.Unresolved, nil)
 	}},
+}
+
+func (e Expectation) commands() []string {
+	lines := make([]string, len(e.Works))
+	for i, work := range e.Works {
+		lines[i] = string(work.Run)
+	}
+	return lines
 }
 
 // merged are the names by which images are merged.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
@@ -17,6 +19,7 @@ var someExpectation = Expectation{
 	Requires:  []string{"/usr/bin/agent"},
 	Files:     []string{"/usr/bin/agent", "/usr/share/x"},
 	Foreign:   []string{"/usr/bin/other"},
+	Works:     []platform.Work{{File: "a.yaml", Command: recipe.Command{Line: 1, Run: "agent -v", Says: "1.0"}}},
 }
 
 func sound() vm.Report {
@@ -30,6 +33,7 @@ func sound() vm.Report {
 		Units:      map[string]string{"agent.service": "active"},
 		There:      []string{"/usr/bin/agent"},
 		Programs:   1,
+		Ran:        []vm.Ran{{Said: "agent 1.0\n"}},
 	}
 }
 
@@ -75,6 +79,9 @@ func TestEachFaultFailsOneAssertion(t *testing.T) {
 		{func(r *vm.Report) { r.Units["agent.service"] = "inactive" }, "the platform's units are active"},
 		{func(r *vm.Report) { delete(r.Units, "agent.service") }, "the platform's units are active"},
 		{func(r *vm.Report) { r.Unresolved = []string{"/usr/bin/agent: libx.so.1 => not found"} }, "programs find their libraries"},
+		{func(r *vm.Report) { r.Ran[0].Status = 1 }, "commands of the platform's operators work"},
+		{func(r *vm.Report) { r.Ran[0].Said = "agent 0.9\n" }, "commands of the platform's operators work"},
+		{func(r *vm.Report) { r.Ran = nil }, "commands of the platform's operators work"},
 		{func(r *vm.Report) { r.Programs = 0 }, "programs find their libraries"},
 	} {
 		r := sound()

@@ -31,6 +31,9 @@ func Markers(p *platform.Platform) []string {
 	tables := map[string]string{}
 	shown := map[detect.Field]string{"sys_vendor": "Trial", "product_name": "Trial"} // not what QEMU says by itself
 	for field, pattern := range p.Detect[at].DMI {
+		if _, negated := pattern.Negated(); negated {
+			continue
+		}
 		shown[field] = strings.NewReplacer("*", "", "?", "x").Replace(string(pattern))
 	}
 	for _, field := range slices.Sorted(maps.Keys(shown)) {

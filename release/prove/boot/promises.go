@@ -24,7 +24,7 @@ func Expect(m *manifest.Manifest, p *platform.Platform) (Expectation, error) {
 func ExpectNothing(m *manifest.Manifest, p *platform.Platform) Expectation {
 	e := expect(m, p, nil)
 	e.Reason = "nothing linked: this release has no images for " + p.ID.Value
-	e.Requires, e.Units = nil, nil
+	e.Requires, e.Units, e.Works = nil, nil, nil
 	return e
 }
 
@@ -57,13 +57,17 @@ func expect(m *manifest.Manifest, p *platform.Platform, images []string) Expecta
 		}
 	}
 	e.Foreign = slices.DeleteFunc(e.Foreign, func(path string) bool { return own[path] })
-	made := m.Platforms[slices.IndexFunc(m.Platforms, func(q manifest.Platform) bool { return q.ID == p.ID.Value })]
+	var made manifest.Platform // zero if the release has nothing for the platform
+	if at := slices.IndexFunc(m.Platforms, func(q manifest.Platform) bool { return q.ID == p.ID.Value }); at >= 0 {
+		made = m.Platforms[at]
+	}
 	switch {
 	case made.Origin != "":
 		return e // its definition speaks of recipes
 	case p.HasExtras(made.Recipes):
 		p = p.WithExtras()
 	}
+	e.Works = p.Commands()
 	for _, unit := range p.ActiveUnits {
 		e.Units = append(e.Units, unit.Value)
 	}

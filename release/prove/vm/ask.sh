@@ -1,5 +1,5 @@
 # Runs in the guest, as root, when all units have been started. Prints a vm.Report.
-# Below /run/vm are the lists of what is asked: units, paths and files, one a line.
+# Below /run/vm are the lists of what is asked: units, paths, files and commands, one a line.
 # With emulated processors starting a program takes long, so what the shell can do itself it does.
 # shellcheck shell=bash
 set -eu
@@ -57,12 +57,19 @@ done | while read -r line; do
 	esac
 done)
 
+# What operators call. It comes last, since it may change the machine.
+mapfile -t commands </run/vm/commands
+ran=$(for command in "${commands[@]}"; do
+	said=$(timeout 300 sh -c "$command" </dev/null 2>&1) && status=0 || status=$?
+	jq --null-input --compact-output --argjson status "$status" --arg said "${said:0:65536}" '$ARGS.named'
+done | jq --slurp .)
+
 jq --null-input \
 	--arg state "$state" --arg target "${states[0]}" --arg failed "$failed" --arg usr "$usr" --arg verity "$verity" \
 	--arg merged "$merged" --arg extensions "$(printf '%s\n' "${extensions[@]##*/}")" --arg backing "$backing" --arg linked "$linked" --arg classic "$classic" \
 	--arg virt "$virt" --arg dmi "$dmi" --arg units "$units" --arg there "$there" \
 	--argjson programs "${#programs[@]}" --arg unresolved "$unresolved" --argjson seconds "$seconds" \
-	--argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --argjson update "${update:-null}" --rawfile release /usr/lib/os-release \
+	--argjson ran "$ran" --argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --argjson update "${update:-null}" --rawfile release /usr/lib/os-release \
 	'def lines: split("\n") | map(select(. != ""));
 	def pairs: lines | map(split(" ") | {(.[0]): (.[1:] | join(" "))}) | add // {};
 	{
@@ -70,5 +77,5 @@ jq --null-input \
 		merged: ($merged | lines), extensions: ($extensions | lines), backing: ($backing | lines), linked: $linked, classic: $classic, virt: $virt,
 		dmi: ($dmi | pairs), units: ($units | pairs), there: ($there | lines), programs: $programs, unresolved: ($unresolved | lines),
 		os_release: ($release | lines | map(split("=") | {(.[0]): (.[1:] | join("=") | ltrimstr("\"") | rtrimstr("\""))}) | add),
-		seconds: $seconds, soak: $soak, foreign: $foreign, update: $update
+		ran: $ran, seconds: $seconds, soak: $soak, foreign: $foreign, update: $update
 	}'

@@ -23,6 +23,8 @@ type Question struct {
 	Paths []string // absolute ones, of which it may have some
 	Files []string // absolute paths; those that are ELF files are to be resolved by the dynamic linker
 
+	Commands []string // lines for sh, run last, since they may change the machine
+
 	// Refreshes is how often what is merged is refreshed before, in tens, and 0 mostly. The first of the files is of an extension,
 	// the last one of the base.
 	Refreshes int
@@ -50,10 +52,17 @@ type Report struct {
 	There      []string          `json:"there"`      // those of the paths asked for that there are
 	Programs   int               `json:"programs"`   // how many of the files asked for are ELF files
 	Unresolved []string          `json:"unresolved"` // what the dynamic linker does not find, as PROGRAM: LIBRARY => not found
+	Ran        []Ran             `json:"ran"`        // the commands, in their order
 	Seconds    float64           `json:"seconds"`    // since the kernel started
 	Soak       *Soak             `json:"soak"`       // when it was asked for
 	Foreign    []Attempt         `json:"foreign"`    // in the order of the question
 	Update     *Update           `json:"update"`     // when it was asked for
+}
+
+// Ran is what a command did.
+type Ran struct {
+	Status int    `json:"status"`
+	Said   string `json:"said"` // the first 64 KiB of its output
 }
 
 // Update is what the program that an update runs has said.
@@ -64,7 +73,7 @@ type Update struct {
 
 // Boot boots the machine and asks it.
 func Boot(ctx context.Context, m Machine, q Question) (Report, error) {
-	m.Files = map[string]string{"units": lines(q.Units), "paths": lines(q.Paths), "files": lines(q.Files)}
+	m.Files = map[string]string{"units": lines(q.Units), "paths": lines(q.Paths), "files": lines(q.Files), "commands": lines(q.Commands)}
 	m.Script = ""
 	if q.Refreshes > 0 {
 		m.Script += soakScript

@@ -122,7 +122,7 @@ func (p *proposer) propose(ctx context.Context, name, changed string, changes []
 		asked = "all"
 	}
 	body.WriteString("`scripts/mage recipe:bump " + asked + "` found:\n\n")
-	if err := care.WriteBumped(&body, changes); err != nil {
+	if err := care.WriteBumped(&body, changes, nil); err != nil {
 		return err
 	}
 	address, err := p.tracker.Propose(ctx, branch, p.into, subject(name, changes), body.String())

@@ -2,22 +2,20 @@
 // trees for extensions.
 //
 // In: an untrusted tar archive with .torcx/manifest.json. Out: a directory with usr in it. The assets that Torcx linked below
-// /run go where systemd looks for them below /usr: bin, network, units, sysusers, tmpfiles and udev_rules. References to Torcx
-// are removed from units. Refused: other kinds of manifests, assets missing from the package, and everything that package
+// /run go where systemd looks for them below /usr: bin, network, units, sysusers, tmpfiles and udev_rules. Everything else in the package
+// is kept in the same order, since programs look for it beside themselves: lib in /usr/lib, usr/share in /usr/share. What Torcx's variables
+// lead to is written into units and other texts, and references to Torcx itself are removed from units. Refused: other kinds of manifests, assets missing from the package, and everything that package
 // archive refuses.
 package torcx
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/archive"
 )
@@ -93,12 +91,8 @@ func Convert(file, to, scratch string) error {
 		return err
 	}
 	defer into.Close()
-	for _, assets := range m.assets() {
-		for _, asset := range assets.list {
-			if err := place(from, into, asset, assets.dir); err != nil {
-				return fmt.Errorf("%s: asset %q: %w", filepath.Base(file), asset, err)
-			}
-		}
+	if err := convert(from, into, m); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(file), err)
 	}
 	return nil
 }
@@ -136,77 +130,4 @@ func readText(root *os.Root, name string) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes", name, maxText)
 	}
 	return content, err
-}
-
-// place copies a file or a whole directory into a directory.
-func place(from, to *os.Root, asset, dir string) error {
-	name := strings.TrimPrefix(path.Clean("/"+asset), "/")
-	if name == "" {
-		return errors.New("is the whole package; wanted a file in it")
-	}
-	if target, err := from.Readlink(name); err == nil { // walking would follow it
-		return errors.Join(to.MkdirAll(dir, 0o755), to.Symlink(target, path.Join(dir, path.Base(name))))
-	}
-	return fs.WalkDir(from.FS(), name, func(at string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		target := path.Join(dir, path.Base(name), strings.TrimPrefix(at, name))
-		switch {
-		case d.IsDir():
-			return to.MkdirAll(target, 0o755)
-		case d.Type() == fs.ModeSymlink:
-			link, err := from.Readlink(at)
-			return errors.Join(err, to.MkdirAll(path.Dir(target), 0o755), to.Symlink(link, target))
-		}
-		return copyFile(from, to, at, target)
-	})
-}
-
-func copyFile(from, to *os.Root, at, target string) (err error) {
-	in, err := from.Open(at)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	var content io.Reader = in
-	if strings.HasPrefix(target, unitDir+"/") {
-		text, err := readText(from, at)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(withoutTorcx(text))
-	}
-	if err := to.MkdirAll(path.Dir(target), 0o755); err != nil {
-		return err
-	}
-	mode := fs.FileMode(0o644)
-	if info.Mode()&0o111 != 0 {
-		mode = 0o755
-	}
-	out, err := to.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, content)
-	return errors.Join(err, out.Chmod(mode), out.Close()) // whatever the umask
-}
-
-// withoutTorcx removes Torcx's target and environment file from a unit and adjusts the paths of programs.
-func withoutTorcx(unit []byte) []byte {
-	var kept bytes.Buffer
-	for line := range bytes.Lines(unit) {
-		if bytes.Contains(line, []byte("/run/metadata/torcx")) || bytes.Contains(line, []byte("torcx.target")) {
-			continue
-		}
-		for _, name := range []string{"${TORCX_BINDIR}", "$TORCX_BINDIR", "/run/torcx/bin"} {
-			line = bytes.ReplaceAll(line, []byte(name), []byte("/usr/bin"))
-		}
-		kept.Write(line)
-	}
-	return kept.Bytes()
 }

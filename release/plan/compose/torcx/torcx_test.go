@@ -82,6 +82,7 @@ func TestConvert(t *testing.T) {
 	want := []string{
 		"/usr/bin/docker dockerd", "/usr/bin/dockerd ", "/usr/lib/systemd/network/50-docker.network ", "/usr/lib/systemd/system/docker.service ",
 		"/usr/lib/systemd/system/docker.service.d/10.conf ", "/usr/lib/sysusers.d/docker.conf ", "/usr/lib/tmpfiles.d/docker.conf ", "/usr/lib/udev/rules.d/80-docker.rules ",
+		"/usr/share/unused ",
 	}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
@@ -110,6 +111,50 @@ func TestRefused(t *testing.T) {
 		if err := Convert(pack(t, files...), to, t.TempDir()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v; want %q", err, want)
 		}
+	}
+}
+
+// TestEverythingIsKept keeps libraries, configuration and the rest of a package, and writes their places into texts.
+func TestEverythingIsKept(t *testing.T) {
+	const own = `{"kind": "image-manifest-v0", "value": {"bin": ["/bin/containerd", "/bin/shim"], "units": ["/lib/systemd/system/containerd.service"]}}`
+	const service = "[Unit]\nAfter=torcx.target\n[Service]\nEnvironmentFile=/run/metadata/torcx\n" +
+		"Environment=CONFIG=${TORCX_UNPACKDIR}${TORCX_IMAGEDIR}/usr/share/containerd/config.toml\n" +
+		"Environment=LIBS=$TORCX_UNPACKDIR$TORCX_IMAGEDIR/lib:/run/torcx/unpack/docker/etc/x.conf\n" +
+		"ExecStart=${TORCX_UNPACKDIR}${TORCX_IMAGEDIR}/bin/containerd --root ${TORCX_UNPACKDIR}${TORCX_IMAGEDIR} ${TORCX_BINDIR}/shim\n"
+	binary := "\x7fELF\x00/run/torcx/bin"
+	to := filepath.Join(t.TempDir(), "docker")
+	err := Convert(pack(t, [2]string{".torcx/manifest.json", own}, [2]string{"bin/containerd", binary}, [2]string{"bin/shim", "#!/bin/sh\nexec /run/torcx/bin/containerd\n"},
+		[2]string{"lib/libx.so.1", "->libx.so.1.0"}, [2]string{"lib/libx.so.1.0", binary}, [2]string{"lib/systemd/system/containerd.service", service},
+		[2]string{"usr/share/containerd/config.toml", "bin = \"/run/torcx/unpack/docker/bin/shim\"\n"}, [2]string{"etc/x.conf", "x"}, [2]string{"README", "r"}), to, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	found, err := tree.Scan(to, digest.OfReader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range found {
+		switch content, err := os.ReadFile(filepath.Join(to, e.Path)); {
+		case e.Type == tree.Symlink:
+			got[e.Path] = "->" + e.Target
+		case e.Type == tree.File && err == nil:
+			got[e.Path] = string(content)
+		}
+	}
+	want := map[string]string{
+		"/usr/bin/containerd": binary, "/usr/bin/shim": "#!/bin/sh\nexec /usr/bin/containerd\n",
+		"/usr/lib/libx.so.1": "->libx.so.1.0", "/usr/lib/libx.so.1.0": binary,
+		"/usr/lib/systemd/system/containerd.service": "[Unit]\n[Service]\nEnvironment=CONFIG=/usr/share/containerd/config.toml\n" +
+			"Environment=LIBS=/usr/lib:/usr/share/torcx/etc/x.conf\nExecStart=/usr/bin/containerd --root /usr /usr/bin/shim\n",
+		"/usr/share/containerd/config.toml": "bin = \"/usr/bin/shim\"\n", "/usr/share/torcx/etc/x.conf": "x", "/usr/share/torcx/README": "r",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	twice := pack(t, [2]string{".torcx/manifest.json", `{"kind": "image-manifest-v0", "value": {"bin": ["/opt/x"]}}`}, [2]string{"opt/x", "1"}, [2]string{"usr/bin/x", "2"})
+	if err := Convert(twice, filepath.Join(t.TempDir(), "out"), t.TempDir()); err == nil || !strings.Contains(err.Error(), "opt/x and usr/bin/x both go to /usr/bin/x; remove one") {
+		t.Errorf("two files at one place: %v", err)
 	}
 }
 
