@@ -29,6 +29,9 @@ func Platforms(out Output, platforms []*platform.Platform) error {
 	clouds := []Cloud{}
 	for _, p := range platforms {
 		c := Cloud{ID: p.ID.Value, Name: p.Name, KernelID: p.KernelID.Value, Recipes: values(p.RecipeNames), Missing: p.Missing, initramfs: "-"}
+		if c.Missing == nil {
+			c.Missing = map[string]string{} // an object for programs, too
+		}
 		for _, a := range p.Arches {
 			c.Arches = append(c.Arches, string(a))
 		}

@@ -65,7 +65,6 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 }
 
 // ErrUnreachable is wrapped by errors of the server or the network, after which a kept copy may be used.
-// ErrUnreachable says that no usable answer came from a server, and that there is no kept copy.
 var ErrUnreachable = errors.New("the server is unreachable or broken")
 
 // refresh requests the document, and retries interrupted transfers.
