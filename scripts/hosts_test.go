@@ -80,7 +80,11 @@ mount --bind "$GOMODCACHE" root/go/pkg/mod
 mount --bind -o remount,ro root/go/pkg/mod
 mount --bind "$GOCACHE" root/.cache/go-build
 cp --remove-destination /etc/resolv.conf etc/resolv.conf
-exec chroot . /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root GOPROXY=off GOFLAGS=-mod=mod \
+mkdir .outside
+pivot_root . .outside # a process whose root is no mount's root makes no user namespaces (user_namespaces(7))
+cd /
+umount -l .outside
+exec /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root GOPROXY=off GOFLAGS=-mod=mod \
 	CACHE=/cache OUTPUT=/tmp/out INSTALL=0 "$@"
 `
 
