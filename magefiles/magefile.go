@@ -149,6 +149,14 @@ func TestNightly(ctx context.Context) error {
 		"./release/testrelease", "./release/prove/story")
 }
 
+// TestHosts runs the entry script in root file systems of the distributions that people have.
+//
+// They are made of Debian's packages: Debian 12 and 13, and one with the configuration of Ubuntu 24.04. In each of them targets are listed,
+// recipes are checked, and the base is shown. It needs root, and takes minutes.
+func TestHosts(ctx context.Context) error {
+	return goTool(ctx, "test", "-timeout=55m", "-vet=off", "-tags=hosts", "-run=^TestHosts", "./scripts")
+}
+
 // Lint checks style, common mistakes, the direction of imports, and that every function is reachable from a target.
 func Lint(ctx context.Context) error {
 	return errors.Join(

@@ -111,7 +111,7 @@ func (r *Run) Planner() *plan.Planner {
 
 // Shipper returns the shipper, which writes the release directory.
 func (r *Run) Shipper(o setup.Options) *ship.Shipper {
-	return &ship.Shipper{Bench: r.Bench, Choice: r.Choice, Base: r.Base, Keys: r.Keys, Checkout: o.Checkout, Output: o.Output, Releases: o.Releases}
+	return &ship.Shipper{Bench: r.Bench, Choice: r.Choice, Base: r.Base, Keys: r.Keys, Checkout: o.Checkout, Source: o.Source, Output: o.Output, Releases: o.Releases}
 }
 
 // Format makes the partition of the base, without images.

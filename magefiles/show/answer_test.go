@@ -65,6 +65,9 @@ Missing tools:
 	if err := json.Unmarshal(got.Bytes(), &clouds); err != nil {
 		t.Fatalf("%v: %s", err, &got)
 	}
+	if strings.Contains(got.String(), "null") {
+		t.Errorf("null in %s", &got)
+	}
 	if len(clouds) != 3 || clouds[0].Missing["other"] != "gone" || cmp.Diff([]string{"tool"}, clouds[1].Initramfs) != "" || len(clouds[2].Initramfs) != 2 {
 		t.Errorf("answer is %+v", clouds)
 	}

@@ -33,6 +33,9 @@ func Platforms(out Output, platforms []*platform.Platform) error {
 		if p.Extras != nil {
 			c.Extras = values(p.Extras.RecipeNames)
 		}
+		if c.Missing == nil {
+			c.Missing = map[string]string{} // an object for programs, too
+		}
 		for _, a := range p.Arches {
 			c.Arches = append(c.Arches, string(a))
 		}

@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/magefile/mage/mg"
 
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/foreign"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/release/plan"
@@ -44,6 +46,9 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 	if o.Verbose || mg.Verbose() {
 		err = withCommands(err)
 	}
+	if hint := hint(err); hint != "" {
+		err = fmt.Errorf("%w\n%s", err, hint)
+	}
 	err = foreign.Error(err)
 	var known interface {
 		error
@@ -53,6 +58,19 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 		return mg.Fatal(known.ExitStatus(), err)
 	}
 	return err
+}
+
+// hint says what to do about what is wrong with the machine, not with the work.
+func hint(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "No space left on device"): // as other programs say it
+		return "A disk is full: make room where CACHE and OUTPUT are, or set them to a larger disk, and run again."
+	case errors.Is(err, fetch.ErrUnreachable):
+		return "Check the network, and https_proxy if there is one, and run again: what was downloaded is kept."
+	}
+	return ""
 }
 
 // endings says how a run ended that a signal has ended.

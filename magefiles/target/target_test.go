@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/flatcar/oem-sysext/oem/host/fetch"
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/oem/image/fit"
 	"github.com/flatcar/oem-sysext/release/plan"
@@ -104,5 +105,25 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%s: %q is not in %s", file, want, content)
 			}
 		}
+	}
+}
+
+// TestHints says what to do about a full disk, told by the system or by a program, and about a network that is cut.
+func TestHints(t *testing.T) {
+	full := &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	for want, errs := range map[string][]error{
+		"A disk is full: make room where CACHE": {fmt.Errorf("blob: %w", full), &run.Error{Program: "cp", Stderr: "cp: x: No space left on device", Err: errors.New("exit status 1")}},
+		"Check the network":                     {fmt.Errorf("index: %w: timeout", fetch.ErrUnreachable)},
+	} {
+		for _, cause := range errs {
+			err := With(t.Context(), func(context.Context, setup.Options) error { return cause })
+			lines := strings.Split(err.Error(), "\n")
+			if !errors.Is(err, cause) || !strings.HasPrefix(lines[len(lines)-1], want) {
+				t.Errorf("error is %q; wanted one that ends with %q", err, want)
+			}
+		}
+	}
+	if err := With(t.Context(), func(context.Context, setup.Options) error { return errors.New("wrong") }); err.Error() != "wrong" {
+		t.Errorf("error is %q", err)
 	}
 }

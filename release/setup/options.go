@@ -13,6 +13,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/oem/host/progress"
 	"github.com/flatcar/oem-sysext/oem/host/size"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/profiles"
 )
@@ -21,25 +22,26 @@ import (
 //
 // The tag env names the variable of a field; the tag doc is its text in the table of settings (Settings).
 type Options struct {
-	Checkout  string          // the directory with recipes/ and platforms/
-	Platforms []string        // ids; the profile decides when empty
-	Arch      arch.Arch       `env:"ARCH" envDefault:"amd64" doc:"architecture of the images: amd64 or arm64"`
-	BaseID    string          `env:"BASE" doc:"the OS release that images are built for and embedded in: a reference base (trixie, forky) or a Flatcar release (version, channel, address or file)" default:"the profile's, else trixie"`
-	Version   string          `env:"VERSION" doc:"version of the release, where BASE is a reference base; Flatcar's releases keep their own" default:"9999.0.0"`
-	Epoch     Epoch           `env:"SOURCE_DATE_EPOCH" doc:"timestamp of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
-	Profile   string          `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
-	OEM       profiles.Origin `env:"OEM" doc:"where the platforms' tools come from: recipes, upstream (the images that Flatcar publishes with BASE, byte for byte) or repacked (their files)" default:"the profile's, else recipes"`
-	Extras    bool            `env:"EXTRAS" doc:"1: with the tools that Flatcar's own images do not have, the platforms' extras" default:"the profile's, else without"`
-	Previous  []string        `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
-	DeltaFrom []string        `env:"DELTA_FROM" envSeparator:":" doc:"directories of earlier releases, separated by colons; for the machines of each, an update payload is made that has only what has changed since"`
-	Kind      ImageKind       `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
-	Integrate Integrate       `env:"INTEGRATE" doc:"0: leave Flatcar's own scripts alone, which fetch a machine's OEM image for each update (release/README.md, machines that exist)" default:"1: they leave what the release embeds to it"`
-	Locked    bool            `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
-	Jobs      Count           `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
-	Output    string          `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
-	Format    Format          `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs)); for recipe:check also sarif, for code reviews"`
-	Verbose   bool            `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
-	Releases  string          `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
+	Checkout  string           // the directory with recipes/ and platforms/
+	Platforms []string         // ids; the profile decides when empty
+	Source    *manifest.Source // what releases say that they were made by; nil: the commit of the checkout
+	Arch      arch.Arch        `env:"ARCH" envDefault:"amd64" doc:"architecture of the images: amd64 or arm64"`
+	BaseID    string           `env:"BASE" doc:"the OS release that images are built for and embedded in: a reference base (trixie, forky) or a Flatcar release (version, channel, address or file)" default:"the profile's, else trixie"`
+	Version   string           `env:"VERSION" doc:"version of the release, where BASE is a reference base; Flatcar's releases keep their own" default:"9999.0.0"`
+	Epoch     Epoch            `env:"SOURCE_DATE_EPOCH" doc:"timestamp of everything in the release, in seconds since 1970" default:"date of the base's Debian suite"`
+	Profile   string           `env:"PROFILE" doc:"what goes into the release: the name of a profile in release/profiles, or the path of one" default:"default"`
+	OEM       profiles.Origin  `env:"OEM" doc:"where the platforms' tools come from: recipes, upstream (the images that Flatcar publishes with BASE, byte for byte) or repacked (their files)" default:"the profile's, else recipes"`
+	Extras    bool             `env:"EXTRAS" doc:"1: with the tools that Flatcar's own images do not have, the platforms' extras" default:"the profile's, else without"`
+	Previous  []string         `env:"PREVIOUS" envSeparator:":" doc:"manifests or directories of earlier releases, oldest first, separated by colons; reports compare with them"`
+	DeltaFrom []string         `env:"DELTA_FROM" envSeparator:":" doc:"directories of earlier releases, separated by colons; for the machines of each, an update payload is made that has only what has changed since"`
+	Kind      ImageKind        `env:"IMAGES" doc:"kind of the extension images: bare (a plain file system) or signed (with dm-verity hashes and a signature)" default:"signed for bases with systemd 258 or later"`
+	Integrate Integrate        `env:"INTEGRATE" doc:"0: leave Flatcar's own scripts alone, which fetch a machine's OEM image for each update (release/README.md, machines that exist)" default:"1: they leave what the release embeds to it"`
+	Locked    bool             `env:"LOCKED" doc:"1: take everything from lock files, look nothing up"`
+	Jobs      Count            `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
+	Output    string           `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
+	Format    Format           `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs)); for recipe:check also sarif, for code reviews"`
+	Verbose   bool             `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
+	Releases  string           `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`
 	CacheLimit       size.Bytes `env:"CACHE_LIMIT" envDefault:"20 GiB" doc:"size limit of the cache without downloads, such as 8 GiB; 0 for no limit"`

@@ -33,7 +33,8 @@ type Shipper struct {
 	Choice   *setup.Choice
 	Base     *bases.Base
 	Keys     *setup.Keys
-	Checkout string // whose commit the release names
+	Checkout string // whose commit the release names, unless there is Source
+	Source   *manifest.Source
 	Output   string // directory of all releases
 	Releases string // base address of published releases
 }

@@ -13,6 +13,9 @@ import (
 // source returns the commit of the checkout, and whether files differ from it; nil when it is no clone. When git does not tell, as of a
 // checkout of another user, the release does not name a commit, and that is said.
 func (s *Shipper) source(ctx context.Context) *manifest.Source {
+	if s.Source != nil {
+		return s.Source
+	}
 	if _, err := os.Lstat(filepath.Join(s.Checkout, ".git")); err != nil {
 		return nil
 	}

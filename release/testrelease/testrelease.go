@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -118,6 +119,8 @@ func Fresh(t testing.TB) setup.Options {
 func optionsIn(cache, output string, log io.Writer) setup.Options {
 	return setup.Options{
 		Output: output, Cache: cache, Version: setup.DefaultVersion, Arch: arch.AMD64, Jobs: 2, Extras: true,
+		// What is committed while a test runs makes no difference.
+		Source:   &manifest.Source{Commit: strings.Repeat("0", 40)},
 		Flatcar:  setup.Flatcar{Server: "https://CHANNEL.release.flatcar-linux.net"},
 		Progress: progress.New(log), Log: slog.New(slog.DiscardHandler),
 	}

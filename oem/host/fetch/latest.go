@@ -55,7 +55,7 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 	switch err := s.refresh(ctx, address, doc); {
 	case err == nil:
 		return doc, nil
-	case doc.Kept != nil && ctx.Err() == nil && errors.Is(err, errUnreachable):
+	case doc.Kept != nil && ctx.Err() == nil && errors.Is(err, ErrUnreachable):
 		s.log.Warn("server unreachable; using the kept copy", "address", Redact(address), "error", err)
 		doc.Content, doc.Offline = doc.Kept, true
 		return doc, nil
@@ -64,8 +64,8 @@ func (s *Store) Latest(ctx context.Context, address string) (*Document, error) {
 	}
 }
 
-// errUnreachable is wrapped by errors of the server or the network, after which a kept copy may be used.
-var errUnreachable = errors.New("the server is unreachable or broken")
+// ErrUnreachable is wrapped by errors of the server or the network, after which a kept copy may be used.
+var ErrUnreachable = errors.New("the server is unreachable or broken")
 
 // refresh requests the document, and retries interrupted transfers.
 func (s *Store) refresh(ctx context.Context, address string, doc *Document) error {
@@ -90,7 +90,7 @@ func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	defer cancel(nil)
 	response, err := s.get(ctx, client, address, doc.conditions())
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer response.Body.Close()
 	switch {
@@ -98,7 +98,7 @@ func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 		doc.Content = doc.Kept
 		return nil
 	case response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError:
-		return fmt.Errorf("%w: %w", errUnreachable, statusError(response))
+		return fmt.Errorf("%w: %w", ErrUnreachable, statusError(response))
 	case response.StatusCode != http.StatusOK:
 		return statusError(response)
 	}
@@ -106,7 +106,7 @@ func (s *Store) ask(ctx context.Context, address string, doc *Document) error {
 	defer body.stop()
 	content, err := io.ReadAll(io.LimitReader(body, int64(MaxDocument)+1))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	if len(content) > int(MaxDocument) {
 		return fmt.Errorf("the document has more than %v", MaxDocument)

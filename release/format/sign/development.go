@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"path/filepath"
 	"time"
@@ -15,9 +17,30 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
+// Where the key is in a cache.
+const (
+	developmentDir  = "development-key"
+	developmentFile = "key.pem"
+)
+
+// isDevelopment tells whether a key is the cache's development key: nobody should trust that, whoever signs with it, and wherever.
+func isDevelopment(cache string, public *rsa.PublicKey) (bool, error) {
+	if cache == "" {
+		return false, nil
+	}
+	found, err := readPEM(filepath.Join(cache, developmentDir, developmentFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("development key: %w", err)
+	}
+	return found.private != nil && found.private.PublicKey.Equal(public), nil
+}
+
 // development returns the cache's development key, and makes it if there is none.
 func development(cache string) (*Signer, error) {
-	dir := filepath.Join(cache, "development-key")
+	dir := filepath.Join(cache, developmentDir)
 	err := atomicfile.Dir(dir, func(temp string) error {
 		private, err := rsa.GenerateKey(rand.Reader, minBits)
 		if err != nil {
@@ -28,12 +51,12 @@ func development(cache string) (*Signer, error) {
 			return err
 		}
 		encoded := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-		return atomicfile.WriteBytes(filepath.Join(temp, "key.pem"), 0o600, encoded)
+		return atomicfile.WriteBytes(filepath.Join(temp, developmentFile), 0o600, encoded)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("development key: %w", err)
 	}
-	found, err := readPEM(filepath.Join(dir, "key.pem"))
+	found, err := readPEM(filepath.Join(dir, developmentFile))
 	if err != nil {
 		return nil, err
 	}

@@ -59,8 +59,16 @@ func Open(f Files) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Key, err)
 	}
+	isDevelopment, err := isDevelopment(f.Cache, public)
+	if err != nil {
+		return nil, err
+	}
 	if found.private != nil {
-		return withKey(found, "OEM extension images")
+		s, err := withKey(found, "OEM extension images")
+		if err == nil {
+			s.development = isDevelopment
+		}
+		return s, err
 	}
 	if f.Signatures == "" {
 		return nil, fmt.Errorf("%s has no private key, so signatures must be made elsewhere; set the directory for them", f.Key)
@@ -69,7 +77,7 @@ func Open(f Files) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{public: public, certificate: found.certificate, offline: offline, sign: offline.look}, nil
+	return &Signer{public: public, certificate: found.certificate, development: isDevelopment, offline: offline, sign: offline.look}, nil
 }
 
 // withKey signs at once. What has no certificate gets one with this name.
@@ -98,7 +106,7 @@ func (s *Signer) Public() *rsa.PublicKey { return s.public }
 // only where the private key is elsewhere it may be nil.
 func (s *Signer) Certificate() *x509.Certificate { return s.certificate }
 
-// Development tells that this is the key that runs without a key use.
+// Development tells that this is the key that runs without a key use, also where a file has it.
 func (s *Signer) Development() bool { return s.development }
 
 // Sign returns the signature of a digest. The name describes it to the signer.

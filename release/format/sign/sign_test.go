@@ -329,3 +329,31 @@ func write(t *testing.T, path string, mode os.FileMode, content []byte) {
 		t.Fatal(err)
 	}
 }
+
+// TestDevelopmentKeyInAFile says that the key of a cache stays one that nobody should trust, whole or only its public half, from wherever
+// it is read.
+func TestDevelopmentKeyInAFile(t *testing.T) {
+	cache, dir := t.TempDir(), t.TempDir()
+	own, err := Open(Files{Cache: cache})
+	if err != nil || !own.Development() {
+		t.Fatalf("without a file: %v, %v", own, err)
+	}
+	public, err := EncodePublic(own.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(dir, "half.pem")
+	if err := os.WriteFile(half, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	whole := filepath.Join(cache, developmentDir, developmentFile)
+	for _, files := range []Files{{Key: whole}, {Key: half, Signatures: dir}} {
+		for c, want := range map[string]bool{cache: true, t.TempDir(): false, "": false} {
+			files.Cache = c
+			s, err := Open(files)
+			if err != nil || s.Development() != want {
+				t.Errorf("%+v: %v, %v; wanted %v", files, s, err, want)
+			}
+		}
+	}
+}

@@ -54,7 +54,7 @@ var (
 	fixed  = regexp.MustCompile(`:(?:[0-9]+|[a-z]+-scm)$|@sha256:[0-9a-f]{64}$`)
 	secret = regexp.MustCompile(`secrets\.|github\.token`)
 	// targets that run what recipes bring, or what was built
-	building = regexp.MustCompile(`^scripts/mage (release|test|testNightly|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
+	building = regexp.MustCompile(`^scripts/mage (release|test|testNightly|testHosts|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
 )
 
 // mistakes returns what is wrong with a workflow.
