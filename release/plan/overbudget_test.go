@@ -105,7 +105,7 @@ func TestExplainsTheSamePlan(t *testing.T) {
 			t.Errorf("%s has the alternatives %+v", i.Name, e.Alternatives)
 		}
 	}
-	if _, err := made.Planned.Explain(t.Context(), "oem-azrue"); err == nil || !strings.Contains(err.Error(), "wanted one of oem-akamai, ") {
+	if _, err := made.Planned.Explain(t.Context(), "oem-azrue"); err == nil || !strings.Contains(err.Error(), `did you mean "oem-azure"? Wanted is one of oem-akamai, `) {
 		t.Errorf("error is %v", err)
 	}
 }
