@@ -106,7 +106,7 @@ func TestLockAndBump(t *testing.T) {
 	if bumped, err := Bump(t.Context(), o, "tool"); len(bumped) > 0 || err != nil {
 		t.Errorf("bumped twice: %v, %v", bumped, err)
 	}
-	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), "wanted one of tool") {
+	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), `did you mean "tool"`) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -344,7 +344,7 @@ func TestRefused(t *testing.T) {
 		"unexpected EOF":             {path: text("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03")},
 		"within a header":            {path: text("070701")},
 		"has no usr.squashfs":        {path: text("070701" + strings.Repeat("00000000", 11) + "0000000b" + "00000000" + "TRAILER!!!\x00")},
-		"unsquashfs":                 {path: text("hsqs" + strings.Repeat("\x00", 200))},
+		"SQUASHFS superblock":        {path: text("hsqs" + strings.Repeat("\x00", 200))},
 		"one copy of the partition":  {path: patch(published.disk, 512+16, "x")},
 		"neither copy":               {path: resize(published.disk, 1<<20)},
 		"lacks partitions":           {path: noSystem},

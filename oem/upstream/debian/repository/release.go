@@ -119,6 +119,12 @@ func (a *Archive) inRelease(ctx context.Context, name string, keys openpgp.Entit
 		return nil, fmt.Errorf("index of %s: %w", name, err)
 	}
 	parsed, err := a.verify(name, doc, keys)
+	if older := (*olderError)(nil); errors.As(err, &older) {
+		// Mirrors are several servers, which are not updated at once.
+		a.Log.Warn("the mirror has an older index than one that was seen, which is used", "pocket", name, "difference", older)
+		doc.Content = doc.Kept
+		parsed, err = a.verify(name, doc, keys)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("index of %s at %s: %w", name, fetch.Redact(a.address(name)), err)
 	}
@@ -163,7 +169,14 @@ func (a *Archive) checkExpiry(name string, doc *inRelease) error {
 		expired, EnvAllowExpired)
 }
 
-// checkReplay refuses a document older than the kept copy, whose signature was verified when it was kept.
+// olderError says that a document is older than the kept copy.
+type olderError struct{ date, kept time.Time }
+
+func (e *olderError) Error() string {
+	return fmt.Sprintf("it is of %s, older than the one of %s seen before", e.date.Format(time.DateTime), e.kept.Format(time.DateTime))
+}
+
+// checkReplay refuses a document older than the kept copy, whose signature was verified when it was kept, with an *olderError.
 func checkReplay(doc *fetch.Document, parsed *inRelease) error {
 	if doc.Kept == nil {
 		return nil
@@ -177,8 +190,7 @@ func checkReplay(doc *fetch.Document, parsed *inRelease) error {
 		return fmt.Errorf("kept copy: %w", err)
 	}
 	if parsed.date.Before(kept.date) {
-		return fmt.Errorf("it is of %s, older than the one of %s seen before: the mirror is outdated, or someone replays an old index; try another mirror",
-			parsed.date.Format(time.DateTime), kept.date.Format(time.DateTime))
+		return &olderError{parsed.date, kept.date}
 	}
 	return nil
 }
