@@ -63,3 +63,6 @@ func TestNightlyCatalogueForARM64(t *testing.T) {
 		}
 	}
 }
+
+// Each kind of fault comes twice.
+func TestNightlyFaults(t *testing.T) { disturb(t, 18) }
