@@ -65,8 +65,8 @@ var hosts = map[string]host{
 const enter = `
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$SCRATCH"
-mkdir "$SCRATCH/upper" "$SCRATCH/work" "$SCRATCH/root"
-mount -t overlay -o "lowerdir=$CHANGES:$LOWER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" overlay "$SCRATCH/root"
+mkdir "$SCRATCH/upper" "$SCRATCH/checkout" "$SCRATCH/root"
+mount -t overlay -o "lowerdir=$CHANGES:$LOWER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/checkout" overlay "$SCRATCH/root"
 cd "$SCRATCH/root"
 mkdir -p proc sys dev tmp root work cache usr/local/go root/go/pkg/mod root/.cache/go-build
 chmod 1777 tmp
@@ -119,7 +119,7 @@ func (h host) run(t *testing.T, lower, checkout string, mirrors []string, target
 		return strings.TrimSpace(string(out))
 	}
 	args := append([]string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", enter, "enter"}, mirrors...)
-	command := exec.CommandContext(t.Context(), "unshare", append(append(args, "/work/scripts/mage"), target...)...)
+	command := exec.CommandContext(t.Context(), "unshare", append(append(args, "/checkout/scripts/mage"), target...)...)
 	command.Env = append(run.HostEnv("PATH"), "SCRATCH="+t.TempDir(), "CHANGES="+changes, "LOWER="+lower, "CHECKOUT="+checkout,
 		"CACHE="+toolroottest.Cache(t), "GOROOT="+goEnv("GOROOT"), "GOMODCACHE="+goEnv("GOMODCACHE"), "GOCACHE="+goEnv("GOCACHE"))
 	out, err := command.CombinedOutput()
