@@ -65,15 +65,15 @@ var hosts = map[string]host{
 const enter = `
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$SCRATCH"
-mkdir "$SCRATCH/upper" "$SCRATCH/checkout" "$SCRATCH/root"
-mount -t overlay -o "lowerdir=$CHANGES:$LOWER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/checkout" overlay "$SCRATCH/root"
+mkdir "$SCRATCH/upper" "$SCRATCH/overlay" "$SCRATCH/root"
+mount -t overlay -o "lowerdir=$CHANGES:$LOWER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/overlay" overlay "$SCRATCH/root"
 cd "$SCRATCH/root"
-mkdir -p proc sys dev tmp root work cache usr/local/go root/go/pkg/mod root/.cache/go-build
+mkdir -p proc sys dev tmp root checkout cache usr/local/go root/go/pkg/mod root/.cache/go-build
 chmod 1777 tmp
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
-mount --bind "$CHECKOUT" work
+mount --bind "$CHECKOUT" checkout
 mount --bind "$CACHE" cache
 mount --bind "$GOROOT" usr/local/go
 mount --bind "$GOMODCACHE" root/go/pkg/mod
