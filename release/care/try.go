@@ -2,11 +2,12 @@ package care
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/flatcar/oem-sysext/oem"
 	"github.com/flatcar/oem-sysext/oem/definition"
+	"github.com/flatcar/oem-sysext/oem/definition/platform"
+	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/rooted"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -42,10 +43,16 @@ func Try(ctx context.Context, o setup.Options, name string) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := map[string]bool{}
+	return &Trial{tried, r.Base.ID + " " + r.Base.Version + " " + string(o.Arch), users(platforms, recipes[name])}, nil
+}
+
+// users returns the ids of platforms that have a recipe, also among their extras.
+func users(platforms []*platform.Platform, r *recipe.Recipe) []string {
+	var ids []string
 	for _, p := range platforms {
-		users[p.ID.Value] = slices.Contains(p.Recipes, recipes[name])
+		if slices.Contains(p.WithExtras().Recipes, r) {
+			ids = append(ids, p.ID.Value)
+		}
 	}
-	maps.DeleteFunc(users, func(_ string, uses bool) bool { return !uses })
-	return &Trial{tried, r.Base.ID + " " + r.Base.Version + " " + string(o.Arch), slices.Sorted(maps.Keys(users))}, nil
+	return ids
 }
