@@ -248,7 +248,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 	if err != nil {
 		return nil, err
 	}
-	stager := &stage.Stager{Base: f.Base, Keep: f.keep, Check: checker.Tree, Indexes: checker.ModuleIndexes, Works: checker.Works}
+	stager := &stage.Stager{Base: f.Base, Epoch: f.Packer.Epoch, Keep: f.keep, Check: checker.Tree, Indexes: checker.ModuleIndexes, Works: checker.Works}
 	all := make([]Staged, len(platforms))
 	mistakes := make([]error, len(platforms))
 	err = each(ctx, f, "platforms checked", platforms, func(p *platform.Platform) string { return p.ID.Value }, func(ctx context.Context, i int) error {
@@ -257,7 +257,7 @@ func (f *Factory) stage(ctx context.Context, platforms []*platform.Platform, mad
 		for _, r := range platforms[i].Recipes {
 			if m, lacked := made[r]; lacked {
 				all[i].Recipes = append(all[i].Recipes, m)
-				parts = append(parts, stage.Part{Recipe: r, Tree: m.Tree})
+				parts = append(parts, stage.Part{Recipe: r, Tree: m.Tree, Inputs: m.Inputs})
 			}
 		}
 		staged, err := stager.Stage(ctx, platforms[i], all[i].Version(), parts)

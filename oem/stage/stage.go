@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/flatcar/oem-sysext/oem/check"
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/host/digest"
+	"github.com/flatcar/oem-sysext/oem/source/input"
 	"github.com/flatcar/oem-sysext/oem/target"
 	"github.com/flatcar/oem-sysext/oem/tree"
 )
@@ -18,6 +20,7 @@ import (
 type Part struct {
 	Recipe *recipe.Recipe
 	Tree   tree.Tree
+	Inputs []input.Input
 }
 
 // Staged is the tree of one platform's image.
@@ -42,7 +45,8 @@ func (p *Problems) add(format string, args ...any) {
 
 // Stager makes trees for one base.
 type Stager struct {
-	Base *target.Base
+	Base  *target.Base
+	Epoch time.Time // of documents
 	// Keep stores a small file's content and returns its digest (Blobs.Add).
 	Keep func(content string) (digest.SHA256, error)
 	// Check returns what keeps a tree from working on the base (check.Checker).
@@ -53,7 +57,7 @@ type Stager struct {
 	Works func(context.Context, tree.Tree, []check.Command) ([]check.Failure, error)
 }
 
-// Stage merges the parts of a platform, adds its extension-release and drops what the base has identically. version is that of its tools.
+// Stage merges the parts of a platform, adds its bill of materials and extension-release, and drops what the base has identically. version is that of its tools.
 // The error is *Problems with all problems of the tree.
 func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string, parts []Part) (Staged, error) {
 	problems := &Problems{Platform: p.ID.Value}
@@ -69,6 +73,9 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 	}
 	staged.Tree, _ = tree.Merge(indexes, staged.Tree)
 	if staged.Tree, err = s.withReadAgain(staged.Tree, p.Image()); err != nil {
+		return Staged{}, err
+	}
+	if staged.Tree, err = s.withBill(staged.Tree, p, version, parts); err != nil {
 		return Staged{}, err
 	}
 	release := Release{Image: p.Image(), Title: p.Name + " OEM tools", Homepage: string(p.Homepage), Version: version}

@@ -53,7 +53,11 @@ func part(name string, content tree.Tree) Part {
 
 func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 	t.Helper()
-	stager := Stager{
+	return newStager().Stage(t.Context(), p, "2.11-1", parts)
+}
+
+func newStager() *Stager {
+	return &Stager{
 		Base:    base,
 		Keep:    func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
 		Check:   func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
@@ -67,7 +71,6 @@ func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 			return failures, nil
 		},
 	}
-	return stager.Stage(t.Context(), p, "2.11-1", parts)
 }
 
 // found is what the check finds, failing how commands fail.

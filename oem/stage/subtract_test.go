@@ -117,7 +117,7 @@ func TestDirectoriesIncludeWhatIsInThem(t *testing.T) {
 		{recipe.Recipe{Replaces: []recipe.Path{"/usr/share/x"}}, image},
 	} {
 		c.recipe.Name.Value = "a"
-		got := subtracted(t, Part{&c.recipe, image}, on, func(path string) { t.Fatalf("it is asked for %s", path) })
+		got := subtracted(t, Part{Recipe: &c.recipe, Tree: image}, on, func(path string) { t.Fatalf("it is asked for %s", path) })
 		if diff := cmp.Diff(c.want.Listing(), got.Listing()); diff != "" {
 			t.Error(diff)
 		}

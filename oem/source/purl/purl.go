@@ -1,4 +1,4 @@
-// Package purl returns the package URLs (github.com/package-url/purl-spec) of a release's inputs, by which scanners look up
+// Package purl returns the package URLs (github.com/package-url/purl-spec) of inputs, by which scanners look up
 // known vulnerabilities.
 package purl
 
@@ -18,6 +18,9 @@ func Of(i input.Input, arch string) string {
 	case "go":
 		dir, name := path.Split(i.Name)
 		return "pkg:golang/" + strings.ToLower(dir) + escape(strings.ToLower(name)) + "@" + escape(i.Version)
+	case "binpkg":
+		category, name := path.Split(i.Name)
+		return "pkg:ebuild/" + category + escape(name) + "@" + escape(i.Version)
 	}
 	return ""
 }

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/flatcar/oem-sysext/oem/source/input"
+	"github.com/flatcar/oem-sysext/oem/source/purl"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/ship/purl"
 )
 
 // Name is the name of the file in a release.
