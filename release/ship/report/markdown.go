@@ -120,7 +120,7 @@ func (md *markdown) images() {
 
 func (md *markdown) platforms() {
 	md.heading("### Platforms")
-	md.table("platform", "name", ">own", ">shared", ">in all", ">change", ">cold read", ">images", ">files")
+	md.table("platform", "name", ">own", ">shared", ">in all", ">change", ">cold read", ">images", ">files", ">unpacked", ">apart")
 	for _, p := range md.Platforms {
 		var shared size.Bytes
 		for _, i := range p.Images {
@@ -132,9 +132,14 @@ func (md *markdown) platforms() {
 		if p.OnOEM() {
 			name += ", on the OEM partition"
 		}
+		apart := "–"
+		if p.Apart > 0 {
+			apart = p.Apart.String()
+		}
 		md.row(foreign.Code(p.ID), name, (p.Room - shared).String(), shared.String(), p.Room.String(), md.since(p.Growth), coldRead(p),
-			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files))
+			fmt.Sprint(len(p.Activates)), fmt.Sprint(p.Files), p.Unpacked.String(), apart)
 	}
+	md.line("\n“In all” is what every machine has in `/usr`, and downloads with the update. “Apart” is what the platform’s machines would download beside it if their tools were a payload of their own.")
 }
 
 // coldRead prints how long a platform takes to be read, and how much longer than before.

@@ -153,6 +153,7 @@ type platform struct {
 	Room   size.Bytes
 	Growth *size.Bytes // nil when it is new
 	Before int64       // microseconds of a cold read in the last release; 0 when it is new
+	Apart  size.Bytes  // download of the tools as a payload of their own, as Flatcar ships them; 0 when there is none
 }
 
 // Longer is how much longer a cold read takes than in the last release, in microseconds.
@@ -294,6 +295,11 @@ func (f *figures) addPlatforms() {
 	for _, p := range f.Manifest.Platforms {
 		images, _ := activated(f.Manifest, p) // pointOf has found them
 		with := platform{Platform: p, Images: images, Room: this.Platforms[p.ID]}
+		for _, payload := range f.Payloads {
+			if payload.Platform == p.ID {
+				with.Apart = f.File(payload.File).Size
+			}
+		}
 		if f.Last != nil {
 			if before, there := f.Releases[len(f.Releases)-2].Platforms[p.ID]; there {
 				grown := with.Room - before

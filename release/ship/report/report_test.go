@@ -65,6 +65,8 @@ func releases() (last, this *manifest.Manifest) {
 		platformOf("alpha", "Alpha Cloud", 73000, this.Images[0], this.Images[2]),
 		platformOf("beta", "Beta|Cloud", 61000, this.Images[1], this.Images[2]),
 	}
+	this.Payloads = []manifest.Payload{{File: "oem-alpha.gz", Platform: "alpha"}}
+	this.Add(manifest.File{Name: "oem-alpha.gz", Size: 3100 * size.KiB})
 	this.Recipes = []manifest.Recipe{
 		{Name: "agent", Inputs: []input.Input{inputOf("go", "example.org/agent", "v1.5.0"), {Kind: "file", Name: "agent/files/agent.service", Digest: "sha256:" + digest.Of([]byte("other")).String()}}},
 		{Name: "cloud", Inputs: []input.Input{inputOf("deb", "cloud-tools", "2.1-1"), inputOf("deb", "python3", "3.13.5-1")}},
