@@ -101,7 +101,7 @@ func (f *Factory) Recipe(ctx context.Context, name string, all recipe.Set) (tree
 	if err != nil {
 		return nil, nil, err
 	}
-	byRecipe, err := f.buildRecipes(ctx, resolved)
+	byRecipe, err := f.buildRecipes(ctx, recipes, resolved)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,6 +116,9 @@ func (f *Factory) Recipe(ctx context.Context, name string, all recipe.Set) (tree
 
 // Stage builds the trees of platforms, in order.
 func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]Staged, error) {
+	if err := f.checkSources(platforms); err != nil {
+		return nil, err
+	}
 	made, err := f.Recipes(ctx, RecipesOf(platforms))
 	if err != nil {
 		return nil, err
@@ -125,11 +128,12 @@ func (f *Factory) Stage(ctx context.Context, platforms []*platform.Platform) ([]
 
 // Recipes builds the trees of recipes, without a platform.
 func (f *Factory) Recipes(ctx context.Context, recipes []*recipe.Recipe) (map[*recipe.Recipe]Made, error) {
-	resolved, err := f.resolve(ctx, f.lacking(recipes))
+	lacking := f.lacking(recipes)
+	resolved, err := f.resolve(ctx, lacking)
 	if err != nil {
 		return nil, err
 	}
-	return f.buildRecipes(ctx, resolved)
+	return f.buildRecipes(ctx, lacking, resolved)
 }
 
 // Layers splits the trees of platforms: each one's own layer, in order, then the shared ones.
@@ -155,6 +159,26 @@ func (f *Factory) Layers(staged []Staged, maxImages int) ([]Layer, error) {
 		layers = append(layers, named)
 	}
 	return layers, nil
+}
+
+// checkSources refuses recipes without a source for the base, and names the platforms that have them.
+func (f *Factory) checkSources(platforms []*platform.Platform) error {
+	var mistakes []error
+	on := f.Builder.On()
+	for _, r := range f.lacking(RecipesOf(platforms)) {
+		if !r.Nothing(on) {
+			continue
+		}
+		var costs []string
+		for _, p := range platforms {
+			if slices.Contains(p.Recipes, r) {
+				costs = append(costs, p.ID.Value)
+			}
+		}
+		mistakes = append(mistakes, fmt.Errorf("%s: no source is for a base of the family %s; add one with for: %[2]s, or leave out %s",
+			r.File, on.Family, strings.Join(costs, ", ")))
+	}
+	return errors.Join(mistakes...)
 }
 
 // lacking leaves out recipes of tools that the base has.
@@ -191,8 +215,9 @@ func (f *Factory) resolve(ctx context.Context, recipes []*recipe.Recipe) ([]*bui
 	return resolved, errors.Join(mistakes...)
 }
 
-// buildRecipes builds each recipe's tree and checks its packed size. The error names all recipes above their limit.
-func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
+// buildRecipes builds each recipe's tree and checks its packed size. The error names all recipes above their limit. What is resolved are the
+// recipes for this base.
+func (f *Factory) buildRecipes(ctx context.Context, recipes []*recipe.Recipe, resolved []*build.Resolved) (map[*recipe.Recipe]Made, error) {
 	made := make([]Made, len(resolved))
 	mistakes := make([]error, len(resolved))
 	err := each(ctx, f, "recipes", resolved, func(r *build.Resolved) string { return r.Recipe.Name.Value }, func(ctx context.Context, i int) error {
@@ -205,8 +230,8 @@ func (f *Factory) buildRecipes(ctx context.Context, resolved []*build.Resolved) 
 		return nil
 	})
 	byRecipe := map[*recipe.Recipe]Made{}
-	for _, m := range made {
-		byRecipe[m.Recipe] = m
+	for i, m := range made {
+		byRecipe[recipes[i]] = m
 	}
 	return byRecipe, errors.Join(append(mistakes, err)...)
 }

@@ -29,6 +29,10 @@ func (b *Builder) ReadLock(r *recipe.Recipe) (*lock.Lock, error) {
 }
 
 func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, locked *lock.Lock) (*Resolved, error) {
+	if r.Nothing(b.On()) {
+		return nil, fmt.Errorf("%s: no source is for a base of the family %s; add one with for: %[2]s, or leave out the platforms that have the recipe", r.File, b.On().Family)
+	}
+	r = r.For(b.On())
 	resolved := &Resolved{Recipe: r, Arch: a, Pins: make([][]lock.Pin, len(r.Sources))}
 	for i, one := range r.Sources {
 		found, err := b.resolveSource(ctx, resolved, b.kinds().Of(r, one), locked)
@@ -43,6 +47,14 @@ func (b *Builder) resolve(ctx context.Context, r *recipe.Recipe, a arch.Arch, lo
 	}
 	resolved.Beside, err = scanBeside(b.Env(), r)
 	return resolved, err
+}
+
+// On is what recipes know of the base.
+func (b *Builder) On() recipe.Base {
+	if b.Base.IsDebian() {
+		return recipe.Base{Family: recipe.Debian}
+	}
+	return recipe.Base{Family: recipe.Flatcar, Release: b.Base.VersionID}
 }
 
 // resolveSource returns the files of one source, and sets of.Locked if they are from the lock file.
@@ -75,13 +87,19 @@ func (b *Builder) warn(text string, more ...any) {
 	}
 }
 
-// Answers tells whether a lock file answers all questions of a recipe for a base; private is for bases other than Debian.
-func Answers(locked *lock.Lock, r *recipe.Recipe, base string, private bool) bool {
+// Answers tells whether a lock file answers all questions of a recipe for a base, by its name in lock files. Those about the release of a
+// base are not asked if it is not known.
+func Answers(locked *lock.Lock, r *recipe.Recipe, name string, on recipe.Base) bool {
+	r = r.For(on)
+	private := on.Family != recipe.Debian
 	for _, one := range r.Sources {
+		if one.IsOpen() {
+			continue
+		}
 		s := source.All.Of(r, one)
 		question := s.Question(private)
 		for _, a := range r.Arches {
-			pins, answered := locked.Find(question, base, a)
+			pins, answered := locked.Find(question, name, a)
 			if question != "" && (!answered || !agrees(s, a, pins)) {
 				return false
 			}

@@ -118,7 +118,7 @@ func (b *Builder) others(r *Resolved) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range other.Sources {
+		for _, one := range other.For(b.On()).Sources {
 			pins, _ := locked.Find(b.kinds().Of(other, one).Question(needsLibraries(b.Base)), b.Base.Name, r.Arch)
 			for _, pin := range pins {
 				if has[pin.Name] == "" {

@@ -95,7 +95,7 @@ func lockAll(t *testing.T, b *Builder) {
 	t.Helper()
 	r := load(t, b.Checkout)
 	var l lock.Lock
-	for _, source := range r.Sources {
+	for _, source := range r.For(b.On()).Sources {
 		pins, err := b.Look(t.Context(), r, source, arch.AMD64)
 		if err != nil {
 			t.Fatal(err)
@@ -505,6 +505,41 @@ func TestBinpkg(t *testing.T) {
 		if _, err := other.Look(t.Context(), load(t, other.Checkout), load(t, other.Checkout).Sources[0], arch.AMD64); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("wanted %q, error is %v", says, err)
 		}
+	}
+}
+
+// TestSourcesByFamily builds a recipe on a base of each family, each from its own source, and refuses it where it has none.
+func TestSourcesByFamily(t *testing.T) {
+	m := newMirror(t)
+	const dir = "/flatcar/boards/amd64-usr/4593.1.0/pkgs/"
+	tool := binpkgOf(t, "app", "tool-1", "./usr/bin/flatcars")
+	m.files[dir+"app/tool-1.tbz2"] = tool
+	m.files[dir+"Packages"] = fmt.Appendf(nil, "ARCH: amd64\nPACKAGES: 1\n\nCPV: app/tool-1\nSIZE: %d\n\n", len(tool))
+	archive := tgz(t, "usr/bin/debians")
+	m.files["/tool-1.0-x86_64"] = archive
+	debians := strings.NewReplacer("sources: [{", "{for: debian, ", "]\n", "").Replace(urlSource(m, archive, ""))
+	definition := "sources:\n  - " + debians + "\n  - {for: flatcar, binpkg: {release: base, packages: [app/tool]}}\n"
+
+	flatcar, _ := m.over(t, checkout(t, definition))
+	flatcar.Base.Name, flatcar.Base.VersionID = "flatcar", "4593.1.0"
+	lockAll(t, flatcar)
+	if got, err := files(t, flatcar); got != "/usr/bin/flatcars 755" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	flatcar.Base.VersionID = "4593.2.0"
+	if _, err := files(t, flatcar); err == nil || !strings.Contains(err.Error(), `no entry for "binpkg 4593.2.0 app/tool"`) {
+		t.Errorf("of another release: %v", err)
+	}
+
+	debian, _ := m.over(t, checkout(t, definition))
+	debian.Base.Status = []byte("Package: libc6\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n\n")
+	if got, err := files(t, debian); got != "/usr/bin/debians 755" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+
+	other, _ := m.over(t, checkout(t, "sources: ["+debians+"]\n"))
+	if _, err := files(t, other); err == nil || !strings.Contains(err.Error(), "no source is for a base of the family flatcar") {
+		t.Errorf("without a source: %v", err)
 	}
 }
 

@@ -235,7 +235,7 @@ func NotLookedUp(o setup.Options, names ...string) ([]string, error) {
 			switch {
 			case one.URL != nil && one.URL.Update == nil:
 				blind = append(blind, fmt.Sprintf("%s:%d: %s: add update: with a page and a pattern", r.File, one.Line, one.URL.Address))
-			case one.Binpkg != nil:
+			case one.Binpkg != nil && !one.IsOpen():
 				blind = append(blind, fmt.Sprintf("%s:%d: Flatcar's packages of release %s: release: is set by hand", r.File, one.Line, one.Binpkg.Release))
 			}
 		}

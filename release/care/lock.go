@@ -159,7 +159,37 @@ func (c *locker) answers(ctx context.Context, r *recipe.Recipe) (*lock.Lock, err
 			return nil, err
 		}
 	}
+	if err := c.keepReleases(r, fresh); err != nil {
+		return nil, err
+	}
 	return fresh, c.answerTools(ctx, r, fresh)
+}
+
+// flatcarBase is what recipes know of Flatcar's releases: which one, if that is the base.
+func flatcarBase(name bases.Name) recipe.Base {
+	return recipe.Base{Family: recipe.Flatcar, Release: name.Release.Version}
+}
+
+// keepReleases keeps what the lock file has of other releases of Flatcar, for sources of the base's release.
+func (c *locker) keepReleases(r *recipe.Recipe, fresh *lock.Lock) error {
+	old, err := c.readLock(r)
+	if err != nil {
+		return err
+	}
+	for _, s := range old.Sources {
+		words := strings.Fields(s.Source)
+		if s.Base != flatcar.ID || len(words) < 2 {
+			continue
+		}
+		release := words[1] // if it is a question about packages of Flatcar
+		for _, one := range r.Sources {
+			on, is := one.On(recipe.Base{Family: recipe.Flatcar, Release: release})
+			if is && one.IsOpen() && on.Question(true) == s.Source && !fresh.Has(s.Source, s.Base) {
+				fresh.Sources = append(fresh.Sources, s)
+			}
+		}
+	}
+	return nil
 }
 
 // answerTools resolves the toolsets of a recipe for build machines of each architecture.
@@ -168,7 +198,7 @@ func (c *locker) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.L
 	if err != nil {
 		return err
 	}
-	for _, s := range build.Toolsets(r, true) { // Debian bases need no others
+	for _, s := range build.Toolsets(r.For(flatcarBase(c.name)), true) { // Debian bases need no others
 		for _, machine := range arch.All {
 			pins, err := b.LookTools(ctx, s, machine)
 			if err != nil {
@@ -180,14 +210,19 @@ func (c *locker) answerTools(ctx context.Context, r *recipe.Recipe, into *lock.L
 	return nil
 }
 
-// answer resolves one source on all architectures of its recipe: for the reference base, and for Flatcar if the answer
-// depends on the base.
+// answer resolves one source on all architectures of its recipe: for the reference base, and for Flatcar if the answer depends on the base
+// or is only for that.
 func (c *locker) answer(ctx context.Context, r *recipe.Recipe, source recipe.Source, into *lock.Lock) error {
-	err := c.answerFor(ctx, c.name.Reference(), r, source, into)
-	if err == nil && source.DependsOnBase(false) {
-		err = c.answerFor(ctx, flatcar.ID, r, source, into)
+	if on, is := source.On(recipe.Base{Family: recipe.Debian}); is {
+		if err := c.answerFor(ctx, c.name.Reference(), r, on, into); err != nil {
+			return err
+		}
 	}
-	return err
+	on, is := source.On(flatcarBase(c.name))
+	if !is || on.IsOpen() || on.For == "" && !on.DependsOnBase(false) {
+		return nil
+	}
+	return c.answerFor(ctx, flatcar.ID, r, on, into)
 }
 
 // answerFor resolves one source for a base.
@@ -244,7 +279,7 @@ func CheckLocks(checkout, baseID string) error {
 		if err != nil {
 			return err
 		}
-		if !build.Answers(locked, r, n.Reference(), false) || !build.Answers(locked, r, flatcar.ID, true) {
+		if !build.Answers(locked, r, n.Reference(), recipe.Base{Family: recipe.Debian}) || !build.Answers(locked, r, flatcar.ID, flatcarBase(n)) {
 			stale = append(stale, r)
 		}
 	}

@@ -2,7 +2,10 @@ package care
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,6 +111,53 @@ func TestLockAndBump(t *testing.T) {
 	}
 	if _, err := Bump(t.Context(), o, "tolo"); err == nil || !strings.Contains(err.Error(), `did you mean "tool"`) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestLocksOfEachRelease locks a source of the base's release for one release after the other. The Debian bases have another source.
+func TestLocksOfEachRelease(t *testing.T) {
+	const definition = `name: tool
+summary: s
+homepage: https://example.org
+license: MIT
+arches: [amd64]
+max_size: 1 MiB
+sources:
+  - {for: debian, url: {address: "ADDRESS/tool-{version}", version: "1", sha256: {all: DIGEST}, unpack: {program: /usr/bin/tool}}}
+  - {for: flatcar, binpkg: {release: base, packages: [app/tool]}}
+`
+	o := toolCheckout(t)
+	mirror := http.NewServeMux()
+	mirror.HandleFunc("/boards/amd64-usr/{release}/pkgs/Packages", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "ARCH: amd64\nPACKAGES: 1\n\nCPV: app/tool-%s\nSIZE: 8\n\n", r.PathValue("release"))
+	})
+	mirror.HandleFunc("/boards/amd64-usr/{release}/pkgs/app/{file}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.PathValue("release"))
+	})
+	mirror.HandleFunc("/tool-1", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "tool") })
+	server := httptest.NewServer(mirror)
+	t.Cleanup(server.Close)
+	o.Flatcar.Binary = server.URL
+	content := strings.NewReplacer("ADDRESS", server.URL, "DIGEST", digest.Of([]byte("tool")).String()).Replace(definition)
+	if err := os.WriteFile(filepath.Join(o.Checkout, "recipes/tool/recipe.yaml"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range []string{"4593.1.0", "4593.2.0"} {
+		o.BaseID = release
+		if err := CheckLocks(o.Checkout, release); err == nil {
+			t.Errorf("%s is not locked, and that is fine", release)
+		}
+		if _, err := Lock(t.Context(), o, "tool"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, base := range []string{"4593.1.0", "4593.2.0", setup.DefaultBase} {
+		if err := CheckLocks(o.Checkout, base); err != nil {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+	if l := read(t, o, lock.FileName); strings.Count(l, "source: binpkg") != 2 || strings.Count(l, "base: flatcar") != 2 {
+		t.Errorf("locked as\n%s", l)
 	}
 }
 

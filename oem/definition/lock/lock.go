@@ -131,6 +131,11 @@ func (l *Lock) Find(question, base string, a arch.Arch) ([]Pin, bool) {
 	return nil, false
 }
 
+// Has tells whether there is an answer to a question for a base, on any architecture.
+func (l *Lock) Has(question, base string) bool {
+	return slices.ContainsFunc(l.Sources, func(s Source) bool { return s.Source == question && s.Base == base })
+}
+
 // Set adds an answer. It replaces one to the same question for another base.
 func (l *Lock) Set(question, base string, a arch.Arch, pins []Pin) {
 	if pins == nil {

@@ -9,10 +9,13 @@ import (
 // Binpkg is binary packages of a Flatcar release, with their dependencies that the base lacks.
 type Binpkg struct {
 	Line     strictyaml.Line
-	Release  string            `yaml:"release,required"` // such as 4593.1.0
+	Release  string            `yaml:"release,required"` // such as 4593.1.0, or "base" for that of the base
 	Packages []strictyaml.Text `yaml:"packages,required"`
 	Without  []string          `yaml:"without"`
 }
+
+// ofBase is the release of the base, whichever it is.
+const ofBase = "base"
 
 // Name is the kind's key.
 func (*Binpkg) Name() string { return "binpkg" }
@@ -32,8 +35,8 @@ var (
 )
 
 func (b *Binpkg) check(c *checker) {
-	if !validRelease.MatchString(b.Release) {
-		c.add(b.Line, "release %q; wanted a Flatcar release such as 4593.1.0", b.Release)
+	if b.Release != ofBase && !validRelease.MatchString(b.Release) {
+		c.add(b.Line, "release %q; wanted a Flatcar release such as 4593.1.0, or base for that of the base", b.Release)
 	}
 	for _, name := range b.Packages {
 		if !validCPN.MatchString(name.Value) {

@@ -112,6 +112,7 @@ func (c *checker) check() {
 	for _, source := range r.Sources {
 		c.source(source)
 	}
+	c.families()
 	if r.Files.Value != "" {
 		c.directory(r.Files, "/")
 	}

@@ -41,6 +41,7 @@ type Recipe struct {
 // Source is one input. Exactly one of its kinds is set.
 type Source struct {
 	Line   strictyaml.Line
+	For    Family  `yaml:"for"` // only for bases of this family; for all if empty
 	Deb    *Deb    `yaml:"deb"`
 	Go     *Go     `yaml:"go"`
 	URL    *URL    `yaml:"url"`

@@ -4,8 +4,15 @@ package recipe
 
 // JSONSchema wants exactly one kind.
 func (Source) JSONSchema() map[string]any {
-	return map[string]any{"minProperties": 1, "maxProperties": 1}
+	var kinds []any
+	for _, name := range kindNames() {
+		kinds = append(kinds, map[string]any{"required": []string{name}})
+	}
+	return map[string]any{"oneOf": kinds}
 }
+
+// JSONSchema wants a family.
+func (Family) JSONSchema() map[string]any { return map[string]any{"enum": families} }
 
 // JSONSchema wants a path below /usr.
 func (Path) JSONSchema() map[string]any { return map[string]any{"pattern": "^/usr/.*[^/]$"} }
