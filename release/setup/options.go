@@ -50,12 +50,12 @@ type Options struct {
 
 	// Keys for update payloads, extension images and kernels. Without a key, the cache's development key signs payloads and
 	// images; kernels stay unsigned.
-	UpdateKey             string `env:"UPDATE_KEY" doc:"PEM file with the RSA key that signs update payloads; with only the public half, signatures are made elsewhere (UPDATE_SIGNATURES). A profile may put the public half on machines" default:"a development key in the cache, which no machine trusts"`
+	UpdateKey             string `env:"UPDATE_KEY" doc:"PEM file with the RSA key that signs update payloads, or the address of a key in a token (pkcs11:…); with only the public half, signatures are made elsewhere (UPDATE_SIGNATURES). A profile may put the public half on machines" default:"a development key in the cache, which no machine trusts"`
 	UpdateSignatures      string `env:"UPDATE_SIGNATURES" doc:"directory of payload signatures made elsewhere; missing ones are requested there, with the commands to run"`
-	SysextKey             string `env:"SYSEXT_KEY" doc:"PEM file with the RSA key that signs extension images; with only the public half, signatures are made elsewhere (SYSEXT_SIGNATURES)" default:"a development key in the cache"`
+	SysextKey             string `env:"SYSEXT_KEY" doc:"PEM file with the RSA key that signs extension images, or the address of a key in a token; with only the public half, signatures are made elsewhere (SYSEXT_SIGNATURES)" default:"a development key in the cache"`
 	SysextCertificate     string `env:"SYSEXT_CERTIFICATE" doc:"PEM file with the certificate of SYSEXT_KEY; it goes into /usr/lib/verity.d"`
 	SysextSignatures      string `env:"SYSEXT_SIGNATURES" doc:"directory of image signatures made elsewhere"`
-	SecureBootKey         string `env:"SECURE_BOOT_KEY" doc:"PEM file with the key that signs a kernel for Secure Boot after a new root hash was written into it; with only the public half, signatures are made elsewhere (SECURE_BOOT_SIGNATURES)" default:"no signature"`
+	SecureBootKey         string `env:"SECURE_BOOT_KEY" doc:"PEM file with the key that signs a kernel for Secure Boot after a new root hash was written into it, or the address of a key in a token; with only the public half, signatures are made elsewhere (SECURE_BOOT_SIGNATURES)" default:"no signature"`
 	SecureBootCertificate string `env:"SECURE_BOOT_CERTIFICATE" doc:"PEM file with the certificate of SECURE_BOOT_KEY"`
 	SecureBootSignatures  string `env:"SECURE_BOOT_SIGNATURES" doc:"directory of kernel signatures made elsewhere"`
 

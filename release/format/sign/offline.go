@@ -2,6 +2,7 @@ package sign
 
 import (
 	"cmp"
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -80,7 +81,7 @@ func newDesk(dir string, public *rsa.PublicKey) (*desk, error) {
 }
 
 // look returns a signature that was made elsewhere, or records it as missing.
-func (k *desk) look(name string, d digest.SHA256) ([]byte, error) {
+func (k *desk) look(_ context.Context, name string, d digest.SHA256) ([]byte, error) {
 	file := d.String() + ".sig"
 	f, err := os.Open(filepath.Join(k.dir, file))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -19,13 +19,14 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"strings"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 )
 
 // Files are the files of a signing key.
 type Files struct {
-	Key         string // PEM: an RSA private key, or its public half or certificate; the development key when empty
+	Key         string // PEM: an RSA private key, or its public half or certificate; or the address of a key in a PKCS #11 token; the development key when empty
 	Certificate string // PEM, of Key; for signed images, unless Key has it as well
 	Signatures  string // the directory of signatures that are made elsewhere, where Key has no private key
 	Cache       string // an existing directory that keeps the development key
@@ -38,13 +39,16 @@ type Signer struct {
 	development bool
 	offline     *desk // nil when the private key is here
 	// sign is a function, so that printing a Signer does not reveal the private key.
-	sign func(name string, d digest.SHA256) ([]byte, error)
+	sign func(ctx context.Context, name string, d digest.SHA256) ([]byte, error)
 }
 
 // Open reads the key. Nothing is signed or requested yet.
 func Open(f Files) (*Signer, error) {
 	if f.Key == "" {
 		return development(f.Cache)
+	}
+	if strings.HasPrefix(f.Key, tokenScheme) {
+		return openInToken(f)
 	}
 	found, err := readPEM(f.Key)
 	if err != nil {
@@ -80,6 +84,22 @@ func Open(f Files) (*Signer, error) {
 	return &Signer{public: public, certificate: found.certificate, development: isDevelopment, offline: offline, sign: offline.look}, nil
 }
 
+// openInToken opens a key that does not leave its token.
+func openInToken(f Files) (*Signer, error) {
+	var certificate *x509.Certificate
+	if f.Certificate != "" {
+		var err error
+		if certificate, err = ReadCertificate(f.Certificate); err != nil {
+			return nil, err
+		}
+	}
+	t, err := openToken(f.Key, certificate)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{public: t.public, certificate: certificate, sign: t.sign}, nil
+}
+
 // withKey signs at once. What has no certificate gets one with this name.
 func withKey(f found, name string) (*Signer, error) {
 	private, certificate := f.private, f.certificate
@@ -93,7 +113,7 @@ func withKey(f found, name string) (*Signer, error) {
 	return &Signer{
 		public:      &private.PublicKey,
 		certificate: certificate,
-		sign: func(_ string, d digest.SHA256) ([]byte, error) {
+		sign: func(_ context.Context, _ string, d digest.SHA256) ([]byte, error) {
 			return rsa.SignPKCS1v15(nil, private, crypto.SHA256, d[:])
 		},
 	}, nil
@@ -115,7 +135,7 @@ func (s *Signer) Sign(ctx context.Context, name string, d digest.SHA256) ([]byte
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	signature, err := s.sign(name, d)
+	signature, err := s.sign(ctx, name, d)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", name, err)
 	}
