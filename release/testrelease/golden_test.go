@@ -34,6 +34,9 @@ const goldenFile = "testdata/small-release.sums"
 // name. Where a program has another version, there is nothing to compare.
 func TestBytesOfASmallRelease(t *testing.T) {
 	Needs(t)
+	t.Setenv("TZ", "Pacific/Auckland")
+	t.Setenv("LANG", "tr_TR.UTF-8")
+	t.Setenv("LC_ALL", "tr_TR.UTF-8")
 	o := Fresh(t)
 	o.Checkout, o.Version, o.UpdateKey = goldenCheckout(t), "", "testdata/update.key"
 	if err := os.Chmod(o.UpdateKey, 0o600); err != nil { // git keeps no more than the executable bit
