@@ -118,7 +118,14 @@ func (s *survey) bound(k key) Taken {
 		return known
 	}
 	rate := s.Calibration.Rungs[options[k.option].Rung.String()]
-	return Taken{rate.LeastSize.of(known.Size), rate.LeastCost.of(known.Cost)}
+	return Taken{inBlocks(rate.LeastSize.of(known.Size)), inBlocks(rate.LeastCost.of(known.Cost))}
+}
+
+// inBlocks rounds up to whole blocks: images consist of them, and so does what they take of /usr. So no rung promises less than the one
+// block that most platforms' own images have.
+func inBlocks(n size.Bytes) size.Bytes {
+	const unit = 4 * size.KiB
+	return (n + unit - 1) / unit * unit
 }
 
 // choices returns, for each item, the options that fit the OEM partition if they go there, and their indexes.
