@@ -104,7 +104,8 @@ func (s *survey) least(k key) Taken {
 	if taken, measured := s.taken[k]; measured {
 		return taken
 	}
-	return s.bound(k)
+	bound := s.bound(k)
+	return Taken{inBlocks(bound.Size), inBlocks(bound.Cost)}
 }
 
 // bound returns a lower bound of the space that an option takes. That of the reference rung is what was measured.
@@ -118,7 +119,7 @@ func (s *survey) bound(k key) Taken {
 		return known
 	}
 	rate := s.Calibration.Rungs[options[k.option].Rung.String()]
-	return Taken{inBlocks(rate.LeastSize.of(known.Size)), inBlocks(rate.LeastCost.of(known.Cost))}
+	return Taken{rate.LeastSize.of(known.Size), rate.LeastCost.of(known.Cost)}
 }
 
 // inBlocks rounds up to whole blocks: images consist of them, and so does what they take of /usr. So no rung promises less than the one
