@@ -143,7 +143,7 @@ func Test(ctx context.Context) error {
 // TestNightly runs the tests that take too long for each change.
 //
 // They are those with the build tag nightly: the whole catalogue from several machines, a disk image with all of a base, the
-// catalogue for arm64, and a rollback.
+// catalogue for arm64, an update with a grown image, and a rollback.
 func TestNightly(ctx context.Context) error {
 	return goTool(ctx, "test", "-timeout=55m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
 		"./release/testrelease", "./release/prove/story")

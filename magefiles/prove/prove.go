@@ -32,7 +32,8 @@ func Platform(ctx context.Context, id string) error {
 // Rollback updates a machine of one cloud to the release and rolls it back when a health check fails.
 //
 // The first argument is the version of an older release in _output, the second one the platform's id, or all.
-// VERSION, ARCH and OUTPUT choose the release that it is updated to.
+// VERSION, ARCH and OUTPUT choose the release that it is updated to. If that was made with DELTA_FROM for that version, the machine gets
+// only what has changed.
 func Rollback(ctx context.Context, from, id string) error {
 	return tell(ctx, prove.Rollback, from, id)
 }

@@ -49,7 +49,7 @@ type Stager struct {
 	Epoch time.Time // of documents
 	// Keep stores a small file's content and returns its digest (Blobs.Add).
 	Keep func(content string) (digest.SHA256, error)
-	// Check returns what keeps a tree from working on the base (check.Checker).
+	// Check returns what keeps a tree from working on the base (check.Checker). The tree has no extension-release.
 	Check func(context.Context, tree.Tree) ([]check.Problem, error)
 	// Indexes makes the indexes of a tree's own kernel modules (check.Checker).
 	Indexes func(context.Context, tree.Tree) (tree.Tree, error)
@@ -72,6 +72,11 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
 	}
 	staged.Tree, _ = tree.Merge(indexes, staged.Tree)
+	// Checked is a tree without the platform's name, so that the findings on one platform are those on all with the same files.
+	checked, err := s.withReadAgain(staged.Tree, "oem")
+	if err != nil {
+		return Staged{}, err
+	}
 	if staged.Tree, err = s.withReadAgain(staged.Tree, p.Image()); err != nil {
 		return Staged{}, err
 	}
@@ -84,7 +89,7 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 	}
 	checkLayout(staged.Tree, parts, s.Base, problems)
 	checkUnits(p, staged.Tree, s.Base, problems)
-	found, err := s.Check(ctx, staged.Tree)
+	found, err := s.Check(ctx, checked)
 	if err != nil {
 		return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
 	}
@@ -92,7 +97,7 @@ func (s *Stager) Stage(ctx context.Context, p *platform.Platform, version string
 		problems.add("%v (%s)", problem, source(problem.Path, parts))
 	}
 	if len(problems.Found) == 0 {
-		if err := s.runCommands(ctx, p, staged.Tree, problems); err != nil {
+		if err := s.runCommands(ctx, p, checked, problems); err != nil {
 			return Staged{}, fmt.Errorf("platform %s: %w", p.ID, err)
 		}
 	}

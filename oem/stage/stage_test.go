@@ -58,9 +58,12 @@ func stage(t *testing.T, p *platform.Platform, parts ...Part) (Staged, error) {
 
 func newStager() *Stager {
 	return &Stager{
-		Base:    base,
-		Keep:    func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
-		Check:   func(context.Context, tree.Tree) ([]check.Problem, error) { return found, nil },
+		Base: base,
+		Keep: func(content string) (digest.SHA256, error) { return digest.Of([]byte(content)), nil },
+		Check: func(_ context.Context, t tree.Tree) ([]check.Problem, error) {
+			checked = append(checked, t)
+			return found, nil
+		},
 		Indexes: func(context.Context, tree.Tree) (tree.Tree, error) { return indexes, nil },
 		Works: func(_ context.Context, _ tree.Tree, commands []check.Command) (failures []check.Failure, err error) {
 			for i, command := range commands {
@@ -77,7 +80,8 @@ func newStager() *Stager {
 var (
 	found   []check.Problem
 	failing map[string]string
-	indexes tree.Tree // of kernel modules
+	checked []tree.Tree // what the check was asked about
+	indexes tree.Tree   // of kernel modules
 )
 
 func TestStage(t *testing.T) {
@@ -308,6 +312,25 @@ func TestReadAgain(t *testing.T) {
 		if err := got.Tree.HasParents(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestSameToolsAreCheckedAsOneTree says that what is checked follows from the files alone: the findings are kept by it.
+func TestSameToolsAreCheckedAsOneTree(t *testing.T) {
+	checked = nil
+	other := *azure
+	other.ID, other.Name = strictyaml.Text{Value: "other"}, "Another one"
+	tools := part("a", files("/usr/lib/systemd/system/oem-setup.service", "", "/usr/lib/sysctl.d/x.conf", ""))
+	for _, p := range []*platform.Platform{azure, &other} {
+		if _, err := stage(t, p, tools); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(checked[0].Listing(), checked[1].Listing()); diff != "" {
+		t.Errorf("what is checked depends on the platform: %s", diff)
+	}
+	if len(check.ReadAgain(checked[0])) == 0 || len(checked[0].Under("/usr/lib/systemd/system/oem-setup.service.d")) != 1 {
+		t.Errorf("what is checked lacks what has files read again: %s", checked[0].Listing())
 	}
 }
 

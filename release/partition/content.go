@@ -103,15 +103,11 @@ func (c Content) edit(s integrate.Script, path, name string, script []byte) ([]e
 	return []embed.File{{Path: path, Mode: 0o755, Content: edited}}, nil
 }
 
-// seal gives the file system its UUID, and hashes it with that. UUIDs follow from the content alone, not from the base.
+// seal gives the file system its UUID, and hashes it with that.
 func seal(ctx context.Context, bench *setup.Bench, line, path string) (Verity, error) {
-	step := bench.Progress.Bytes("hashing", 2*int64(btrfs.FlatcarFilesystem))
+	step := bench.Progress.Bytes("hashing", int64(btrfs.FlatcarFilesystem))
 	defer step.End()
-	content, err := embed.Identify(ctx, path, step)
-	if err != nil {
-		return Verity{}, err
-	}
-	root, params, err := embed.Seal(ctx, path, line, content, step)
+	root, params, err := embed.Seal(ctx, path, line, step)
 	return Verity{root, line, hex.EncodeToString(params.Salt), btrfs.UUID(params.UUID).String()}, err
 }
 

@@ -66,3 +66,12 @@ func (p *Planner) Cost(ctx context.Context, packed pack.Image) (size.Bytes, erro
 	}
 	return s.cost(ctx, packed)
 }
+
+// Weigh is Cost without the cache.
+func (p *Planner) Weigh(ctx context.Context, packed pack.Image) (size.Bytes, error) {
+	s, err := p.newScale(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.weigh(ctx, packed)
+}

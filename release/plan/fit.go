@@ -263,10 +263,12 @@ func (s *search) pack(ctx context.Context, it item, option int, key *sign.Signer
 	return signed.Maker{Bench: s.Bench, Arch: s.Base.Arch}.Image(ctx, it.Name, packed, key)
 }
 
+// block is the unit in which a file system hands out its space.
+const block = 4 * size.KiB
+
 // upperBound is the cost of a file in /usr if btrfs cannot compress it: its blocks, and about 1/500 for checksums and
 // extents. Measuring a ready-made image would take as long as embedding it, for little more precision.
 func upperBound(n size.Bytes) size.Bytes {
-	const block = 4 * size.KiB
 	blocks := (n + block - 1) / block * block
 	return blocks + blocks/500 + 4*block
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
 	"github.com/flatcar/oem-sysext/release/prove/faults"
@@ -102,7 +103,8 @@ func provePlatforms(ctx context.Context, o setup.Options, choose func([]*platfor
 }
 
 // Rollback updates machines from the release OUTPUT/FROM/ARCH to OUTPUT/VERSION/ARCH and back again,
-// for the platforms that are asked for, all that both embed by default. It writes proof-rollback.json beside the latter's files.
+// for the platforms that are asked for, all that both embed by default. If the latter has a payload for machines of the former, that is
+// what they get. It writes proof-rollback.json beside the latter's files.
 func Rollback(ctx context.Context, o setup.Options, from string) (*proof.Proof, error) {
 	return proveStory(ctx, o, from, story.Teller.Rollback, verify.RollbackProofName)
 }
@@ -145,7 +147,11 @@ func proveStory(ctx context.Context, o setup.Options, from string, tell story.St
 	}
 	step := b.bench.Progress.Items("stories", len(platforms))
 	defer step.End()
-	told, err := story.Teller{Prover: prover, From: before, To: to}.Stories(ctx, tell, platforms, func() { step.Add(1) })
+	teller := story.Teller{Prover: prover, From: before, To: to}
+	if delta := manifest.DeltaFile(from); to.Manifest.File(delta).Size > 0 {
+		teller.Delta = to.Path(delta)
+	}
+	told, err := teller.Stories(ctx, tell, platforms, func() { step.Add(1) })
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,8 @@ func (s *survey) least(k key) Taken {
 	if taken, measured := s.taken[k]; measured {
 		return taken
 	}
-	return s.bound(k)
+	bound := s.bound(k)
+	return Taken{inBlocks(bound.Size), inBlocks(bound.Cost)}
 }
 
 // bound returns a lower bound of the space that an option takes. That of the reference rung is what was measured.
@@ -119,6 +120,13 @@ func (s *survey) bound(k key) Taken {
 	}
 	rate := s.Calibration.Rungs[options[k.option].Rung.String()]
 	return Taken{rate.LeastSize.of(known.Size), rate.LeastCost.of(known.Cost)}
+}
+
+// inBlocks rounds up to whole blocks: images consist of them, and so does what they take of /usr. So no rung promises less than the one
+// block that most platforms' own images have.
+func inBlocks(n size.Bytes) size.Bytes {
+	const unit = 4 * size.KiB
+	return (n + unit - 1) / unit * unit
 }
 
 // choices returns, for each item, the options that fit the OEM partition if they go there, and their indexes.

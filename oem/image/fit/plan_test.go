@@ -64,6 +64,7 @@ func newWorld(rng *rand.Rand, images int, places ...budget.Placement) *world {
 					t.Size += size.Bytes(rng.IntN(int(reference / 4)))
 					t.Cost += size.Bytes(rng.IntN(int(reference / 4)))
 				}
+				t = Taken{inBlocks(t.Size), inBlocks(t.Cost)}
 				item.Options = append(item.Options, Option{Rung: rung, Placement: place, Unpacked: unpacked, Demoted: n > 0})
 				taken = append(taken, t)
 			}
@@ -159,6 +160,26 @@ func TestWithRoomOnlyTheFastestIsPacked(t *testing.T) {
 	}
 	if len(w.packed) != 20 { // the reference, and the fastest
 		t.Errorf("%d options were packed for 10 images", len(w.packed))
+	}
+}
+
+// An image of one block does not get smaller at any rung, so there is nothing to try.
+func TestImagesOfOneBlockArePackedOnce(t *testing.T) {
+	one := Taken{Size: 4 * size.KiB, Cost: 4 * size.KiB}
+	w := &world{packed: map[string]int{}}
+	for i := range 5 {
+		item := Item{Name: fmt.Sprintf("oem-%d", i), Activations: 1}
+		for _, rung := range tested {
+			item.Options = append(item.Options, Option{Rung: rung, Placement: budget.InUsr, Unpacked: 20})
+		}
+		w.items, w.taken = append(w.items, item), append(w.taken, []Taken{one, one, one})
+	}
+	p := Planner{Calibration: calibrated, Measure: w.measure, Budgets: []budget.Budget{{Limit: 5 * one.Cost}}}
+	if _, err := p.Plan(t.Context(), w.items); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.packed) != len(w.items) {
+		t.Errorf("packed are %v; wanted each image at one rung", w.packed)
 	}
 }
 

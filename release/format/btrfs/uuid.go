@@ -12,6 +12,9 @@ func SetUUID(image string, id UUID) error {
 	return changeSuper(image, func(s Superblock) Superblock { return s.WithUUID(id) })
 }
 
+// Superblocks returns where SetUUID writes a block, in bytes.
+func Superblocks() []int64 { return []int64{superblock.Offset, superblock.MirrorOffset} }
+
 // ResetUUID undoes SetUUID: the UUID is again the one in the tree blocks.
 func ResetUUID(image string) error {
 	return changeSuper(image, func(s Superblock) Superblock { return s.WithUUID(s.MetadataUUID) })

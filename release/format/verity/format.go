@@ -24,23 +24,27 @@ func Format(ctx context.Context, data io.ReaderAt, hash io.WriterAt, hashOffset 
 	if err := checkOffset(hashOffset, BlockSize, p.DataBlocks); err != nil {
 		return digest.SHA256{}, err
 	}
-	f := formatter{newTree(p.DataBlocks, hashOffset+BlockSize), newHasher(data, p), hash}
-	root, err := f.root(ctx)
-	if err != nil {
-		return digest.SHA256{}, err
-	}
-	block := make([]byte, BlockSize)
-	copy(block, p.encode())
-	if _, err := hash.WriteAt(block, hashOffset); err != nil {
-		return digest.SHA256{}, fmt.Errorf("write superblock at byte %d: %w", hashOffset, err)
-	}
-	return root, nil
+	return formatter{newTree(p.DataBlocks, hashOffset+BlockSize), newHasher(data, p), hash, nil}.format(ctx, hashOffset)
 }
 
 type formatter struct {
 	tree
 	*hasher
-	hash io.WriterAt
+	hash  io.WriterAt
+	edits *edits // nil where there is no tree yet
+}
+
+func (f formatter) format(ctx context.Context, hashOffset int64) (digest.SHA256, error) {
+	root, err := f.root(ctx)
+	if err != nil {
+		return digest.SHA256{}, err
+	}
+	block := make([]byte, BlockSize)
+	copy(block, f.params.encode())
+	if _, err := f.hash.WriteAt(block, hashOffset); err != nil {
+		return digest.SHA256{}, fmt.Errorf("write superblock at byte %d: %w", hashOffset, err)
+	}
+	return root, nil
 }
 
 func (f formatter) root(ctx context.Context) (digest.SHA256, error) {
@@ -73,7 +77,15 @@ func (f formatter) content(ctx context.Context, level int, number uint64) ([]byt
 		return f.sumData(first, count)
 	}
 	content := make([]byte, BlockSize)
+	if f.edits != nil {
+		if err := readHash(f.edits.hash, content, f.offset(level, number)); err != nil {
+			return nil, err
+		}
+	}
 	err := eachBelow(ctx, level, count, func(i int) error {
+		if f.edits != nil && !f.edits.above(level-1, first+uint64(i)) {
+			return nil
+		}
 		sum, err := f.block(ctx, level-1, first+uint64(i))
 		copy(content[i*digestSize:], sum[:])
 		return err

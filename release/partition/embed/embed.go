@@ -102,7 +102,7 @@ func (c Content) Into(ctx context.Context, from, to string, blobs *store.Blobs, 
 }
 
 // Strip copies the partition image from to the path to and removes the results of an earlier embedding: the images' directory,
-// the files at the paths, directories that become empty, the UUID that Identify gave, and the dm-verity data, which no longer
+// the files at the paths, directories that become empty, the UUID that Seal gave, and the dm-verity data, which no longer
 // matches. The parent directories get the same times whether or not there was anything to remove.
 //
 // New inodes get the number after the highest one in use, and times are cut to the epoch. So embedding in the result gives the
@@ -229,51 +229,38 @@ func (f File) writeTo(out io.Writer, blobs *store.Blobs) error {
 	return err
 }
 
-// Identify gives the file system of a partition image a UUID that follows from all that it holds, but not from the UUID it has.
+// Seal gives the file system of a partition image a UUID that follows from all that it holds, but not from the UUID it has, and writes the
+// dm-verity data right behind it. It returns the root hash and the parameters.
+//
 // A machine mounts the slot of an update while it runs from the other one, and before Linux 6.7 takes two devices of one UUID
-// for the same file system. It returns the digest of what the file system holds: its dm-verity root hash without salt.
-func Identify(ctx context.Context, partition string, hashed io.Writer) (digest.SHA256, error) {
-	if err := btrfs.ResetUUID(partition); err != nil {
-		return digest.SHA256{}, err
-	}
-	f, err := os.Open(partition)
-	if err != nil {
-		return digest.SHA256{}, err
-	}
-	defer f.Close()
-	params := verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize)}
-	content, err := verity.Format(ctx, counted{f, hashed}, nowhere{}, 0, params)
-	if err != nil {
-		return digest.SHA256{}, err
-	}
-	return content, btrfs.SetUUID(partition, btrfs.DerivedUUID("content", content[:]))
-}
-
-// nowhere is where a hash tree goes of which only the root hash is wanted.
-type nowhere struct{}
-
-func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-
-// Seal hashes the file system of a partition image and writes the dm-verity data right behind it.
-// The salt follows from the line alone: where the data of two releases of one line is the same, the hash tree is. What names the
-// tree, its UUID, follows from the content, and is in one block only. It returns the root hash and the parameters.
-func Seal(ctx context.Context, partition, line string, content digest.SHA256, hashed io.Writer) (digest.SHA256, verity.Params, error) {
+// for the same file system. The salt follows from the line alone: where the data of two releases of one line is the same, the hash tree is.
+// What names the tree, its UUID, follows from the content, and is in one block only.
+func Seal(ctx context.Context, partition, line string, hashed io.Writer) (digest.SHA256, verity.Params, error) {
 	salt := digest.Of([]byte("dm-verity salt of " + line))
-	uuid := digest.Of(append([]byte("uuid"), content[:]...))
-	params := verity.Params{
-		DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize),
-		Salt:       salt[:],
-		UUID:       [16]byte(uuid[:16]),
+	params := verity.Params{DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize), Salt: salt[:]}
+	if err := btrfs.ResetUUID(partition); err != nil {
+		return digest.SHA256{}, params, err
 	}
 	f, err := os.OpenFile(partition, os.O_RDWR, 0)
 	if err != nil {
 		return digest.SHA256{}, params, err
 	}
-	root, err := verity.Format(ctx, counted{f, hashed}, f, int64(btrfs.FlatcarFilesystem), params)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
+	defer f.Close() // after an error; else it is closed already
+	content, err := verity.Format(ctx, counted{f, hashed}, f, int64(btrfs.FlatcarFilesystem), params)
+	if err != nil {
+		return digest.SHA256{}, params, err
 	}
-	return root, params, err
+	if err := btrfs.SetUUID(partition, btrfs.DerivedUUID("content", content[:])); err != nil {
+		return digest.SHA256{}, params, err
+	}
+	uuid := digest.Of(append([]byte("uuid"), content[:]...))
+	params.UUID = [16]byte(uuid[:16])
+	var changed []verity.Range
+	for _, at := range btrfs.Superblocks() {
+		changed = append(changed, verity.Range{Start: at, Length: verity.BlockSize})
+	}
+	root, err := verity.Rehash(ctx, f, int64(btrfs.FlatcarFilesystem), params, changed...)
+	return root, params, errors.Join(err, f.Close())
 }
 
 // counted reports the number of bytes read.

@@ -44,10 +44,12 @@ func release(t *testing.T, from, text string) (string, digest.SHA256) {
 	path := filepath.Join(dir, "usr.bin")
 	content := embed.Content{Files: []embed.File{{Path: "share/release", Mode: 0o644, Content: []byte(text)}}}
 	must(t, content.Into(t.Context(), from, path, blobs, flatcartest.Epoch))
-	_, err = embed.Identify(t.Context(), path, io.Discard)
+	root, _, err := embed.Seal(t.Context(), path, "flatcar amd64", io.Discard)
 	must(t, err)
-	root, _, err := embed.Seal(t.Context(), path, "flatcar amd64", digest.Of([]byte(text)), io.Discard)
+	f, err := os.Open(path)
 	must(t, err)
+	defer f.Close()
+	must(t, verity.Verify(t.Context(), f, f, int64(btrfs.FlatcarFilesystem), root))
 	return path, root
 }
 
@@ -89,10 +91,10 @@ func TestUUIDFollowsFromContent(t *testing.T) {
 		}
 	}
 	must(t, btrfs.SetUUID(first, secondID))
-	_, err := embed.Identify(t.Context(), first, io.Discard)
+	again, _, err := embed.Seal(t.Context(), first, "flatcar amd64", io.Discard)
 	must(t, err)
-	if got := super(t, first).UUID; got != firstID {
-		t.Errorf("the UUID %v follows from the one before; wanted %v", got, firstID)
+	if got := super(t, first).UUID; got != firstID || again != root {
+		t.Errorf("the UUID %v and the root hash %v follow from what they were before; wanted %v and %v", got, again, firstID, root)
 	}
 }
 

@@ -14,13 +14,23 @@ import (
 
 // Rollback tells one story on one disk: a machine runs the old release with its tools; an installation of the new one is
 // cut off, and the old one still boots; it is installed in whole and boots, with its own tools, but a health check fails;
-// so the next boot is the old release's, with the old tools, and without a network.
+// so the next boot is the old release's, with the old tools, and without a network. If there is a delta, that is what is installed,
+// once it was refused by a machine on which something is not as in the old release.
 func (t Teller) Rollback(ctx context.Context, platform *platform.Platform) ([]proof.Machine, error) {
 	return t.onOneDisk(ctx, t.From, t.To, platform, func(s *story) []func() error {
+		update := func() error { return s.install(ctx, t.To) }
+		if t.Delta != "" {
+			update = func() error {
+				if err := s.refusesDelta(ctx, t.To, t.Delta); err != nil {
+					return err
+				}
+				return s.installDelta(ctx, t.To, t.Delta)
+			}
+		}
 		return []func() error{
 			func() error { return s.boots(ctx, start{step: "before the update", slot: "A"}) },
 			func() error { return s.cutOff(ctx, t.To) },
-			func() error { return s.install(ctx, t.To) },
+			update,
 			func() error {
 				return s.boots(ctx, start{step: "after the update, whose health check fails", slot: "B", failing: healthCheck})
 			},

@@ -16,38 +16,62 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/slot"
+	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
+	"github.com/flatcar/oem-sysext/release/prove/proof"
 )
 
 // installable is a release of random bytes.
 func installable(t *testing.T, seed uint64) Installable {
 	t.Helper()
-	file := func(name string, length int) slot.File {
-		content := make([]byte, length)
-		random := rand.NewChaCha8([32]byte{byte(seed)})
-		if _, err := random.Read(content); err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), name)
+	return installableOf(t, randomBytes(t, seed, 8<<20), randomBytes(t, seed, 100_000))
+}
+
+// installableOf is a release with these files.
+func installableOf(t *testing.T, usr, kernel []byte) Installable {
+	t.Helper()
+	dir := t.TempDir()
+	file := func(name string, content []byte) slot.File {
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return slot.File{Path: path, Size: size.Bytes(length), SHA256: digest.Of(content)}
+		return slot.File{Path: path, Size: size.Bytes(len(content)), SHA256: digest.Of(content)}
 	}
-	return Installable{Slot: slot.Release{Usr: file("usr.bin", 8<<20), Kernel: file("vmlinuz", 100_000)}}
+	return Installable{
+		Release: proof.Release{Dir: dir},
+		Slot:    slot.Release{Usr: file(manifest.PartitionFile, usr), Kernel: file(manifest.KernelFile, kernel)},
+	}
 }
 
-func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
+func randomBytes(t *testing.T, seed uint64, length int) []byte {
+	t.Helper()
+	content := make([]byte, length)
+	random := rand.NewChaCha8([32]byte{byte(seed)})
+	if _, err := random.Read(content); err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// storyOf is the story of a machine that runs a release.
+func storyOf(t *testing.T, r Installable) *story {
+	t.Helper()
 	needs.Root(t)
 	needs.Programs(t, "bwrap")
-	from, to := installable(t, 1), installable(t, 2)
 	s := &story{
 		Prover: &boot.Prover{Tools: toolroottest.Open(t), Log: slog.New(slog.DiscardHandler)}, dir: t.TempDir(),
 		platform: &platform.Platform{ID: strictyaml.Text{Value: "x"}},
 	}
-	if err := s.makeDisk(t.Context(), from); err != nil {
+	if err := s.makeDisk(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
+	to := installable(t, 2)
+	s := storyOf(t, installable(t, 1))
 	if err := s.cutOff(t.Context(), to); err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ func Open(dir string) (Installable, error) {
 type Teller struct {
 	*boot.Prover
 	From, To Installable
+	Delta    string // path of the payload that makes the one of the other, if there is one
 }
 
 // Story is a method of a Teller: what happens to a machine of one platform that runs one release and is updated to another one.
@@ -62,7 +63,8 @@ func (t Teller) Stories(ctx context.Context, tell Story, platforms []*platform.P
 	group.SetLimit(t.Jobs)
 	for i, platform := range platforms {
 		group.Go(func() (err error) {
-			one := Teller{t.Nth(i, len(platforms)), t.From, t.To}
+			one := t
+			one.Prover = t.Nth(i, len(platforms))
 			if stories[i], err = tell(one, running, platform); err != nil {
 				return fmt.Errorf("platform %s: %w", platform.ID.Value, err)
 			}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,7 +17,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/bases/disks"
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/kernel"
-	"github.com/flatcar/oem-sysext/release/partition/embed"
+	"github.com/flatcar/oem-sysext/release/format/verity"
 	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
@@ -83,7 +82,14 @@ func Partition(t testing.TB, tools *toolroot.Root, usr string) (path string, roo
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, _, err = embed.Seal(t.Context(), path, "flatcar", digest.Of([]byte("a release of Flatcar")), io.Discard)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	root, err = verity.Format(t.Context(), f, f, int64(btrfs.FlatcarFilesystem), verity.Params{
+		DataBlocks: uint64(btrfs.FlatcarFilesystem / verity.BlockSize), Salt: []byte("of Flatcar"), UUID: [16]byte{4, 5, 6},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
