@@ -30,6 +30,10 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 	if err != nil {
 		return err
 	}
+	verbose := o.Verbose || mg.Verbose()
+	if verbose {
+		ctx = run.Watched(ctx, func(command string) { o.Progress.Say("%s", command) })
+	}
 	signals := catch(ctx)
 	err = work(signals.ctx, o)
 	o.Progress.Close()
@@ -43,7 +47,7 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 			err = fmt.Errorf("%w\nThis is also in %s.", err, path) //nolint:revive,staticcheck // the last of several sentences
 		}
 	}
-	if o.Verbose || mg.Verbose() {
+	if verbose {
 		err = withCommands(err)
 	}
 	if hint := hint(err); hint != "" {

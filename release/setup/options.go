@@ -40,7 +40,7 @@ type Options struct {
 	Jobs      Count            `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string           `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
 	Format    Format           `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs)); for recipe:check also sarif, for code reviews"`
-	Verbose   bool             `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
+	Verbose   bool             `env:"VERBOSE" doc:"1: say the command line of each program that is run, and again with the error of one that failed, as with scripts/mage -v"`
 	Releases  string           `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`
