@@ -91,6 +91,24 @@ func (f *Format) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// ProofFormat is how targets answer with a proof, if not as Format says.
+type ProofFormat string
+
+// The formats for continuous integration.
+const (
+	TAP   ProofFormat = "tap"   // Test Anything Protocol
+	JUnit ProofFormat = "junit" // XML of JUnit
+)
+
+// UnmarshalText reads the name of a format.
+func (f *ProofFormat) UnmarshalText(text []byte) error {
+	*f = ProofFormat(text)
+	if *f != TAP && *f != JUnit {
+		return errors.New("wanted tap or junit")
+	}
+	return nil
+}
+
 // Integrate says whether Flatcar's own scripts are changed so that they leave OEM images to the release; zero if they are.
 type Integrate struct{ Off bool }
 
@@ -161,13 +179,14 @@ type Nebraska struct {
 
 // Proof configures proofs and checks of releases and payloads.
 type Proof struct {
-	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
-	Faults    Count  `env:"FAULTS" envDefault:"18" doc:"for prove:faults: number of runs to disturb"`
-	Seed      uint64 `env:"SEED" envDefault:"1" doc:"for prove:faults: what all that is random is chosen by"`
-	PublicKey string `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
-	Out       string `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
-	FuzzTime  string `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
-	CI        string `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
+	Refreshes int         `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
+	Faults    Count       `env:"FAULTS" envDefault:"18" doc:"for prove:faults: number of runs to disturb"`
+	Seed      uint64      `env:"SEED" envDefault:"1" doc:"for prove:faults: what all that is random is chosen by"`
+	Format    ProofFormat `env:"PROOF_FORMAT" doc:"tap or junit: what proofs print, for systems of continuous integration that read one of these" default:"as FORMAT"`
+	PublicKey string      `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
+	Out       string      `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
+	FuzzTime  string      `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
+	CI        string      `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
 }
 
 // The defaults of a run without configuration.
