@@ -24,7 +24,7 @@ func To(o setup.Options) Output {
 	if o.Format == setup.JSON {
 		out = Output{Writer: os.Stdout, json: true}
 	}
-	out.proofs = o.Proof.Format
+	out.proofs = o.Proof.AnswerAs
 	return out
 }
 

@@ -182,7 +182,7 @@ type Proof struct {
 	Refreshes int         `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
 	Faults    Count       `env:"FAULTS" envDefault:"18" doc:"for prove:faults: number of runs to disturb"`
 	Seed      uint64      `env:"SEED" envDefault:"1" doc:"for prove:faults: what all that is random is chosen by"`
-	Format    ProofFormat `env:"PROOF_FORMAT" doc:"tap or junit: what proofs print, for systems of continuous integration that read one of these" default:"as FORMAT"`
+	AnswerAs  ProofFormat `env:"PROOF_FORMAT" doc:"tap or junit: what proofs print, for systems of continuous integration that read one of these" default:"as FORMAT"`
 	PublicKey string      `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
 	Out       string      `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
 	FuzzTime  string      `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
