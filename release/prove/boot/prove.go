@@ -134,7 +134,7 @@ func (p *Prover) Machine(r proof.Release, platform *platform.Platform, dir, slot
 		Waiting: func(line string) { p.Log.Info(platform.ID.Value+" is still running", "console", line) },
 	}
 	if p.Watch != nil {
-		m.Watch = func(line string) { p.Watch("    | " + line) }
+		m.Waiting, m.Watch = nil, func(line string) { p.Watch("    | " + line) }
 	}
 	if slices.ContainsFunc(r.Manifest.Files, func(f manifest.File) bool { return f.Name == proof.Initrd }) {
 		m.Initrd = r.Path(proof.Initrd)
