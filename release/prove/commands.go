@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/release"
@@ -115,12 +117,23 @@ const demoFrom = "9998.0.0"
 func Demo(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 	o.BaseID, o.Profile, o.Platforms, o.Extras = setup.DefaultBase, profiles.Default, []string{"qemu"}, true
 	o.Output = filepath.Join(o.Output, "demo")
-	for _, o.Version = range []string{demoFrom, setup.DefaultVersion} {
-		o.Progress.Say("A release %s is made, with the tools of QEMU's machines in it.", o.Version)
-		if _, err := release.Assemble(ctx, o); err != nil {
-			return nil, err
+	making, both := errgroup.WithContext(ctx)
+	making.Go(func() error { return getQEMU(both, o) }) // meanwhile: where nothing is cached, each takes a processor
+	making.Go(func() error {
+		for _, version := range []string{demoFrom, setup.DefaultVersion} {
+			o := o
+			o.Version = version
+			o.Progress.Say("A release %s is made, with the tools of QEMU's machines in it.", version)
+			if _, err := release.Assemble(both, o); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err := making.Wait(); err != nil {
+		return nil, err
 	}
+	o.Version = setup.DefaultVersion
 	watched := func(t story.Teller, ctx context.Context, platform *platform.Platform) ([]proof.Machine, error) {
 		prover := *t.Prover
 		prover.Watch = func(line string) { o.Progress.Say("%s", line) }
@@ -128,6 +141,16 @@ func Demo(ctx context.Context, o setup.Options) (*proof.Proof, error) {
 		return t.Rollback(ctx, platform)
 	}
 	return proveStory(ctx, o, demoFrom, watched, verify.RollbackProofName)
+}
+
+func getQEMU(ctx context.Context, o setup.Options) error {
+	bench, err := setup.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer bench.Close()
+	_, err = boot.QEMU(ctx, bench, o.Arch)
+	return err
 }
 
 // Downgrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in Rollback.
