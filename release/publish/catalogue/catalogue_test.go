@@ -60,7 +60,7 @@ func TestPage(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Release 1.2.3&#43;&lt;b&gt; for amd64", "1 machines booted, <strong>1 failed</strong>", "1 of 2 assertions hold",
-		`<a href="#recipe-tool">tool</a>`, `For <a href="#platform-vagrant">vagrant</a>`,
+		"<main>\n<h1>", `<a href="#recipe-tool">tool</a>`, `For <a href="#platform-vagrant">vagrant</a>`,
 	} {
 		if !strings.Contains(string(index), want) {
 			t.Errorf("%q is not in\n%s", want, index)
