@@ -115,6 +115,20 @@ func Prove(ctx context.Context) error {
 	})
 }
 
+// Demo updates a machine in QEMU and rolls it back, and shows what happens.
+//
+// It makes two small releases in _output/demo, and boots a machine three times: the first release, the second one, in which a health check
+// fails, and the first one again. Lines with a bar are the machine's console.
+func Demo(ctx context.Context) error {
+	return target.With(ctx, func(ctx context.Context, o setup.Options) error {
+		proven, err := prove.Demo(ctx, o)
+		if err != nil {
+			return err
+		}
+		return show.Proof(show.To(o), proven)
+	})
+}
+
 // Fit prints how each image would be packed so that all of them fit.
 //
 // PROFILE defines the content of the release and its budgets (release/profiles), BASE is as for release. PREVIOUS names the

@@ -4,10 +4,12 @@ package ci
 import (
 	"context"
 	"os"
+	"path/filepath"
 
 	"github.com/flatcar/oem-sysext/magefiles/show"
 	"github.com/flatcar/oem-sysext/magefiles/target"
 	"github.com/flatcar/oem-sysext/release"
+	"github.com/flatcar/oem-sysext/release/publish/catalogue"
 	"github.com/flatcar/oem-sysext/release/publish/ci"
 	"github.com/flatcar/oem-sysext/release/setup"
 )
@@ -86,6 +88,15 @@ func Proof(ctx context.Context) error {
 			return err
 		}
 		return show.Proof(show.To(o), proof)
+	})
+}
+
+// Pages makes the project's web page: all platforms and recipes, with the report and the proofs of the release.
+//
+// VERSION, ARCH and OUTPUT choose the release. The page goes to _output/pages.
+func Pages(ctx context.Context) error {
+	return target.With(ctx, func(_ context.Context, o setup.Options) error {
+		return catalogue.Write(filepath.Join(o.Output, "pages"), o.Checkout, o.Dir())
 	})
 }
 

@@ -13,20 +13,23 @@ import (
 
 // Output takes the answer of a target.
 type Output struct {
-	io.Writer      // for text
-	json      bool // the answer is a value for programs
+	io.Writer                   // for text
+	json      bool              // the answer is a value for programs
+	proofs    setup.ProofFormat // empty: as all answers
 }
 
-// To returns standard output in the format of FORMAT.
+// To returns standard output in the format of FORMAT, and of PROOF_FORMAT for proofs.
 func To(o setup.Options) Output {
+	out := Text(os.Stdout)
 	if o.Format == setup.JSON {
-		return Output{os.Stdout, true}
+		out = Output{Writer: os.Stdout, json: true}
 	}
-	return Text(os.Stdout)
+	out.proofs = o.Proof.AnswerAs
+	return out
 }
 
 // Text returns an output for people.
-func Text(w io.Writer) Output { return Output{foreign.Writer(w), false} }
+func Text(w io.Writer) Output { return Output{Writer: foreign.Writer(w)} }
 
 // answer writes a value as JSON, or what text writes about it.
 func (o Output) answer(value any, text func() error) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/doctor"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 var update = flag.Bool("update", false, "write the formats of answers into release/README.md")
@@ -42,7 +43,7 @@ func TestPlatforms(t *testing.T) {
 	}
 	platforms[0].Extras = &platform.Extras{RecipeNames: []strictyaml.Text{{Value: "more"}}}
 	var got bytes.Buffer
-	if err := Platforms(Output{&got, false}, platforms); err != nil {
+	if err := Platforms(Output{Writer: &got}, platforms); err != nil {
 		t.Fatal(err)
 	}
 	want := `ID  NAME  KERNEL ID  ARCHITECTURES  RECIPES  EXTRAS  INITRAMFS  MISSING
@@ -58,7 +59,7 @@ Missing tools:
 		t.Error(diff)
 	}
 	got.Reset()
-	if err := Platforms(Output{&got, true}, platforms); err != nil {
+	if err := Platforms(Output{Writer: &got, json: true}, platforms); err != nil {
 		t.Fatal(err)
 	}
 	var clouds []Cloud
@@ -96,7 +97,7 @@ func TestAnswersAreValues(t *testing.T) {
 		"diagnose": func(out Output) error { return Doctor(out, &doctor.Diagnosis{Problems: []string{"full"}}) },
 	} {
 		var got bytes.Buffer
-		err := write(Output{&got, true})
+		err := write(Output{Writer: &got, json: true})
 		if fails := name == "proof" || name == "diagnose"; fails != (err != nil) {
 			t.Errorf("%s: error is %v", name, err)
 		}
@@ -114,6 +115,30 @@ func TestAnswersAreValues(t *testing.T) {
 				t.Errorf("not safe to print: %q", &got)
 			}
 		}
+	}
+}
+
+// TestProofFormats says that a proof is printed in the format that is asked for, whatever other answers have, and fails all the same.
+func TestProofFormats(t *testing.T) {
+	failed := &proof.Proof{Machines: []proof.Machine{{Platform: "azure", Error: "no report"}}}
+	for format, want := range map[setup.ProofFormat]string{"": "PLATFORM", setup.TAP: "TAP version 13\n1..1\nnot ok 1 ", setup.JUnit: "<?xml "} {
+		for _, json := range []bool{false, true} {
+			if format == "" && json {
+				want = "{"
+			}
+			var got bytes.Buffer
+			if err := Proof(Output{&got, json, format}, failed); err == nil || !strings.HasPrefix(got.String(), want) {
+				t.Errorf("%s: error is %v; wanted one, and %q in %s", format, err, want, &got)
+			}
+		}
+	}
+	t.Setenv("PROOF_FORMAT", "xml")
+	if _, err := setup.FromEnvironment("."); err == nil || !strings.Contains(err.Error(), "wanted tap or junit") {
+		t.Errorf("error is %v", err)
+	}
+	t.Setenv("PROOF_FORMAT", "junit")
+	if o, err := setup.FromEnvironment("."); err != nil || To(o).proofs != setup.JUnit {
+		t.Errorf("PROOF_FORMAT is %v, %v", To(o), err)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestDiff(t *testing.T) {
 		{care.RecipeDiff{Recipe: "agent", Since: "1.0.0"}, "agent is the same as in release 1.0.0\n"},
 	} {
 		var out bytes.Buffer
-		if err := Diff(Output{&out, false}, &c.diff); err != nil {
+		if err := Diff(Output{Writer: &out}, &c.diff); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(c.want, out.String()); diff != "" {

@@ -11,17 +11,28 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/table"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
 	"github.com/flatcar/oem-sysext/release/prove/trial"
+	"github.com/flatcar/oem-sysext/release/setup"
 )
 
 // Proof prints a proof and returns an error if a machine failed.
 func Proof(out Output, p *proof.Proof) error {
-	if err := out.answer(p, func() error { return writeProof(out, p) }); err != nil {
+	if err := answerProof(out, p); err != nil {
 		return err
 	}
 	if n := p.Failed(); n > 0 {
 		return fmt.Errorf("%d of %d machines failed", n, len(p.Machines))
 	}
 	return nil
+}
+
+func answerProof(out Output, p *proof.Proof) error {
+	switch out.proofs {
+	case setup.TAP:
+		return p.WriteTAP(out)
+	case setup.JUnit:
+		return p.WriteJUnit(out)
+	}
+	return out.answer(p, func() error { return writeProof(out, p) })
 }
 
 func writeProof(out io.Writer, p *proof.Proof) error {

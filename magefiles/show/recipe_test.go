@@ -60,7 +60,7 @@ Pruned: 2 files, 11 B
     matches nothing; remove it
 `
 	var got strings.Builder
-	if err := Recipe(Output{&got, false}, &e); err != nil {
+	if err := Recipe(Output{Writer: &got}, &e); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got.String()); diff != "" {

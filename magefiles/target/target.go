@@ -30,9 +30,19 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 	if err != nil {
 		return err
 	}
+	verbose := o.Verbose || mg.Verbose()
+	if verbose {
+		ctx = run.Watched(ctx, func(command string) { o.Progress.Say("%s", command) })
+	}
+	o.ExpectDuration(os.Args[1:])
 	signals := catch(ctx)
 	err = work(signals.ctx, o)
 	o.Progress.Close()
+	if err == nil {
+		if unkept := o.KeepDuration(os.Args[1:]); unkept != nil {
+			o.Log.Warn("could not keep how long this took", "error", unkept)
+		}
+	}
 	if got := signals.stop(); err != nil && got != 0 {
 		return mg.Fatal(128+int(got), endings[got])
 	}
@@ -43,7 +53,7 @@ func With(ctx context.Context, work func(ctx context.Context, o setup.Options) e
 			err = fmt.Errorf("%w\nThis is also in %s.", err, path) //nolint:revive,staticcheck // the last of several sentences
 		}
 	}
-	if o.Verbose || mg.Verbose() {
+	if verbose {
 		err = withCommands(err)
 	}
 	if hint := hint(err); hint != "" {

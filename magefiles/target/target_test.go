@@ -60,11 +60,18 @@ func TestWorkThatEndsAllTheSame(t *testing.T) {
 	}
 }
 
-// TestCommands says that command lines are shown to those who ask, for every program that failed.
+// TestCommands says that command lines are shown to those who ask: when a program begins, and for every one that failed.
 func TestCommands(t *testing.T) {
+	stderr := os.Stderr
+	t.Cleanup(func() { os.Stderr = stderr })
 	for _, verbose := range []string{"", "1"} {
 		t.Setenv("VERBOSE", verbose)
-		err := With(t.Context(), func(ctx context.Context, _ setup.Options) error {
+		shown, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Stderr = shown
+		err = With(t.Context(), func(ctx context.Context, _ setup.Options) error {
 			fail := func(words string) error {
 				return run.Run(ctx, run.Cmd{Program: "/bin/sh", Name: "build.sh", Args: []string{"-c", "echo " + words + " >&2; exit 3"}})
 			}
@@ -76,6 +83,13 @@ func TestCommands(t *testing.T) {
 		}
 		if err == nil || err.Error() != want {
 			t.Errorf("VERBOSE=%s: error is %q; wanted %q", verbose, err, want)
+		}
+		lines, err := os.ReadFile(shown.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Count(string(lines), "s  /bin/sh -c echo "), 2*len(verbose); got != want {
+			t.Errorf("VERBOSE=%s: %d lines of %q are command lines; wanted %d", verbose, got, lines, want)
 		}
 	}
 }

@@ -13,11 +13,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/host/arch"
 	"github.com/flatcar/oem-sysext/release"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/sums"
+	"github.com/flatcar/oem-sysext/release/profiles"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
 	"github.com/flatcar/oem-sysext/release/prove/faults"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
@@ -107,6 +110,49 @@ func provePlatforms(ctx context.Context, o setup.Options, choose func([]*platfor
 // what they get. It writes proof-rollback.json beside the latter's files.
 func Rollback(ctx context.Context, o setup.Options, from string) (*proof.Proof, error) {
 	return proveStory(ctx, o, from, story.Teller.Rollback, verify.RollbackProofName)
+}
+
+// demoFrom is the version that the machine of a demonstration runs at first.
+const demoFrom = "9998.0.0"
+
+// Demo makes two small releases in OUTPUT/demo, for machines of QEMU, and tells the story of Rollback, with all that is to be seen of it.
+func Demo(ctx context.Context, o setup.Options) (*proof.Proof, error) {
+	o.BaseID, o.Profile, o.Platforms, o.Extras = setup.DefaultBase, profiles.Default, []string{"qemu"}, true
+	o.Output = filepath.Join(o.Output, "demo")
+	making, both := errgroup.WithContext(ctx)
+	making.Go(func() error { return getQEMU(both, o) }) // meanwhile: where nothing is cached, each takes a processor
+	making.Go(func() error {
+		for _, version := range []string{demoFrom, setup.DefaultVersion} {
+			o := o
+			o.Version = version
+			o.Progress.Say("A release %s is made, with the tools of QEMU's machines in it.", version)
+			if _, err := release.Assemble(both, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := making.Wait(); err != nil {
+		return nil, err
+	}
+	o.Version = setup.DefaultVersion
+	watched := func(t story.Teller, ctx context.Context, platform *platform.Platform) ([]proof.Machine, error) {
+		prover := *t.Prover
+		prover.Watch = func(line string) { o.Progress.Say("%s", line) }
+		t.Prover = &prover
+		return t.Rollback(ctx, platform)
+	}
+	return proveStory(ctx, o, demoFrom, watched, verify.RollbackProofName)
+}
+
+func getQEMU(ctx context.Context, o setup.Options) error {
+	bench, err := setup.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer bench.Close()
+	_, err = boot.QEMU(ctx, bench, o.Arch)
+	return err
 }
 
 // Downgrade installs the release OUTPUT/FROM/ARCH on machines that run OUTPUT/VERSION/ARCH, for platforms as in Rollback.

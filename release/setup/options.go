@@ -40,7 +40,7 @@ type Options struct {
 	Jobs      Count            `env:"JOBS" doc:"number of jobs that run in parallel" default:"number of processors"`
 	Output    string           `env:"OUTPUT" envDefault:"_output" doc:"directory for releases"`
 	Format    Format           `env:"FORMAT" envDefault:"text" doc:"text, or json: answers of targets as values for programs ([answers](#answers-for-programs)); for recipe:check also sarif, for code reviews"`
-	Verbose   bool             `env:"VERBOSE" doc:"1: errors name the whole command line of each program that failed, as with scripts/mage -v"`
+	Verbose   bool             `env:"VERBOSE" doc:"1: say the command line of each program that is run, and again with the error of one that failed, as with scripts/mage -v"`
 	Releases  string           `env:"RELEASES_URL" doc:"address below which releases are published; it goes into *.transfer and *.butane.yaml" default:"this project's on GitHub"`
 
 	Cache            string     `env:"CACHE" envDefault:".cache" doc:"directory for results that later runs reuse"`
@@ -87,6 +87,24 @@ func (f *Format) UnmarshalText(text []byte) error {
 	*f = Format(text)
 	if *f != Text && *f != JSON && *f != SARIF {
 		return errors.New("wanted text, json, or, for recipe:check, sarif")
+	}
+	return nil
+}
+
+// ProofFormat is how targets answer with a proof, if not as Format says.
+type ProofFormat string
+
+// The formats for continuous integration.
+const (
+	TAP   ProofFormat = "tap"   // Test Anything Protocol
+	JUnit ProofFormat = "junit" // XML of JUnit
+)
+
+// UnmarshalText reads the name of a format.
+func (f *ProofFormat) UnmarshalText(text []byte) error {
+	*f = ProofFormat(text)
+	if *f != TAP && *f != JUnit {
+		return errors.New("wanted tap or junit")
 	}
 	return nil
 }
@@ -161,13 +179,14 @@ type Nebraska struct {
 
 // Proof configures proofs and checks of releases and payloads.
 type Proof struct {
-	Refreshes int    `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
-	Faults    Count  `env:"FAULTS" envDefault:"18" doc:"for prove:faults: number of runs to disturb"`
-	Seed      uint64 `env:"SEED" envDefault:"1" doc:"for prove:faults: what all that is random is chosen by"`
-	PublicKey string `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
-	Out       string `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
-	FuzzTime  string `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
-	CI        string `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
+	Refreshes int         `env:"REFRESHES" envDefault:"200" doc:"for prove:soak: number of refreshes, a multiple of ten"`
+	Faults    Count       `env:"FAULTS" envDefault:"18" doc:"for prove:faults: number of runs to disturb"`
+	Seed      uint64      `env:"SEED" envDefault:"1" doc:"for prove:faults: what all that is random is chosen by"`
+	AnswerAs  ProofFormat `env:"PROOF_FORMAT" doc:"tap or junit: what proofs print, for systems of continuous integration that read one of these" default:"as FORMAT"`
+	PublicKey string      `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
+	Out       string      `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
+	FuzzTime  string      `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
+	CI        string      `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
 }
 
 // The defaults of a run without configuration.

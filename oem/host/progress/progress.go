@@ -1,7 +1,8 @@
 // Package progress shows the progress of long work to people.
 //
 // On a terminal, each running step has a line that changes. Elsewhere, such as in the log of a CI system, a step has a line when it
-// begins, another one every half minute while it lasts, and one when it ends. There are no colors, and no guesses how long it will take.
+// begins, another one every half minute while it lasts, and one when it ends. How long it will still take is said where an earlier run of
+// the same work is known. There are no colors.
 package progress
 
 import (
@@ -37,11 +38,14 @@ type Display struct {
 	running []*Step
 	drawn   int // lines below the last one that stays
 	timer   *time.Timer
+	past    Past            // an earlier run; zero if none is known
+	passed  map[string]Span // steps that have ended
+	begun   map[string]int  // how many steps of each name
 }
 
 // New returns a display that redraws lines if out is a terminal, and only adds lines otherwise.
 func New(out io.Writer) *Display {
-	d := &Display{out: out, start: time.Now()}
+	d := &Display{out: out, start: time.Now(), passed: map[string]Span{}, begun: map[string]int{}}
 	if file, isFile := out.(*os.File); isFile && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd())) {
 		d.screen = func() (int, int, error) { return term.GetSize(int(file.Fd())) }
 	}
@@ -86,6 +90,8 @@ func (d *Display) begin(s *Step) *Step {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s.display, s.start = d, time.Now()
+	d.begun[s.name]++
+	s.key = fmt.Sprint(s.name, " ", d.begun[s.name])
 	s.next = s.start.Add(beginsAfter)
 	d.running = append(d.running, s)
 	if len(d.running) == 1 {
@@ -124,7 +130,7 @@ func (d *Display) lines() {
 		if !s.idle && !now.Before(s.next) {
 			s.next = now.Add(lastsEvery)
 			s.shown = true
-			d.say(s.status())
+			d.say(s.status() + d.left())
 		}
 	}
 }
@@ -138,12 +144,14 @@ func (d *Display) draw() {
 	if err != nil || width < 2 || height < 2 {
 		return
 	}
+	left := d.left() // of the whole, so it is said once
 	for _, s := range d.running {
 		if s.idle || time.Now().Before(s.next) || d.drawn == height-1 {
 			continue
 		}
 		s.shown = true
-		line := []rune(foreign.Line(fmt.Sprintf("%6.0fs  %s", time.Since(s.start).Seconds(), s.status())))
+		line := []rune(foreign.Line(fmt.Sprintf("%6.0fs  %s", time.Since(s.start).Seconds(), s.status()+left)))
+		left = ""
 		fmt.Fprintf(d.out, "%s\n", string(line[:min(len(line), width-1)]))
 		d.drawn++
 	}
@@ -161,6 +169,7 @@ func (d *Display) erase() {
 type Step struct {
 	display *Display
 	name    string
+	key     string // among the steps of the run
 	start   time.Time
 	bytes   bool
 	text    func(int64) string // of an amount; nil when nothing is counted
@@ -264,6 +273,7 @@ func (s *Step) close(last func(took string) string) {
 		return
 	}
 	d.running = slices.Delete(d.running, i, i+1)
+	d.passes(s)
 	if s.done > 0 || s.shown {
 		d.say(last(fmt.Sprintf("%.1fs", time.Since(s.start).Seconds())))
 	}

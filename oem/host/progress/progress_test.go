@@ -119,6 +119,50 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
+// TestLeft says that lines tell what an earlier run still took from where this one is, and nothing where that is not known.
+func TestLeft(t *testing.T) {
+	past := Past{200, map[string]Span{"first 1": {0, 50}, "second 1": {50, 100}, "second 2": {100, 190}, "third 1": {190, 200}}}
+	synctest.Test(t, func(t *testing.T) {
+		var s screen
+		d := New(&s)
+		d.Expect(past)
+		d.screen = func() (int, int, error) { return 80, 5, nil }
+		for _, step := range []struct {
+			name  string
+			takes time.Duration
+			left  string
+		}{
+			{"unknown", 2 * time.Second, ""},
+			{"first", 20 * time.Second, "; about 3 min left"},
+			{"second", 55 * time.Second, "; about 2 min left"}, // it takes longer than it did
+			{"second", 10 * time.Second, "; about 90 s left"},
+			{"second", time.Minute, ""},
+			{"third", 6 * time.Second, ""},
+		} {
+			one, other := d.Task(step.name), d.Task("other")
+			time.Sleep(step.takes)
+			synctest.Wait()
+			if lines := strings.Split(s.String(), "\n"); !strings.HasSuffix(lines[len(lines)-3], step.name+step.left) || !strings.HasSuffix(lines[len(lines)-2], "other") {
+				t.Errorf("lines are %q; wanted %s with %q, and other", lines, step.name, step.left)
+			}
+			other.End()
+			one.End()
+		}
+		if got := d.Passed(); got.Seconds != 153 || got.Steps["second 2"] != (Span{77, 87}) {
+			t.Errorf("passed is %+v", got)
+		}
+		plain := New(&s)
+		plain.Expect(past)
+		plain.Task("first")
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		plain.Close()
+		if !strings.HasSuffix(s.String(), "  0.5s  first; about 3 min left\n  30.5s  first; about 3 min left\n") {
+			t.Errorf("lines are %q", &s)
+		}
+	})
+}
+
 // screen is a terminal that knows how to go up and to clear what is below.
 type screen struct{ bytes.Buffer }
 

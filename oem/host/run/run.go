@@ -68,11 +68,21 @@ func withoutCredentials(text string) string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Watched returns a context in which each command line is said before it is run, without credentials from addresses.
+func Watched(ctx context.Context, say func(command string)) context.Context {
+	return context.WithValue(ctx, watcher{}, say)
+}
+
+type watcher struct{}
+
 // Run starts the program in a process group of its own and waits for it.
 // When ctx ends, the whole group gets SIGTERM, and SIGKILL five seconds later.
 // The program is killed with this process.
 // A failure is an *Error with the end of standard error in its text.
 func Run(ctx context.Context, c Cmd) error {
+	if say, watched := ctx.Value(watcher{}).(func(string)); watched {
+		say((&Error{Program: c.Program, Args: c.Args}).Command())
+	}
 	stderr := &tail{limit: stderrKept}
 	cmd := exec.CommandContext(ctx, c.Program, c.Args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Dir, c.Env, c.Stdin, c.Stdout, stderr

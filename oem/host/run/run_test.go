@@ -26,6 +26,20 @@ func TestErrorCarriesStderr(t *testing.T) {
 	}
 }
 
+func TestWatched(t *testing.T) {
+	var said []string
+	watched := Watched(t.Context(), func(command string) { said = append(said, command) })
+	for ctx, want := range map[context.Context]int{watched: 1, t.Context(): 0} {
+		said = nil
+		if err := Run(ctx, Cmd{Program: "/bin/true", Args: []string{"https://u:p@example.org", "x y"}}); err != nil {
+			t.Fatal(err)
+		}
+		if len(said) != want || want == 1 && said[0] != "/bin/true https://…@example.org x y" {
+			t.Errorf("said %q; wanted %d", said, want)
+		}
+	}
+}
+
 func TestNothingIsInherited(t *testing.T) {
 	t.Setenv("SECRET", "hunter2")
 	out, err := Output(t.Context(), Cmd{Program: "/usr/bin/env"})

@@ -33,6 +33,7 @@ type Prover struct {
 	Timeout  time.Duration // of one boot
 	Jobs     int           // machines at a time
 	Log      *slog.Logger
+	Watch    func(line string) // called with what happens in a story, and with each line on a console; may be nil
 
 	Refreshes int // of what is merged, in machines of Platforms; in tens, and none mostly
 }
@@ -131,6 +132,9 @@ func (p *Prover) Machine(r proof.Release, platform *platform.Platform, dir, slot
 		Arguments: base.KernelArguments(slot, r.Manifest.Partition.RootHash), SMBIOS: Markers(platform),
 		Dir: dir, Timeout: p.Timeout,
 		Waiting: func(line string) { p.Log.Info(platform.ID.Value+" is still running", "console", line) },
+	}
+	if p.Watch != nil {
+		m.Waiting, m.Watch = nil, func(line string) { p.Watch("    | " + line) }
 	}
 	if slices.ContainsFunc(r.Manifest.Files, func(f manifest.File) bool { return f.Name == proof.Initrd }) {
 		m.Initrd = r.Path(proof.Initrd)

@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,10 +87,27 @@ func (s *story) boots(ctx context.Context, b start) error {
 	if err := s.shown(result); err != nil {
 		return err
 	}
-	if result.Error == "" && len(report.Failed) == 0 && !b.updates {
+	if result.Error != "" {
+		return nil
+	}
+	s.sayBooted(chosen, report)
+	if len(report.Failed) == 0 && !b.updates {
 		return s.markGood(chosen.Name)
 	}
 	return nil
+}
+
+// sayBooted says what a machine has shown that is to be seen.
+func (s *story) sayBooted(chosen slot.Slot, r vm.Report) {
+	s.say("   It runs %s from slot %s. Merged: %s.", r.OSRelease["VERSION_ID"], chosen.Name, strings.Join(r.Merged, ", "))
+	for _, unit := range slices.Sorted(maps.Keys(r.Units)) {
+		s.say("   %s is %s.", unit, r.Units[unit])
+	}
+	if len(r.Failed) == 0 {
+		s.say("   All is well: slot %s is marked as good.", chosen.Name)
+	} else {
+		s.say("   Failed: %s. Slot %s is not marked as good.", strings.Join(r.Failed, ", "), chosen.Name)
+	}
 }
 
 func (s *story) markGood(name string) error {

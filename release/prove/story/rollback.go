@@ -28,13 +28,26 @@ func (t Teller) Rollback(ctx context.Context, platform *platform.Platform) ([]pr
 			}
 		}
 		return []func() error{
-			func() error { return s.boots(ctx, start{step: "before the update", slot: "A"}) },
-			func() error { return s.cutOff(ctx, t.To) },
-			update,
 			func() error {
+				s.say("1. A machine starts %s from slot A. Its tools are images in that slot's /usr.", t.From.Manifest.Version)
+				return s.boots(ctx, start{step: "before the update", slot: "A"})
+			},
+			func() error {
+				s.say("2. An update to %s is written to slot B, and is cut off half way.", t.To.Manifest.Version)
+				return s.cutOff(ctx, t.To)
+			},
+			func() error {
+				s.say("3. The update is written again, to its end. The boot loader is to try slot B once.")
+				return update()
+			},
+			func() error {
+				s.say("4. The machine starts the update, which brings its own tools. A health check fails, as this story wants it.")
 				return s.boots(ctx, start{step: "after the update, whose health check fails", slot: "B", failing: healthCheck})
 			},
-			func() error { return s.boots(ctx, start{step: "after the rollback", slot: "A"}) },
+			func() error {
+				s.say("5. The machine starts again. Slot B was not marked as good, so it is the old release, with the old tools.")
+				return s.boots(ctx, start{step: "after the rollback", slot: "A"})
+			},
 		}
 	})
 }
@@ -88,5 +101,6 @@ func (s *story) cutOff(ctx context.Context, r Installable) error {
 		return err
 	}
 	m.Outcomes = []proof.Outcome{half, chosenSlot(chosen, "A")}
+	s.say("   The boot loader would choose slot %s.", chosen.Name)
 	return s.shown(m)
 }

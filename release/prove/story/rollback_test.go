@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/flatcar/oem-sysext/oem/definition/platform"
 	"github.com/flatcar/oem-sysext/oem/definition/strictyaml"
@@ -19,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/prove/boot"
 	"github.com/flatcar/oem-sysext/release/prove/proof"
+	"github.com/flatcar/oem-sysext/release/prove/vm"
 )
 
 // installable is a release of random bytes.
@@ -72,8 +76,13 @@ func storyOf(t *testing.T, r Installable) *story {
 func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
 	to := installable(t, 2)
 	s := storyOf(t, installable(t, 1))
+	var said []string
+	s.Watch = func(line string) { said = append(said, line) }
 	if err := s.cutOff(t.Context(), to); err != nil {
 		t.Fatal(err)
+	}
+	if want := []string{"   The boot loader would choose slot A."}; !slices.Equal(said, want) {
+		t.Errorf("said %q; wanted %q", said, want)
 	}
 	if len(s.machines) != 1 || s.machines[0].Failed() {
 		t.Errorf("%+v", s.machines)
@@ -98,6 +107,25 @@ func TestInstallationIsCutOffInTheMiddle(t *testing.T) {
 	}
 	if chosen, err := s.choose(); err != nil || chosen.Name != "A" {
 		t.Errorf("after its one try %+v is chosen, %v", chosen, err)
+	}
+}
+
+// TestSayBooted says that one who watches is told which release runs, with which tools, and what becomes of the slot.
+func TestSayBooted(t *testing.T) {
+	for failed, last := range map[string]string{
+		"":                    "   All is well: slot B is marked as good.\n",
+		"a.service b.service": "   Failed: a.service, b.service. Slot B is not marked as good.\n",
+	} {
+		var said strings.Builder
+		s := &story{Prover: &boot.Prover{Watch: func(line string) { said.WriteString(line + "\n") }}}
+		s.sayBooted(slot.Slot{Name: "B"}, vm.Report{
+			OSRelease: map[string]string{"VERSION_ID": "1.2.3"}, Merged: []string{"oem-x", "oem-shared"}, Failed: strings.Fields(failed),
+			Units: map[string]string{"z.service": "active", "y.service": "inactive"},
+		})
+		want := "   It runs 1.2.3 from slot B. Merged: oem-x, oem-shared.\n   y.service is inactive.\n   z.service is active.\n" + last
+		if diff := cmp.Diff(want, said.String()); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 

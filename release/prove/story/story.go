@@ -172,6 +172,13 @@ func (s *story) shown(m proof.Machine) error {
 	return err
 }
 
+// say tells one who watches.
+func (s *story) say(format string, args ...any) {
+	if s.Watch != nil {
+		s.Watch(fmt.Sprintf(format, args...))
+	}
+}
+
 // choose lets the boot loader choose.
 func (s *story) choose() (slot.Slot, error) {
 	d, err := slot.Open(s.disk())

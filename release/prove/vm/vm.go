@@ -7,6 +7,7 @@ package vm
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -45,6 +46,7 @@ type Machine struct {
 	Dir       string            // an existing directory for console.log and report.json, which stay
 	Timeout   time.Duration     // for the boot and the script
 	Waiting   func(line string) // called each minute with the last line on the console, if that is another one; may be nil
+	Watch     func(line string) // called with each line on the console; may be nil
 }
 
 // ConsoleFile is where the console of a machine is kept, in its directory.
@@ -52,6 +54,9 @@ const ConsoleFile = "console.log"
 
 // waitingInterval is how often one who waits for a machine is told how far it is.
 const waitingInterval = time.Minute
+
+// watchInterval is how often one who watches a console is told what has come.
+const watchInterval = 200 * time.Millisecond
 
 // memory of every machine is what a small cloud machine has.
 const memory = 1536 * size.MiB
@@ -129,7 +134,9 @@ func (m Machine) run(ctx context.Context) (json.RawMessage, error) {
 		read = append(read, m.Disk)
 	}
 	err := follow(console, m.Waiting, func() error {
-		return m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
+		return watch(console, m.Watch, func() error {
+			return m.Accel.run(ctx, m.Dir, append(m.hardware(), "-serial", "file:"+console, "-serial", "file:"+report), read, write)
+		})
 	})
 	var failed *run.Error
 	switch {
@@ -274,26 +281,64 @@ func follow(console string, say func(line string), boot func() error) error {
 	if say == nil {
 		return boot()
 	}
+	said := ""
+	return meanwhile(boot, waitingInterval, func() {
+		if line, err := lastLine(console); err == nil && line != said {
+			said = line
+			say(line)
+		}
+	})
+}
+
+// watch calls say, unless it is nil, with each line that comes on a console while a machine boots.
+func watch(console string, say func(line string), boot func() error) error {
+	if say == nil {
+		return boot()
+	}
+	if err := os.WriteFile(console, nil, 0o644); err != nil { // an earlier boot may have left one
+		return err
+	}
+	f, err := os.Open(console)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, begun := bufio.NewReader(f), ""
+	read := func() {
+		for {
+			text, err := in.ReadString('\n')
+			begun += text
+			if err != nil { // no more for now
+				return
+			}
+			say(strings.TrimRight(begun, "\r\n"))
+			begun = ""
+		}
+	}
+	err = meanwhile(boot, watchInterval, read)
+	read()
+	return err
+}
+
+// meanwhile does something again and again while work is done.
+func meanwhile(work func() error, interval time.Duration, do func()) error {
 	ended := make(chan struct{})
-	var follower sync.WaitGroup
-	follower.Go(func() {
-		ticker := time.NewTicker(waitingInterval)
+	var doing sync.WaitGroup
+	doing.Go(func() {
+		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
-		for said := ""; ; {
+		for {
 			select {
 			case <-ended:
 				return
 			case <-ticker.C:
-				if line, err := lastLine(console); err == nil && line != said {
-					said = line
-					say(line)
-				}
+				do()
 			}
 		}
 	})
-	err := boot()
+	err := work()
 	close(ended)
-	follower.Wait()
+	doing.Wait()
 	return err
 }
 

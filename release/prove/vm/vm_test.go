@@ -127,3 +127,36 @@ func TestFollowSaysEachLastLineOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestWatch says that one who watches a console gets its lines while the machine runs, whole ones, and none of an earlier boot's.
+func TestWatch(t *testing.T) {
+	console, failure := filepath.Join(t.TempDir(), "console"), errors.New("ended")
+	if err := os.WriteFile(console, []byte("of an earlier boot\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var said []string
+		err := watch(console, func(line string) { said = append(said, line) }, func() error {
+			time.Sleep(2 * watchInterval)
+			f, err := os.OpenFile(console, os.O_WRONLY|os.O_TRUNC, 0) // as QEMU does
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			for i, text := range []string{"a\r\nb", "c\n", "\n[  OK  ] d\n", "left"} {
+				if _, err := f.WriteString(text); err != nil {
+					return err
+				}
+				time.Sleep(2 * watchInterval)
+				synctest.Wait()
+				if wanted := []int{1, 2, 4, 4}[i]; len(said) != wanted {
+					t.Errorf("after %q it said %q; wanted %d lines", text, said, wanted)
+				}
+			}
+			return failure
+		})
+		if wanted := []string{"a", "bc", "", "[  OK  ] d"}; !errors.Is(err, failure) || !slices.Equal(said, wanted) {
+			t.Errorf("it said %q and returned %v; wanted %q and %v", said, err, wanted, failure)
+		}
+	})
+}

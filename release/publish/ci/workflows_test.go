@@ -27,6 +27,8 @@ type workflow struct {
 	} `yaml:"concurrency"`
 	Env  map[string]string `yaml:"env"`
 	Jobs map[string]struct {
+		Uses        string             `yaml:"uses"`
+		RunsOn      any                `yaml:"runs-on"`
 		Permissions *map[string]string `yaml:"permissions"`
 		Timeout     int                `yaml:"timeout-minutes"`
 		Environment string             `yaml:"environment"`
@@ -52,7 +54,9 @@ var (
 	onlyMage = regexp.MustCompile(`^scripts/mage ((?:[a-z]+:)?[a-zA-Z]+)(?: (?:"\$VERSION"|"\$PART"|[a-z0-9]+))?$`)
 	// an image of a distribution's release, or of a digest
 	fixed  = regexp.MustCompile(`:(?:[0-9]+|[a-z]+-scm)$|@sha256:[0-9a-f]{64}$`)
-	secret = regexp.MustCompile(`secrets\.|github\.token`)
+	secret = regexp.MustCompile(`\bsecrets\b|github\.token`) // all of them at once, too
+	// what those write who open a pull request, or are taken for someone else by
+	untrusted = regexp.MustCompile(`github\.(event\.|head_ref|actor)`)
 	// targets that run what recipes bring, or what was built
 	building = regexp.MustCompile(`^scripts/mage (release|test|testNightly|testHosts|lint|build.*|prove.*|ci:prepare|ci:shard .*|ci:combine|ci:prove .*)$`)
 )
@@ -85,7 +89,13 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 	if hasSecret(w.Env) {
 		say("all jobs get a secret")
 	}
+	if found := untrusted.Find(content); found != nil {
+		say("%s: others decide what it is", found)
+	}
 	for name, job := range w.Jobs {
+		if job.Uses != "" || strings.Contains(fmt.Sprint(job.RunsOn), "self-hosted") {
+			say("%s: it runs elsewhere, with what is there", name)
+		}
 		if job.Permissions == nil || job.Timeout == 0 {
 			say("%s: no permissions or no time limit", name)
 		}
@@ -114,7 +124,7 @@ func mistakes(t *testing.T, content []byte, targets string) (wrong []string) {
 			if writes && (building.MatchString(step.Run) || strings.HasPrefix(step.Uses, "actions/cache@")) {
 				say("%s: %s%s: what is built, or kept by other runs, gets a token that may write", name, step.Run, step.Uses)
 			}
-			if strings.Contains(fmt.Sprint(step.Env, step.With), "secrets.") && job.Environment != "keys" {
+			if strings.Contains(fmt.Sprint(step.Env, step.With), "secrets") && job.Environment != "keys" {
 				say("%s: %s%s: a secret without the environment that guards it", name, step.Run, step.Uses)
 			}
 			keys = keys || step.Run == "scripts/mage ci:keys"
@@ -137,7 +147,7 @@ func (s workflowStep) mistakes(targets string) (wrong []string) {
 	if key, _ := s.With["key"].(string); strings.HasPrefix(s.Uses, "actions/cache@") && !strings.Contains(key, "hashFiles(") {
 		wrong = append(wrong, "the key of a cache is no digest of what it is for")
 	}
-	if path, _ := s.With["path"].(string); strings.HasPrefix(s.Uses, "actions/upload-artifact@") && !strings.HasPrefix(path, "_") {
+	if path, _ := s.With["path"].(string); (strings.HasPrefix(s.Uses, "actions/upload-artifact@") || strings.HasPrefix(s.Uses, "actions/upload-pages-artifact@")) && !strings.HasPrefix(path, "_") {
 		wrong = append(wrong, path+": wanted one of the directories that results go to")
 	}
 	found := onlyMage.FindStringSubmatch(s.Run)
@@ -231,7 +241,15 @@ jobs:
         with: {path: .cache, key: always}
       - uses: actions/upload-artifact@0123456789012345678901234567890123456789
         with: {path: .}
+      - uses: actions/upload-pages-artifact@0123456789012345678901234567890123456789
+        with: {path: ./_output}
       - run: scripts/mage ci:shard "$PART"
+        if: github.actor == 'dependabot[bot]'
+        env: {A: "${{ toJSON(secrets) }}"}
+  third:
+    runs-on: [self-hosted]
+    timeout-minutes: 1
+    permissions: {}
 `
 	want := []string{
 		"all jobs get a secret",
@@ -248,6 +266,11 @@ jobs:
 		"build: the token is left in the checkout",
 		"jobs get permissions that they do not name",
 		"other: .: wanted one of the directories that results go to",
+		"other: ./_output: wanted one of the directories that results go to",
+		"github.actor: others decide what it is",
+		`other: scripts/mage ci:shard "$PART": a secret without the environment that guards it`,
+		"other: pull requests see a secret",
+		"third: it runs elsewhere, with what is there",
 		"other: actions/cache@0123456789012345678901234567890123456789: what is built, or kept by other runs, gets a token that may write",
 		"other: pull requests may write",
 		`other: scripts/mage ci:shard "$PART": what is built, or kept by other runs, gets a token that may write`,
