@@ -25,7 +25,7 @@ import (
 const tokenScheme = "pkcs11:"
 
 // tokenProgram uses the key. It is OpenSC's, so the token's module, which is code of its maker, runs in a process of its own.
-const tokenProgram = "pkcs11-tool"
+const tokenProgram = "pkcs11-tool" // #nosec G101 -- no credential
 
 // envPIN has the PIN for tokenProgram, and for nothing else.
 const envPIN = "OEM_SYSEXT_PIN"
