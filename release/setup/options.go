@@ -185,7 +185,7 @@ type Proof struct {
 	AnswerAs  ProofFormat `env:"PROOF_FORMAT" doc:"tap or junit: what proofs print, for systems of continuous integration that read one of these" default:"as FORMAT"`
 	PublicKey string      `env:"KEY" doc:"for payload:verify and payload:apply: PEM file with a public key; a good signature by it is required"`
 	Out       string      `env:"OUT" doc:"for payload:verify: directory to write what the payload installs to; for payload:delta: directory to write the payload to" default:"payload:verify writes nothing; payload:delta to the current directory"`
-	FuzzTime  string      `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs"`
+	FuzzTime  string      `env:"FUZZ_TIME" envDefault:"5s" doc:"for fuzz: how long each fuzz test runs, or with how many inputs, such as 2000x"`
 	CI        string      `env:"CI" doc:"when set, a test that lacks something on this machine fails instead of being skipped"`
 }
 
