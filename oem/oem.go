@@ -46,7 +46,7 @@ func (s *Staged) RecipeOf(path string) string {
 
 // Made is one recipe's tree.
 type Made struct {
-	Recipe *recipe.Recipe
+	Recipe *recipe.Recipe // with the sources for the base
 	Tree   tree.Tree
 	Inputs []input.Input
 }

@@ -36,7 +36,7 @@ func (f *Factory) Try(ctx context.Context, name string, all recipe.Set) (*Tried,
 	}
 	tried := &Tried{Recipe: r, Image: images[0], Works: p.Commands()}
 	for i, made := range images[0].Recipes {
-		if made.Recipe == r {
+		if made.Recipe.Name == r.Name {
 			tried.Own = &images[0].Recipes[i]
 		}
 	}
