@@ -6,7 +6,6 @@
 package provenance
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -149,7 +148,7 @@ func packages(m *manifest.Manifest) (list []resource) {
 	for _, p := range slices.Concat(m.Base.Packages, m.ToolPackages) {
 		if !seen[p] {
 			seen[p] = true
-			list = append(list, resource{Name: p.Name, URI: cmp.Or(purl.Of(input.Input{Kind: p.Kind, Name: p.Name, Version: p.Version}, p.Arch), p.Kind+":"+p.Name+"-"+p.Version)})
+			list = append(list, resource{Name: p.Name, URI: purl.Of(input.Input{Kind: p.Kind, Name: p.Name, Version: p.Version}, p.Arch)})
 		}
 	}
 	return list

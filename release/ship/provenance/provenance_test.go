@@ -117,7 +117,7 @@ func TestSource(t *testing.T) {
 		uris = append(uris, d.GetUri())
 	}
 	want := "git+https://github.com/flatcar/oem-sysext.git@0123456789012345678901234567890123456789, , pkg:deb/debian/agent@2.0-1?arch=amd64, " +
-		"pkg:golang/example.org/login@v1.2.3, pkg:deb/debian/bash@5.2?arch=amd64, binpkg:sys-libs/glibc-2.40, pkg:golang/example.org/lib@v1.0.0"
+		"pkg:golang/example.org/login@v1.2.3, pkg:deb/debian/bash@5.2?arch=amd64, pkg:ebuild/sys-libs/glibc@2.40, pkg:golang/example.org/lib@v1.0.0"
 	if got := strings.Join(uris, ", "); got != want {
 		t.Errorf("dependencies are %s; wanted %s", got, want)
 	}

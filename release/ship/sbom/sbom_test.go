@@ -164,7 +164,7 @@ func TestWholeChain(t *testing.T) {
 		"pkg:deb/debian/bash@5.2-1?arch=amd64 BUILD_TOOL_OF oem-tools",
 		"pkg:deb/debian/squashfs-tools@1:4.6?arch=amd64 BUILD_TOOL_OF oem-tools",
 		"trixie CONTAINS pkg:deb/debian/bash@5.2-1?arch=amd64",
-		"trixie CONTAINS sys-libs/glibc",
+		"trixie CONTAINS pkg:ebuild/sys-libs/glibc@2.40-r1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
