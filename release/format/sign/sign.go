@@ -1,6 +1,6 @@
 // Package sign makes the signatures of a release: RSA PKCS #1 v1.5 over SHA-256 digests.
 //
-// In: a PEM file with an RSA key, and a digest. Out: the signature, always the same for the same key and digest. There are
+// In: a PEM file with an RSA key, or the address of one in a PKCS #11 token, and a digest. Out: the signature, always the same for the same key and digest. There are
 // three kinds of keys:
 //   - a private key in a file that only its owner can read;
 //   - a public key or certificate whose private half is elsewhere, on another machine or in a token. Signatures come
