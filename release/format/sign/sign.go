@@ -1,11 +1,11 @@
 // Package sign makes the signatures of a release: RSA PKCS #1 v1.5 over SHA-256 digests.
 //
-// In: a PEM file with an RSA key, or the address of one in a PKCS #11 token, and a digest. Out: the signature, always the same for the same key and digest. There are
-// three kinds of keys:
-//   - a private key in a file that only its owner can read;
-//   - a public key or certificate whose private half is elsewhere, on another machine or in a token. Signatures come
+// In: a key, and a digest. Out: the signature, always the same for the same key and digest. There are four kinds of keys:
+//   - a private key in a PEM file that only its owner can read;
+//   - a private key in a PKCS #11 token, by its address (see tokenScheme);
+//   - a PEM file with a public key or certificate whose private half is elsewhere, such as on another machine. Signatures come
 //     from a directory; missing ones are listed in one signing request (see Signer.Finish);
-//   - without a file, a development key that is made once and kept in the cache. Nobody should trust it.
+//   - without either, a development key that is made once and kept in the cache. Nobody should trust it.
 //
 // Refused: other algorithms than RSA, keys below 2048 bits, encrypted keys, private keys that other users can read,
 // certificates of another key, and signatures that do not verify.
