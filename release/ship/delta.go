@@ -14,6 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/setup"
@@ -83,7 +84,7 @@ func (s *Shipper) delta(ctx context.Context, name string, from, to bootable) (si
 	key := s.Keys.Update.Public()
 	inputs := []any{
 		payload.DeltaVersion, payload.Version, from.image, from.kernel, to.image, to.kernel, key.Size(),
-		s.Bench.Tools.Versions(payload.Tools...), partition.ZstdVersion(),
+		s.Bench.Tools.Versions(chunks.Tools...), partition.ZstdVersion(),
 	}
 	body, err := store.Memo(ctx, s.Bench.Results.Step("delta", inputs), setup.Blobs, func() (manifest.Installed, error) {
 		step := s.Bench.Progress.Bytes(name, 0)

@@ -18,7 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/btrfs"
 	"github.com/flatcar/oem-sysext/release/format/esp"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
-	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 	"github.com/flatcar/oem-sysext/release/partition"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan"
@@ -31,7 +31,7 @@ func (s *Shipper) Describe(ctx context.Context, planned *plan.Planned, full part
 	if err != nil {
 		return nil, err
 	}
-	tools := s.Bench.Tools.Versions(slices.Concat(pack.Tools, partition.Tools, payload.Tools)...)
+	tools := s.Bench.Tools.Versions(slices.Concat(pack.Tools, partition.Tools, chunks.Tools)...)
 	if s.Base.Disk != "" {
 		maps.Copy(tools, s.Bench.Tools.Versions(esp.Tools...))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/image/rung"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/format/sums"
 	"github.com/flatcar/oem-sysext/release/partition"
@@ -110,7 +111,7 @@ func (s *Shipper) sign(ctx context.Context, name string, body manifest.Installed
 // payloadBody makes a payload without its signatures, so that it depends only on the length of the key.
 func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest.Installed, error) {
 	key := s.Keys.Update.Public()
-	inputs := []any{payload.Version, p.Image, p.Kernel, key.Size(), s.Bench.Tools.Versions(payload.Tools...), partition.ZstdVersion()}
+	inputs := []any{payload.Version, p.Image, p.Kernel, key.Size(), s.Bench.Tools.Versions(chunks.Tools...), partition.ZstdVersion()}
 	return store.Memo(ctx, s.Bench.Results.Step("payload", inputs), setup.Blobs, func() (made manifest.Installed, err error) {
 		step := s.Bench.Progress.Bytes(p.File, int64(p.Image.Size))
 		defer step.End()
@@ -143,8 +144,8 @@ func (s *Shipper) payloadBody(ctx context.Context, p manifest.Payload) (manifest
 }
 
 func (s *Shipper) payloadWriter(done func(bytes int64)) *payload.Writer {
-	compressor := payload.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}
-	kept := chunks{compressor.Compress, s.Bench.Tools.Versions(payload.Tools...), s.Bench.Blobs, s.Bench.Results}
+	compressor := chunks.Compressor{Tools: s.Bench.Tools, Scratch: s.Bench.Scratch}
+	kept := keptChunks{compressor.Compress, s.Bench.Tools.Versions(chunks.Tools...), s.Bench.Blobs, s.Bench.Results}
 	return &payload.Writer{
 		Compress: kept.Compress,
 		Scratch:  s.Bench.Scratch, Jobs: s.Bench.Jobs, Done: done,

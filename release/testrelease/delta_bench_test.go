@@ -12,6 +12,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/run"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 	"github.com/flatcar/oem-sysext/release/partition/activate"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 )
@@ -40,7 +41,7 @@ func BenchmarkDelta(b *testing.B) {
 		}
 	}
 	writer := &payload.Writer{
-		Compress: payload.Compressor{Tools: made.Bench.Tools, Scratch: dir}.Compress, Scratch: dir, Jobs: made.Bench.Jobs,
+		Compress: chunks.Compressor{Tools: made.Bench.Tools, Scratch: dir}.Compress, Scratch: dir, Jobs: made.Bench.Jobs,
 	}
 	kernel := made.File(manifest.KernelFile)
 	var ours, theirs time.Duration

@@ -18,6 +18,7 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/ddi"
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 	"github.com/flatcar/oem-sysext/release/format/payload"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 	"github.com/flatcar/oem-sysext/release/format/sign"
 	"github.com/flatcar/oem-sysext/release/partition/embed"
 	"github.com/flatcar/oem-sysext/release/plan/compose/extension/extensiontest"
@@ -95,7 +96,7 @@ func (f flatcarRelease) signedDisk(t *testing.T, image []byte, by *sign.Signer) 
 func (f flatcarRelease) payloadOf(t *testing.T, image []byte, by *sign.Signer) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w := payload.Writer{Compress: payload.Compressor{Tools: toolroottest.Open(t)}.Compress, Scratch: t.TempDir(), Jobs: 1}
+	w := payload.Writer{Compress: chunks.Compressor{Tools: toolroottest.Open(t)}.Compress, Scratch: t.TempDir(), Jobs: 1}
 	if _, err := w.Write(t.Context(), &out, by.Public(), payload.Source{Data: bytes.NewReader(image), Size: size.Bytes(len(image))}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/payload/changes"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 )
 
 const (
@@ -29,9 +30,7 @@ const (
 	formatVersion = 1
 	headerSize    = 20 // bytes: magic, version and length of the manifest
 	blockSize     = changes.BlockSize
-	// chunkSize is the size of an operation's output. Clients accept any; official payloads use 1 MiB.
-	chunkSize   = 1 << 20
-	chunkBlocks = chunkSize / blockSize
+	chunkBlocks   = chunks.Size / blockSize
 	// maxData is the maximum size of the data: offsets have 32 bits.
 	maxData = math.MaxUint32
 	// hole as the first block of an extent means that nothing is written.

@@ -25,6 +25,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 )
 
 // key is an RSA key as a Signer.
@@ -49,6 +50,9 @@ func check(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// chunkSize is short for the size of the chunks that all tests count in.
+const chunkSize = chunks.Size
 
 // random returns bytes that nothing compresses.
 func random(length int, seed byte) []byte {
@@ -108,7 +112,7 @@ func stored(t testing.TB) *Writer {
 func compressing(t testing.TB, jobs int) *Writer {
 	t.Helper()
 	scratch := t.TempDir()
-	return &Writer{Scratch: scratch, Jobs: jobs, Compress: Compressor{toolroottest.Open(t), scratch}.Compress}
+	return &Writer{Scratch: scratch, Jobs: jobs, Compress: chunks.Compressor{Tools: toolroottest.Open(t), Scratch: scratch}.Compress}
 }
 
 // TestOthersApplyIt lets Python apply payloads as clients do, and OpenSSL verify the signature.
@@ -182,49 +186,6 @@ func TestSameBytesWhateverTheOrder(t *testing.T) {
 	one, four := write(t, compressing(t, 1), k, image, nil), write(t, compressing(t, 4), k, image, nil)
 	if !bytes.Equal(one, four) {
 		t.Error("one and four jobs give different bytes")
-	}
-}
-
-// TestRepeatedChunksAreCompressedOnce counts what the compressor gets of an image that is empty but for its beginning.
-func TestRepeatedChunksAreCompressedOnce(t *testing.T) {
-	w := stored(t)
-	w.Jobs = 1
-	var chunks int
-	w.Compress = func(_ context.Context, c [][]byte) ([][]byte, error) {
-		chunks += len(c)
-		return make([][]byte, len(c)), nil // as small as can be
-	}
-	image := append(random(3*chunkSize, 1), make([]byte, 61*chunkSize)...)
-	if _, err := w.Write(t.Context(), io.Discard, newKey(t, 2048).Public(), source(image), nil); err != nil || chunks != 1 {
-		t.Errorf("%d chunks were compressed, %v; wanted the empty one", chunks, err)
-	}
-}
-
-// TestNothingThatShrinksMuchIsLeftOut compares the look at a chunk with what the compressor makes of it.
-func TestNothingThatShrinksMuchIsLeftOut(t *testing.T) {
-	sixBits := random(chunkSize, 5)
-	for i := range sixBits {
-		sixBits[i] &= 63
-	}
-	chunks := map[string][]byte{
-		"random":                   random(chunkSize, 6),
-		"random, short":            random(77, 6),
-		"one random block often":   bytes.Repeat(random(blockSize, 7), chunkBlocks),
-		"the same half twice":      bytes.Repeat(random(chunkSize/2, 8), 2),
-		"empty blocks in it":       append(random(chunkSize-8*blockSize, 9), make([]byte, 8*blockSize)...),
-		"text":                     text(chunkSize),
-		"a little text at the end": append(random(chunkSize-16*blockSize, 10), text(16*blockSize)...),
-		"six bits of each byte":    sixBits,
-		"empty":                    make([]byte, chunkSize),
-	}
-	w := compressing(t, 1)
-	for name, chunk := range chunks {
-		compressed, err := w.Compress(t.Context(), [][]byte{chunk})
-		check(t, err)
-		shrinks, may := len(compressed[0]) < len(chunk)*98/100, mayShrink(chunk)
-		if shrinks && !may || name == "random" && may {
-			t.Errorf("%s: shrinks by %d B, and the look says %v", name, len(chunk)-len(compressed[0]), may)
-		}
 	}
 }
 

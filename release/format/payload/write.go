@@ -1,21 +1,19 @@
 package payload
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flatcar/oem-sysext/oem/host/digest"
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/release/format/payload/changes"
+	"github.com/flatcar/oem-sysext/release/format/payload/chunks"
 )
 
 // Version changes whenever Write's output changes; cache keys contain it.
@@ -29,7 +27,7 @@ type Source struct {
 
 // Writer writes payloads.
 type Writer struct {
-	Compress func(ctx context.Context, chunks [][]byte) ([][]byte, error) // as bzip2 streams; see Compressor
+	Compress func(ctx context.Context, chunks [][]byte) ([][]byte, error) // as bzip2 streams; see chunks.Compressor
 	Scratch  string                                                       // a directory with room for the payload's data
 	Jobs     int                                                          // number of parallel compressions
 	Done     func(bytes int64)                                            // called with the number of processed bytes; may be nil
@@ -121,24 +119,6 @@ func (w *Writer) writeData(ctx context.Context, data io.Writer, image Source, ke
 	return &m, nil
 }
 
-// blob is the data of a chunk, compressed or not.
-type blob struct {
-	kind   uint64
-	bytes  []byte
-	sha256 digest.SHA256
-}
-
-// batch is how many chunks are compressed by one call.
-const batch = 8
-
-// batched are the blobs of one batch. Uncompressed ones are in the buffer.
-type batched struct {
-	blobs  []blob
-	buffer *buffer
-}
-
-type buffer [batch * chunkSize]byte
-
 // add writes the data of one source from offset on, and returns its operations and its content.
 func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset uint64) (operations []operation, content Content, err error) {
 	group, ctx := errgroup.WithContext(ctx)
@@ -151,155 +131,27 @@ func (w *Writer) add(ctx context.Context, data io.Writer, source Source, offset 
 		return err
 	})
 	group.Go(func() error {
-		chunks := int((source.Size + chunkSize - 1) / chunkSize)
-		known := &remembered{blobs: map[digest.SHA256]blob{}}
-		buffers := sync.Pool{New: func() any { return new(buffer) }}
-		take := func(done batched) error {
-			for _, b := range done.blobs {
-				o := operation{
-					kind: b.kind, data: span{offset, uint64(len(b.bytes))},
-					to: []changes.Run{{Start: uint64(len(operations)) * chunkBlocks, Blocks: chunkBlocks}}, sha256: b.sha256[:],
-				}
-				if o.data.end() > maxData {
-					return tooMuchData(o.data)
-				}
-				if _, err := data.Write(b.bytes); err != nil {
-					return err
-				}
-				offset = o.data.end()
-				operations = append(operations, o)
+		cut := chunks.Cutter{Compress: w.Compress, Jobs: w.Jobs, Done: w.Done}
+		return cut.Each(ctx, source.Data, source.Size, func(c chunks.Chunk) error {
+			o := operation{
+				kind: replace, data: span{offset, uint64(len(c.Bytes))},
+				to: []changes.Run{{Start: uint64(len(operations)) * chunkBlocks, Blocks: chunkBlocks}}, sha256: c.SHA256[:],
 			}
-			buffers.Put(done.buffer)
+			if c.Compressed {
+				o.kind = replaceBzip2
+			}
+			if o.data.end() > maxData {
+				return tooMuchData(o.data)
+			}
+			if _, err := data.Write(c.Bytes); err != nil {
+				return err
+			}
+			offset = o.data.end()
+			operations = append(operations, o)
 			return nil
-		}
-		return inOrder(ctx, w.Jobs, (chunks+batch-1)/batch, func(ctx context.Context, i int) (batched, error) {
-			buffer := buffers.Get().(*buffer)
-			blobs, err := w.batch(ctx, source, int64(i)*batch*chunkSize, buffer, known)
-			return batched{blobs, buffer}, err
-		}, take)
+		})
 	})
 	return operations, content, group.Wait()
-}
-
-// batch reads the chunks of one batch into the buffer and compresses them.
-func (w *Writer) batch(ctx context.Context, source Source, offset int64, buffer *buffer, known *remembered) ([]blob, error) {
-	read := buffer[:min(batch*chunkSize, int64(source.Size)-offset)]
-	if n, err := source.Data.ReadAt(read, offset); n < len(read) {
-		return nil, fmt.Errorf("read %d B at byte %d: %w", len(read), offset, err)
-	}
-	made := map[digest.SHA256]blob{}
-	var sums, shrinkingSums []digest.SHA256
-	var shrinking [][]byte
-	for chunk := range slices.Chunk(read, chunkSize) {
-		sum := sumOf(chunk)
-		sums = append(sums, sum)
-		if _, twice := made[sum]; twice {
-			continue
-		}
-		b, found := known.get(sum)
-		if !found {
-			b = blob{replace, chunk, sum}
-			if mayShrink(chunk) {
-				shrinking, shrinkingSums = append(shrinking, chunk), append(shrinkingSums, sum)
-			}
-		}
-		made[sum] = b
-	}
-	compressed, err := w.Compress(ctx, shrinking)
-	if err != nil {
-		return nil, err
-	}
-	for i, sum := range shrinkingSums {
-		if c := compressed[i]; len(c) < len(shrinking[i]) {
-			made[sum] = blob{replaceBzip2, c, digest.Of(c)}
-			known.put(sum, made[sum])
-		}
-	}
-	blobs := make([]blob, len(sums))
-	for i, sum := range sums {
-		blobs[i] = made[sum]
-	}
-	if w.Done != nil {
-		w.Done(int64(len(read)))
-	}
-	return blobs, nil
-}
-
-// empty is a chunk of zeros, as most of free space is. Comparing takes a tenth of the time of hashing.
-var empty = sync.OnceValues(func() ([]byte, digest.SHA256) {
-	chunk := make([]byte, chunkSize)
-	return chunk, digest.Of(chunk)
-})
-
-func sumOf(chunk []byte) digest.SHA256 {
-	if zeros, sum := empty(); bytes.Equal(chunk, zeros) {
-		return sum
-	}
-	return digest.Of(chunk)
-}
-
-// remembered caches tiny blobs by the digest of their chunk: mostly free space.
-type remembered struct {
-	mutex sync.Mutex
-	blobs map[digest.SHA256]blob
-}
-
-// tiny limits the cache to 16 MiB for an image of 4 GiB.
-const tiny = 4 << 10
-
-func (r *remembered) get(chunk digest.SHA256) (blob, bool) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	b, found := r.blobs[chunk]
-	return b, found
-}
-
-func (r *remembered) put(chunk digest.SHA256, b blob) {
-	if len(b.bytes) > tiny {
-		return
-	}
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.blobs[chunk] = b
-}
-
-// inOrder works on 0 … n-1 in parallel and passes the results to take in order. At most jobs+1 results exist at a time.
-func inOrder[T any](ctx context.Context, jobs, n int, work func(context.Context, int) (T, error), take func(T) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	results := make(chan chan T, max(jobs-1, 0)) // the result that take has or waits for is not in the channel
-	group.Go(func() error {
-		defer close(results)
-		for i := range n {
-			result := make(chan T, 1)
-			select {
-			case results <- result:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			group.Go(func() error {
-				made, err := work(ctx, i)
-				if err == nil {
-					result <- made
-				}
-				return err
-			})
-		}
-		return nil
-	})
-	group.Go(func() error {
-		for result := range results {
-			select {
-			case made := <-result:
-				if err := take(made); err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	return group.Wait()
 }
 
 // withContext stops reading when the context ends.

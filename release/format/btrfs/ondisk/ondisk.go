@@ -1,4 +1,5 @@
-// Package ondisk has what all parts of the on-disk format of btrfs have in common: blocks, their checksums, and the numbers in them.
+// Package ondisk has what all parts of the on-disk format of btrfs have in common: blocks, their checksums, the numbers in them,
+// and where each field of an item is.
 //
 // In go bytes and offsets in them, out come numbers, and the other way round. Nothing is refused: whoever parses foreign
 // bytes checks lengths before it asks for a number.

@@ -23,8 +23,8 @@ func (w *rewriter) placeExtentTree(others []placed) (placed, error) {
 			return placed{}, err
 		}
 		// Accounts are as long at each level, and the levels are not known yet: take all blocks for leaves.
-		flat := &plan{owner: extentTree, levels: [][]span{make([]span, count)}}
-		t := placed{planTree(extentTree, w.accounts(fixed, placed{flat, addresses})), addresses}
+		flat := &plan{owner: ondisk.ExtentTree, levels: [][]span{make([]span, count)}}
+		t := placed{planTree(ondisk.ExtentTree, w.accounts(fixed, placed{flat, addresses})), addresses}
 		if t.blocks() == count {
 			t.items = w.accounts(fixed, t)
 			return t, nil
@@ -39,9 +39,9 @@ func (w *rewriter) accounts(fixed []item, own placed) []item {
 	for _, g := range w.groups() {
 		data := make([]byte, 24) // struct btrfs_block_group_item
 		ondisk.PutUint64(data, 0, used(items, g))
-		ondisk.PutUint64(data, 8, firstChunk)
+		ondisk.PutUint64(data, 8, ondisk.FirstChunk)
 		ondisk.PutUint64(data, 16, g.kind)
-		items = append(items, item{key{g.start, blockGroupItem, g.length}, data})
+		items = append(items, item{key{g.start, ondisk.BlockGroupItem, g.length}, data})
 	}
 	slices.SortFunc(items, func(a, b item) int { return a.key.compare(b.key) })
 	return items
@@ -55,9 +55,9 @@ func used(items []item, g group) uint64 {
 			continue
 		}
 		switch it.key.kind {
-		case extentItem:
+		case ondisk.ExtentItem:
 			total += it.key.offset
-		case metadataItem:
+		case ondisk.MetadataItem:
 			total += ondisk.BlockSize
 		}
 	}
@@ -79,9 +79,9 @@ func (p placed) accounts() []item {
 			ondisk.PutUint64(data, 0, 1)
 			ondisk.PutUint64(data, 8, generation)
 			ondisk.PutUint64(data, 16, extentIsTree)
-			data[24] = treeBlockRef
+			data[24] = ondisk.TreeBlockRef
 			ondisk.PutUint64(data, 25, p.owner)
-			items = append(items, item{key{p.addresses[i], metadataItem, uint64(level)}, data})
+			items = append(items, item{key{p.addresses[i], ondisk.MetadataItem, uint64(level)}, data})
 			i++
 		}
 	}
@@ -90,7 +90,7 @@ func (p placed) accounts() []item {
 
 // maxInlineRefs is how many references an extent item holds before they get items of their own
 // (kernel fs/btrfs/ctree.h, BTRFS_MAX_EXTENT_ITEM_SIZE: a 16th of a leaf).
-const maxInlineRefs = ((ondisk.BlockSize-headerLength)/16 - 24) / (1 + dataRefLength)
+const maxInlineRefs = ((ondisk.BlockSize-ondisk.HeaderLength)/16 - 24) / (1 + dataRefLength)
 
 const dataRefLength = 28 // struct btrfs_extent_data_ref
 
@@ -107,22 +107,22 @@ func dataItems(extents []extent) []item {
 		for i, ref := range refs {
 			total += uint64(ref.count)
 			if i < maxInlineRefs {
-				data = append(append(data, extentDataRef), ref.bytes()...)
+				data = append(append(data, ondisk.ExtentDataRef), ref.bytes()...)
 			} else {
-				items = append(items, item{key{e.address, extentDataRef, ref.hash()}, ref.bytes()})
+				items = append(items, item{key{e.address, ondisk.ExtentDataRef, ref.hash()}, ref.bytes()})
 			}
 		}
 		ondisk.PutUint64(data, 0, total)
 		ondisk.PutUint64(data, 8, generation)
 		ondisk.PutUint64(data, 16, extentIsData)
-		items = append(items, item{key{e.address, extentItem, e.length}, data})
+		items = append(items, item{key{e.address, ondisk.ExtentItem, e.length}, data})
 	}
 	return items
 }
 
 func (r dataRef) bytes() []byte {
 	data := make([]byte, dataRefLength)
-	ondisk.PutUint64(data, 0, fsTree)
+	ondisk.PutUint64(data, 0, ondisk.FSTree)
 	ondisk.PutUint64(data, 8, r.inode)
 	ondisk.PutUint64(data, 16, r.offset)
 	ondisk.PutUint32(data, 24, r.count)
@@ -138,7 +138,7 @@ func (r dataRef) hash() uint64 {
 }
 
 // Checksum items are as long as a leaf takes (kernel fs/btrfs/file-item.c, MAX_CSUM_ITEMS).
-const maxSums = (ondisk.BlockSize-headerLength-2*itemLength)/4 - 1
+const maxSums = (ondisk.BlockSize-ondisk.HeaderLength-2*ondisk.ItemLength)/4 - 1
 
 func sumItems(extents []extent) []item {
 	sorted := slices.Clone(extents)
@@ -149,7 +149,7 @@ func sumItems(extents []extent) []item {
 		for i, sum := range e.sums {
 			at := e.address + uint64(i)*ondisk.BlockSize
 			if last := len(items) - 1; last < 0 || end != at || len(items[last].data) == maxSums*4 {
-				items = append(items, item{key: key{csumObject, extentCsum, at}})
+				items = append(items, item{key: key{ondisk.CsumObject, ondisk.ExtentCsum, at}})
 			}
 			last := &items[len(items)-1]
 			last.data = append(last.data, 0, 0, 0, 0)

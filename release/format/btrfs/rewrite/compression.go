@@ -27,18 +27,18 @@ type compression struct {
 // compressionOf reads the property from the items of the top directory.
 func compressionOf(items []item) compression {
 	for _, it := range items {
-		if it.key.kind != xattrItem {
+		if it.key.kind != ondisk.XattrItem {
 			continue
 		}
 		for entry := range entries(it.data) {
 			if !isCompression(entry) {
 				continue
 			}
-			value := slices.Clone(entry[dirLength+len(compressionProperty):])
+			value := slices.Clone(entry[ondisk.DirLength+len(compressionProperty):])
 			if string(value) == "none" || string(value) == "no" {
-				return compression{value, flagNoCompress}
+				return compression{value, ondisk.FlagNoCompress}
 			}
-			return compression{value, flagCompress}
+			return compression{value, ondisk.FlagCompress}
 		}
 	}
 	return compression{}
@@ -46,10 +46,10 @@ func compressionOf(items []item) compression {
 
 // of is what an inode is to have.
 func (c compression) of(inode []byte) compression {
-	if ondisk.Uint64(inode, inodeFlags)&flagNoDataCow != 0 {
+	if ondisk.Uint64(inode, ondisk.InodeFlags)&ondisk.FlagNoDataCow != 0 {
 		return compression{}
 	}
-	if kind := ondisk.Uint32(inode, inodeMode) & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+	if kind := ondisk.Uint32(inode, ondisk.InodeMode) & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return compression{flag: c.flag}
 	}
 	return c
@@ -59,9 +59,9 @@ func (c compression) of(inode []byte) compression {
 func (c compression) set(items []item) []item {
 	inode := items[0].data
 	c = c.of(inode)
-	ondisk.PutUint64(inode, inodeFlags, ondisk.Uint64(inode, inodeFlags)&^(flagCompress|flagNoCompress)|c.flag)
+	ondisk.PutUint64(inode, ondisk.InodeFlags, ondisk.Uint64(inode, ondisk.InodeFlags)&^(ondisk.FlagCompress|ondisk.FlagNoCompress)|c.flag)
 	var result []item
-	own := item{key: key{items[0].key.object, xattrItem, uint64(nameHash(compressionProperty))}}
+	own := item{key: key{items[0].key.object, ondisk.XattrItem, uint64(nameHash(compressionProperty))}}
 	for _, it := range items {
 		if it.key != own.key {
 			result = append(result, it)
@@ -85,17 +85,17 @@ func (c compression) set(items []item) []item {
 
 // compressionEntry is the property as an attribute.
 func compressionEntry(value []byte) []byte {
-	entry := make([]byte, dirLength, dirLength+len(compressionProperty)+len(value))
-	ondisk.PutUint64(entry, dirTransID, generation)
-	binary.LittleEndian.PutUint16(entry[dirDataLength:], uint16(len(value)))
-	binary.LittleEndian.PutUint16(entry[dirNameLength:], uint16(len(compressionProperty)))
-	entry[dirType] = typeXattr
+	entry := make([]byte, ondisk.DirLength, ondisk.DirLength+len(compressionProperty)+len(value))
+	ondisk.PutUint64(entry, ondisk.DirTransID, generation)
+	binary.LittleEndian.PutUint16(entry[ondisk.DirDataLength:], uint16(len(value)))
+	binary.LittleEndian.PutUint16(entry[ondisk.DirNameLength:], uint16(len(compressionProperty)))
+	entry[ondisk.DirType] = ondisk.TypeXattr
 	return append(append(entry, compressionProperty...), value...)
 }
 
 func isCompression(entry []byte) bool {
-	return int(ondisk.Uint16(entry, dirNameLength)) == len(compressionProperty) &&
-		string(entry[dirLength:][:len(compressionProperty)]) == compressionProperty
+	return int(ondisk.Uint16(entry, ondisk.DirNameLength)) == len(compressionProperty) &&
+		string(entry[ondisk.DirLength:][:len(compressionProperty)]) == compressionProperty
 }
 
 // nameHash orders attributes (kernel fs/btrfs/dir-item.h, btrfs_name_hash).

@@ -13,8 +13,8 @@ type group struct{ start, length, kind uint64 }
 
 func (w *rewriter) groups() []group {
 	return []group{
-		{space.SystemStart, space.SystemLength, groupSystem},
-		{space.MixedStart, space.MixedLength(uint64(w.base.Size)), groupData | groupMetadata},
+		{space.SystemStart, space.SystemLength, ondisk.GroupSystem},
+		{space.MixedStart, space.MixedLength(uint64(w.base.Size)), ondisk.GroupData | ondisk.GroupMetadata},
 	}
 }
 
@@ -22,32 +22,32 @@ func (w *rewriter) deviceItems() []item {
 	var items []item
 	for _, g := range w.groups() {
 		data := make([]byte, 48) // struct btrfs_dev_extent
-		ondisk.PutUint64(data, 0, chunkTree)
-		ondisk.PutUint64(data, 8, firstChunk)
+		ondisk.PutUint64(data, 0, ondisk.ChunkTree)
+		ondisk.PutUint64(data, 8, ondisk.FirstChunk)
 		ondisk.PutUint64(data, 16, g.start)
 		ondisk.PutUint64(data, 24, g.length)
 		copy(data[32:], w.derivedUUID("chunk tree"))
-		items = append(items, item{key{deviceObject, deviceExtent, g.start}, data})
+		items = append(items, item{key{ondisk.DeviceObject, ondisk.DeviceExtent, g.start}, data})
 	}
 	return items
 }
 
 func (w *rewriter) chunkItems() []item {
-	items := []item{{key{deviceObject, deviceItem, 1}, w.device()}}
+	items := []item{{key{ondisk.DeviceObject, ondisk.DeviceItem, 1}, w.device()}}
 	for _, g := range w.groups() {
-		data := make([]byte, chunkLength)
-		ondisk.PutUint64(data, chunkSize, g.length)
-		ondisk.PutUint64(data, chunkOwner, extentTree)
-		ondisk.PutUint64(data, chunkStripeLen, space.StripeLength)
-		ondisk.PutUint64(data, chunkType, g.kind)
-		ondisk.PutUint32(data, chunkIOAlign, space.StripeLength)
-		ondisk.PutUint32(data, chunkIOWidth, space.StripeLength)
-		ondisk.PutUint32(data, chunkSectorSize, ondisk.BlockSize)
-		data[chunkNumStripes], data[chunkSubStripes] = 1, 1
-		ondisk.PutUint64(data, chunkDevice, deviceObject)
-		ondisk.PutUint64(data, chunkPhysical, g.start)
-		copy(data[chunkDeviceUUID:], w.derivedUUID("device"))
-		items = append(items, item{key{firstChunk, chunkItem, g.start}, data})
+		data := make([]byte, ondisk.ChunkLength)
+		ondisk.PutUint64(data, ondisk.ChunkSize, g.length)
+		ondisk.PutUint64(data, ondisk.ChunkOwner, ondisk.ExtentTree)
+		ondisk.PutUint64(data, ondisk.ChunkStripeLen, space.StripeLength)
+		ondisk.PutUint64(data, ondisk.ChunkType, g.kind)
+		ondisk.PutUint32(data, ondisk.ChunkIOAlign, space.StripeLength)
+		ondisk.PutUint32(data, ondisk.ChunkIOWidth, space.StripeLength)
+		ondisk.PutUint32(data, ondisk.ChunkSectorSize, ondisk.BlockSize)
+		data[ondisk.ChunkNumStripes], data[ondisk.ChunkSubStripes] = 1, 1
+		ondisk.PutUint64(data, ondisk.ChunkDevice, ondisk.DeviceObject)
+		ondisk.PutUint64(data, ondisk.ChunkPhysical, g.start)
+		copy(data[ondisk.ChunkDeviceUUID:], w.derivedUUID("device"))
+		items = append(items, item{key{ondisk.FirstChunk, ondisk.ChunkItem, g.start}, data})
 	}
 	return items
 }
@@ -66,17 +66,17 @@ func (w *rewriter) writeSuper(trees []placed) error {
 	tree := func(owner uint64) placed {
 		return trees[slices.IndexFunc(trees, func(t placed) bool { return t.owner == owner })]
 	}
-	chunks := tree(chunkTree)
+	chunks := tree(ondisk.ChunkTree)
 	bytesUsed := uint64(0)
 	for _, g := range w.groups() {
-		bytesUsed += used(tree(extentTree).items, g)
+		bytesUsed += used(tree(ondisk.ExtentTree).items, g)
 	}
-	system := make([]byte, keyLength+chunkLength)
+	system := make([]byte, ondisk.KeyLength+ondisk.ChunkLength)
 	chunks.items[1].key.put(system)
-	copy(system[keyLength:], chunks.items[1].data)
+	copy(system[ondisk.KeyLength:], chunks.items[1].data)
 	return w.in.super.With(superblock.State{
 		Size: uint64(w.base.Size), Used: bytesUsed, Generation: generation,
-		Root: tree(rootTree).pointer(), Chunks: chunks.pointer(),
+		Root: tree(ondisk.RootTree).pointer(), Chunks: chunks.pointer(),
 		SystemChunks: system, Device: w.device(), HasZstd: w.hasZstd,
 	}).Write(w.out)
 }

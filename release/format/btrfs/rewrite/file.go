@@ -26,28 +26,28 @@ type fileExtent struct {
 const maxExtent = 128 << 20
 
 func parseFileExtent(it item) (fileExtent, error) {
-	if len(it.data) < fileInlineData {
-		return fileExtent{}, fmt.Errorf("file extent %v has %d bytes; wanted at least %d", it.key, len(it.data), fileInlineData)
+	if len(it.data) < ondisk.FileInlineData {
+		return fileExtent{}, fmt.Errorf("file extent %v has %d bytes; wanted at least %d", it.key, len(it.data), ondisk.FileInlineData)
 	}
 	e := fileExtent{
-		at: it.key.offset, kind: it.data[fileType], generation: ondisk.Uint64(it.data, fileGeneration),
-		compression: it.data[fileCompression], ram: ondisk.Uint64(it.data, fileRAMBytes),
+		at: it.key.offset, kind: it.data[ondisk.FileType], generation: ondisk.Uint64(it.data, ondisk.FileGeneration),
+		compression: it.data[ondisk.FileCompression], ram: ondisk.Uint64(it.data, ondisk.FileRAMBytes),
 	}
-	if it.data[fileEncryption] != 0 || ondisk.Uint16(it.data, fileEncoding) != 0 {
+	if it.data[ondisk.FileEncryption] != 0 || ondisk.Uint16(it.data, ondisk.FileEncoding) != 0 {
 		return fileExtent{}, fmt.Errorf("file extent %v is encrypted or encoded in an unknown way", it.key)
 	}
-	if e.kind == typeInline {
-		e.inline, e.length = it.data[fileInlineData:], e.ram
+	if e.kind == ondisk.TypeInline {
+		e.inline, e.length = it.data[ondisk.FileInlineData:], e.ram
 		if e.ram > ondisk.BlockSize {
 			return fileExtent{}, fmt.Errorf("inline extent %v has %d bytes; wanted at most %d", it.key, e.ram, ondisk.BlockSize)
 		}
 		return e, nil
 	}
-	if len(it.data) != fileLength || e.kind > typePrealloc {
-		return fileExtent{}, fmt.Errorf("file extent %v has type %d and %d bytes; wanted %d bytes", it.key, e.kind, len(it.data), fileLength)
+	if len(it.data) != ondisk.FileLength || e.kind > ondisk.TypePrealloc {
+		return fileExtent{}, fmt.Errorf("file extent %v has type %d and %d bytes; wanted %d bytes", it.key, e.kind, len(it.data), ondisk.FileLength)
 	}
-	e.disk, e.diskLength = ondisk.Uint64(it.data, fileDiskAddress), ondisk.Uint64(it.data, fileDiskBytes)
-	e.skip, e.length = ondisk.Uint64(it.data, fileOffset), ondisk.Uint64(it.data, fileBytes)
+	e.disk, e.diskLength = ondisk.Uint64(it.data, ondisk.FileDiskAddress), ondisk.Uint64(it.data, ondisk.FileDiskBytes)
+	e.skip, e.length = ondisk.Uint64(it.data, ondisk.FileOffset), ondisk.Uint64(it.data, ondisk.FileBytes)
 	return e, e.check(it.key)
 }
 
@@ -67,7 +67,7 @@ func (e fileExtent) check(k key) error {
 		return fmt.Errorf("file extent %v takes %d bytes from %d of an extent of %d, %d on disk; wanted at most %d",
 			k, e.length, e.skip, e.ram, e.diskLength, maxExtent)
 	}
-	if e.compression != compressNone && (e.ram > codec.Unit || e.diskLength > codec.Unit) {
+	if e.compression != ondisk.CompressNone && (e.ram > codec.Unit || e.diskLength > codec.Unit) {
 		return fmt.Errorf("compressed extent %v has %d bytes, %d on disk; wanted at most %d", k, e.ram, e.diskLength, codec.Unit)
 	}
 	return nil
@@ -78,7 +78,7 @@ func (e fileExtent) end() uint64 { return e.at + e.length }
 
 // hasData tells a stretch with content from one that reads as zeros.
 func (e fileExtent) hasData() bool {
-	return e.kind == typeInline || e.kind == typeRegular && e.disk != 0
+	return e.kind == ondisk.TypeInline || e.kind == ondisk.TypeRegular && e.disk != 0
 }
 
 // readFile fills buf with the content of a file from an offset on. What no extent covers is zero.
@@ -99,9 +99,9 @@ func (r *reader) readFile(buf []byte, extents []fileExtent, at uint64) error {
 // readExtent fills buf with the content of a stretch from an offset in it.
 func (r *reader) readExtent(buf []byte, e fileExtent, at uint64) error {
 	raw := e.inline
-	if e.kind == typeRegular {
+	if e.kind == ondisk.TypeRegular {
 		from, length := uint64(0), e.diskLength
-		if e.compression == compressNone {
+		if e.compression == ondisk.CompressNone {
 			from, length = e.skip+at, uint64(ondisk.Padded(len(buf)))
 		}
 		if from+length > e.diskLength {
@@ -112,8 +112,8 @@ func (r *reader) readExtent(buf []byte, e fileExtent, at uint64) error {
 			return err
 		}
 	}
-	if e.compression == compressNone {
-		if e.kind == typeInline {
+	if e.compression == ondisk.CompressNone {
+		if e.kind == ondisk.TypeInline {
 			raw = raw[min(at, uint64(len(raw))):]
 		}
 		copy(buf, raw)

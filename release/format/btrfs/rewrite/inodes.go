@@ -27,25 +27,25 @@ func (w *rewriter) planFiles(items []item) error {
 
 func (w *rewriter) planInode(items []item) error {
 	inode := items[0]
-	if inode.key.kind != inodeItem || len(inode.data) != inodeLength {
+	if inode.key.kind != ondisk.InodeItem || len(inode.data) != ondisk.InodeLength {
 		return fmt.Errorf("item %v is no inode; a file system was wanted that is unmounted and has one subvolume", inode.key)
 	}
-	if unknown := ondisk.Uint64(inode.data, inodeFlags) &^ knownFlags; unknown != 0 {
-		return fmt.Errorf("inode %d has unknown flags %#x; wanted some of %#x", inode.key.object, unknown, uint64(knownFlags))
+	if unknown := ondisk.Uint64(inode.data, ondisk.InodeFlags) &^ ondisk.KnownFlags; unknown != 0 {
+		return fmt.Errorf("inode %d has unknown flags %#x; wanted some of %#x", inode.key.object, unknown, uint64(ondisk.KnownFlags))
 	}
 	w.normaliseInode(inode.data)
 	var kept, data []item
 	var extents []fileExtent
 	for _, it := range items {
 		switch it.key.kind {
-		case inodeItem, inodeRef, inodeExtref, verityDescItem, verityMerkle:
+		case ondisk.InodeItem, ondisk.InodeRef, ondisk.InodeExtref, ondisk.VerityDescItem, ondisk.VerityMerkle:
 			kept = append(kept, it)
-		case dirItem, dirIndex, xattrItem:
+		case ondisk.DirItem, ondisk.DirIndex, ondisk.XattrItem:
 			if err := normaliseEntries(it); err != nil {
 				return err
 			}
 			kept = append(kept, it)
-		case extentData:
+		case ondisk.ExtentData:
 			e, err := parseFileExtent(it)
 			if err != nil {
 				return err
@@ -57,9 +57,9 @@ func (w *rewriter) planInode(items []item) error {
 	}
 	coded := slices.ContainsFunc(extents, w.isNew)
 	if coded {
-		ondisk.PutUint64(inode.data, inodeFlags, ondisk.Uint64(inode.data, inodeFlags)&^(flagNoDataSum|flagNoDataCow|flagPrealloc))
+		ondisk.PutUint64(inode.data, ondisk.InodeFlags, ondisk.Uint64(inode.data, ondisk.InodeFlags)&^(ondisk.FlagNoDataSum|ondisk.FlagNoDataCow|ondisk.FlagPrealloc))
 	}
-	if inode.key.object == firstInode {
+	if inode.key.object == ondisk.FirstInode {
 		w.compression = compressionOf(kept)
 	}
 	w.files = append(w.files, w.compression.set(kept)...)
@@ -78,21 +78,21 @@ func (w *rewriter) planInode(items []item) error {
 // isNew tells whether an extent was written since the edit began.
 // Space that was allocated ahead has no content to be kept, so it is new too.
 func (w *rewriter) isNew(e fileExtent) bool {
-	return e.generation > w.base.Generation || e.kind == typePrealloc
+	return e.generation > w.base.Generation || e.kind == ondisk.TypePrealloc
 }
 
 // normaliseInode sets what the kernel took from its clock and its counters.
 // Access, change and creation time follow the modification time: they would tell when the image was made.
 func (w *rewriter) normaliseInode(inode []byte) {
-	ondisk.PutUint64(inode, inodeGeneration, generation)
-	ondisk.PutUint64(inode, inodeTransID, generation)
-	ondisk.PutUint64(inode, inodeGroup, 0)
-	ondisk.PutUint64(inode, inodeSequence, 0)
-	seconds, nanos := int64(ondisk.Uint64(inode, inodeMtime)), ondisk.Uint32(inode, inodeMtime+8)
+	ondisk.PutUint64(inode, ondisk.InodeGeneration, generation)
+	ondisk.PutUint64(inode, ondisk.InodeTransID, generation)
+	ondisk.PutUint64(inode, ondisk.InodeGroup, 0)
+	ondisk.PutUint64(inode, ondisk.InodeSequence, 0)
+	seconds, nanos := int64(ondisk.Uint64(inode, ondisk.InodeMtime)), ondisk.Uint32(inode, ondisk.InodeMtime+8)
 	if time.Unix(seconds, int64(nanos)).After(w.epoch) {
 		seconds, nanos = w.epoch.Unix(), uint32(w.epoch.Nanosecond())
 	}
-	for _, at := range []int{inodeAtime, inodeCtime, inodeMtime, inodeOtime} {
+	for _, at := range []int{ondisk.InodeAtime, ondisk.InodeCtime, ondisk.InodeMtime, ondisk.InodeOtime} {
 		ondisk.PutUint64(inode, at, uint64(seconds))
 		ondisk.PutUint32(inode, at+8, nanos)
 	}
@@ -102,7 +102,7 @@ func (w *rewriter) normaliseInode(inode []byte) {
 func normaliseEntries(it item) error {
 	rest := it.data
 	for entry := range entries(it.data) {
-		ondisk.PutUint64(entry, dirTransID, generation)
+		ondisk.PutUint64(entry, ondisk.DirTransID, generation)
 		rest = rest[len(entry):]
 	}
 	if len(rest) > 0 {
@@ -114,8 +114,8 @@ func normaliseEntries(it item) error {
 // entries are the directory entries or attributes in an item's data. What is cut off is left out.
 func entries(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for len(data) >= dirLength {
-			length := dirLength + int(ondisk.Uint16(data, dirNameLength)) + int(ondisk.Uint16(data, dirDataLength))
+		for len(data) >= ondisk.DirLength {
+			length := ondisk.DirLength + int(ondisk.Uint16(data, ondisk.DirNameLength)) + int(ondisk.Uint16(data, ondisk.DirDataLength))
 			if length > len(data) || !yield(data[:length]) {
 				return
 			}
@@ -126,8 +126,8 @@ func entries(data []byte) iter.Seq[[]byte] {
 
 // planMoved takes over a file extent as it is, with its data elsewhere.
 func (w *rewriter) planMoved(it item, e fileExtent) error {
-	ondisk.PutUint64(it.data, fileGeneration, generation)
-	if e.kind == typeRegular && e.disk != 0 {
+	ondisk.PutUint64(it.data, ondisk.FileGeneration, generation)
+	if e.kind == ondisk.TypeRegular && e.disk != 0 {
 		p, known := w.moved[e.disk]
 		if !known {
 			p = &movedPiece{from: e.disk, length: e.diskLength, refs: map[dataRef]uint32{}}
@@ -146,15 +146,15 @@ func (w *rewriter) planMoved(it item, e fileExtent) error {
 
 // planCoded cuts a file into units that get extents of their own. Units without data become holes.
 func (w *rewriter) planCoded(inode item, extents []fileExtent) {
-	fileSize := ondisk.Uint64(inode.data, inodeSize)
-	ondisk.PutUint64(inode.data, inodeBytes, 0) // the pieces add theirs
-	var planned uint64                          // units before this one are planned, or holes
+	fileSize := ondisk.Uint64(inode.data, ondisk.InodeSize)
+	ondisk.PutUint64(inode.data, ondisk.InodeBytes, 0) // the pieces add theirs
+	var planned uint64                                 // units before this one are planned, or holes
 	for i, e := range extents {
 		if !e.hasData() {
 			continue
 		}
 		for at := max(planned, e.at/codec.Unit*codec.Unit); at < min(e.end(), fileSize); at += codec.Unit {
-			w.files = append(w.files, item{key: key{inode.key.object, extentData, at}})
+			w.files = append(w.files, item{key: key{inode.key.object, ondisk.ExtentData, at}})
 			w.pieces = append(w.pieces, &codedPiece{
 				inode: inode, extents: extents[i:], at: at, length: min(codec.Unit, fileSize-at), fileSize: fileSize,
 				item: len(w.files) - 1,

@@ -45,7 +45,7 @@ func (p *movedPiece) place(w *rewriter) error {
 		e.refs = append(e.refs, ref)
 	}
 	for _, data := range p.items {
-		ondisk.PutUint64(data, fileDiskAddress, address)
+		ondisk.PutUint64(data, ondisk.FileDiskAddress, address)
 	}
 	w.extents = append(w.extents, e)
 	return nil
@@ -91,8 +91,8 @@ func (p *codedPiece) place(w *rewriter) error {
 	stored := p.stored
 	p.stored = nil
 	if p.inline {
-		data := make([]byte, fileInlineData, fileInlineData+len(stored))
-		p.describe(data, typeInline, p.length)
+		data := make([]byte, ondisk.FileInlineData, ondisk.FileInlineData+len(stored))
+		p.describe(data, ondisk.TypeInline, p.length)
 		w.files[p.item].data = append(data, stored...)
 		return nil
 	}
@@ -104,12 +104,12 @@ func (p *codedPiece) place(w *rewriter) error {
 	if err != nil {
 		return err
 	}
-	data := make([]byte, fileLength)
+	data := make([]byte, ondisk.FileLength)
 	length := uint64(ondisk.Padded(int(p.length)))
-	p.describe(data, typeRegular, length)
-	ondisk.PutUint64(data, fileDiskAddress, address)
-	ondisk.PutUint64(data, fileDiskBytes, uint64(len(stored)))
-	ondisk.PutUint64(data, fileBytes, length)
+	p.describe(data, ondisk.TypeRegular, length)
+	ondisk.PutUint64(data, ondisk.FileDiskAddress, address)
+	ondisk.PutUint64(data, ondisk.FileDiskBytes, uint64(len(stored)))
+	ondisk.PutUint64(data, ondisk.FileBytes, length)
 	w.files[p.item].data = data
 	w.extents = append(w.extents, extent{
 		address: address, length: uint64(len(stored)), sums: sums,
@@ -120,9 +120,9 @@ func (p *codedPiece) place(w *rewriter) error {
 
 // describe fills what all file extents have in common, and counts the bytes for the inode.
 func (p *codedPiece) describe(data []byte, kind uint8, length uint64) {
-	ondisk.PutUint64(data, fileGeneration, generation)
-	ondisk.PutUint64(data, fileRAMBytes, length)
-	data[fileCompression] = p.compression
-	data[fileType] = kind
-	ondisk.PutUint64(p.inode.data, inodeBytes, ondisk.Uint64(p.inode.data, inodeBytes)+length)
+	ondisk.PutUint64(data, ondisk.FileGeneration, generation)
+	ondisk.PutUint64(data, ondisk.FileRAMBytes, length)
+	data[ondisk.FileCompression] = p.compression
+	data[ondisk.FileType] = kind
+	ondisk.PutUint64(p.inode.data, ondisk.InodeBytes, ondisk.Uint64(p.inode.data, ondisk.InodeBytes)+length)
 }

@@ -20,8 +20,8 @@ func planTree(owner uint64, items []item) *plan {
 	for len(p.levels[len(p.levels)-1]) > 1 {
 		below := len(p.levels[len(p.levels)-1])
 		var nodes []span
-		for from := 0; from < below; from += maxPointers {
-			nodes = append(nodes, span{from, min(from+maxPointers, below)})
+		for from := 0; from < below; from += ondisk.MaxPointers {
+			nodes = append(nodes, span{from, min(from+ondisk.MaxPointers, below)})
 		}
 		p.levels = append(p.levels, nodes)
 	}
@@ -30,12 +30,12 @@ func planTree(owner uint64, items []item) *plan {
 
 func leaves(items []item) []span {
 	var spans []span
-	from, used := 0, headerLength
+	from, used := 0, ondisk.HeaderLength
 	for i, it := range items {
-		need := itemLength + len(it.data)
+		need := ondisk.ItemLength + len(it.data)
 		if used+need > ondisk.BlockSize {
 			spans = append(spans, span{from, i})
-			from, used = i, headerLength
+			from, used = i, ondisk.HeaderLength
 		}
 		used += need
 	}
@@ -76,9 +76,9 @@ func (p placed) each(f func(address uint64, block []byte) error) error {
 		var here []child
 		for i, s := range spans {
 			block := make([]byte, ondisk.BlockSize)
-			ondisk.PutUint64(block, headerOwner, p.owner)
-			ondisk.PutUint32(block, headerCount, uint32(s.to-s.from))
-			block[headerLevel] = uint8(level)
+			ondisk.PutUint64(block, ondisk.HeaderOwner, p.owner)
+			ondisk.PutUint32(block, ondisk.HeaderCount, uint32(s.to-s.from))
+			block[ondisk.HeaderLevel] = uint8(level)
 			var first key
 			if level == 0 {
 				putItems(block, p.items[s.from:s.to])
@@ -87,10 +87,10 @@ func (p placed) each(f func(address uint64, block []byte) error) error {
 				}
 			} else {
 				for j, c := range below[s.from:s.to] {
-					pointer := block[headerLength+j*pointerLength:]
+					pointer := block[ondisk.HeaderLength+j*ondisk.PointerLength:]
 					c.first.put(pointer)
-					ondisk.PutUint64(pointer, pointerAddress, c.address)
-					ondisk.PutUint64(pointer, pointerGeneration, generation)
+					ondisk.PutUint64(pointer, ondisk.PointerAddress, c.address)
+					ondisk.PutUint64(pointer, ondisk.PointerGeneration, generation)
 				}
 				first = below[s.from].first
 			}
@@ -107,14 +107,14 @@ func (p placed) each(f func(address uint64, block []byte) error) error {
 
 // putItems writes heads from the front and data from the back.
 func putItems(block []byte, items []item) {
-	area := block[headerLength:]
+	area := block[ondisk.HeaderLength:]
 	end := len(area)
 	for i, it := range items {
 		end -= len(it.data)
 		copy(area[end:], it.data)
-		head := area[i*itemLength:]
+		head := area[i*ondisk.ItemLength:]
 		it.key.put(head)
-		ondisk.PutUint32(head, itemOffset, uint32(end))
-		ondisk.PutUint32(head, itemSize, uint32(len(it.data)))
+		ondisk.PutUint32(head, ondisk.ItemOffset, uint32(end))
+		ondisk.PutUint32(head, ondisk.ItemSize, uint32(len(it.data)))
 	}
 }

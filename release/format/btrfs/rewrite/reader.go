@@ -32,7 +32,7 @@ func openReader(f *os.File) (*reader, error) {
 	if err := r.readChunks(); err != nil {
 		return nil, fmt.Errorf("chunks: %w", err)
 	}
-	if r.roots, err = r.items(rootTree, super.Root()); err != nil {
+	if r.roots, err = r.items(ondisk.RootTree, super.Root()); err != nil {
 		return nil, err
 	}
 	return r, r.readSums()
@@ -42,21 +42,21 @@ func openReader(f *os.File) (*reader, error) {
 func (r *reader) readChunks() error {
 	array := r.super.SystemChunks()
 	for len(array) > 0 {
-		if len(array) < keyLength+chunkLength {
-			return fmt.Errorf("%d bytes are left in the superblock; wanted %d", len(array), keyLength+chunkLength)
+		if len(array) < ondisk.KeyLength+ondisk.ChunkLength {
+			return fmt.Errorf("%d bytes are left in the superblock; wanted %d", len(array), ondisk.KeyLength+ondisk.ChunkLength)
 		}
-		if err := r.addChunk(item{parseKey(array), array[keyLength:][:chunkLength]}); err != nil {
+		if err := r.addChunk(item{parseKey(array), array[ondisk.KeyLength:][:ondisk.ChunkLength]}); err != nil {
 			return err
 		}
-		array = array[keyLength+chunkLength:]
+		array = array[ondisk.KeyLength+ondisk.ChunkLength:]
 	}
-	items, err := r.items(chunkTree, r.super.Chunks())
+	items, err := r.items(ondisk.ChunkTree, r.super.Chunks())
 	if err != nil {
 		return err
 	}
 	r.chunks = nil
 	for _, it := range items {
-		if it.key.kind != chunkItem {
+		if it.key.kind != ondisk.ChunkItem {
 			continue
 		}
 		if err := r.addChunk(it); err != nil {
@@ -67,10 +67,10 @@ func (r *reader) readChunks() error {
 }
 
 func (r *reader) addChunk(it item) error {
-	if it.key.kind != chunkItem || len(it.data) != chunkLength || ondisk.Uint16(it.data, chunkNumStripes) != 1 {
+	if it.key.kind != ondisk.ChunkItem || len(it.data) != ondisk.ChunkLength || ondisk.Uint16(it.data, ondisk.ChunkNumStripes) != 1 {
 		return fmt.Errorf("%v is no chunk with one stripe", it.key)
 	}
-	c := chunk{it.key.offset, ondisk.Uint64(it.data, chunkSize), ondisk.Uint64(it.data, chunkPhysical)}
+	c := chunk{it.key.offset, ondisk.Uint64(it.data, ondisk.ChunkSize), ondisk.Uint64(it.data, ondisk.ChunkPhysical)}
 	total := uint64(r.super.Size)
 	if c.length > total || c.physical > total-c.length || c.logical+c.length < c.logical {
 		return fmt.Errorf("chunk %v has %d bytes at %d; the file system has %d", it.key, c.length, c.physical, total)
@@ -104,7 +104,7 @@ func (r *reader) items(owner uint64, root superblock.Pointer) ([]item, error) {
 // root returns the root item of a tree.
 func (r *reader) root(tree uint64) (item, error) {
 	for _, it := range r.roots {
-		if it.key.object == tree && it.key.kind == rootItem && len(it.data) == rootLength {
+		if it.key.object == tree && it.key.kind == ondisk.RootItem && len(it.data) == ondisk.RootLength {
 			return it, nil
 		}
 	}
@@ -117,19 +117,19 @@ func (r *reader) tree(tree uint64) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if root.data[rootLevel] >= ondisk.MaxLevels {
-		return nil, fmt.Errorf("tree %d has level %d; wanted less than %d", int64(tree), root.data[rootLevel], ondisk.MaxLevels)
+	if root.data[ondisk.RootLevel] >= ondisk.MaxLevels {
+		return nil, fmt.Errorf("tree %d has level %d; wanted less than %d", int64(tree), root.data[ondisk.RootLevel], ondisk.MaxLevels)
 	}
-	return r.items(tree, superblock.Pointer{Address: ondisk.Uint64(root.data, rootAddress), Level: root.data[rootLevel]})
+	return r.items(tree, superblock.Pointer{Address: ondisk.Uint64(root.data, ondisk.RootAddress), Level: root.data[ondisk.RootLevel]})
 }
 
 func (r *reader) readSums() error {
-	items, err := r.tree(csumTree)
+	items, err := r.tree(ondisk.CsumTree)
 	if err != nil {
 		return err
 	}
 	for _, it := range items {
-		if it.key.kind != extentCsum {
+		if it.key.kind != ondisk.ExtentCsum {
 			return fmt.Errorf("the checksum tree has an item %v", it.key)
 		}
 		for i := range len(it.data) / 4 {

@@ -106,7 +106,7 @@ func write(ctx context.Context, out io.WriterAt, in *os.File, base superblock.Su
 		in: r, out: out, codec: coder, base: base, epoch: epoch,
 		space: space.New(uint64(base.Size)), moved: map[uint64]*movedPiece{},
 	}
-	items, err := r.tree(fsTree)
+	items, err := r.tree(ondisk.FSTree)
 	if err != nil {
 		return err
 	}

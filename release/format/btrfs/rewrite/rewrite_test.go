@@ -66,7 +66,7 @@ func FuzzTrees(f *testing.F) {
 		must(t, base.Write(file))
 		for i := range len(blocks) / ondisk.BlockSize {
 			block := blocks[i*ondisk.BlockSize:][:ondisk.BlockSize]
-			ondisk.PutUint64(block, headerAddress, uint64(start+i*ondisk.BlockSize))
+			ondisk.PutUint64(block, ondisk.HeaderAddress, uint64(start+i*ondisk.BlockSize))
 			_, err = file.WriteAt(summed(block), int64(start+i*ondisk.BlockSize))
 			must(t, err)
 		}
@@ -79,20 +79,20 @@ func FuzzTrees(f *testing.F) {
 
 // chunkAt is a chunk in a superblock.
 func chunkAt(start, length uint64) []byte {
-	system := make([]byte, keyLength+chunkLength)
-	key{firstChunk, chunkItem, start}.put(system)
-	c := system[keyLength:]
-	ondisk.PutUint64(c, chunkSize, length)
-	c[chunkNumStripes] = 1
-	ondisk.PutUint64(c, chunkPhysical, start)
+	system := make([]byte, ondisk.KeyLength+ondisk.ChunkLength)
+	key{ondisk.FirstChunk, ondisk.ChunkItem, start}.put(system)
+	c := system[ondisk.KeyLength:]
+	ondisk.PutUint64(c, ondisk.ChunkSize, length)
+	c[ondisk.ChunkNumStripes] = 1
+	ondisk.PutUint64(c, ondisk.ChunkPhysical, start)
 	return system
 }
 
 func FuzzFileExtent(f *testing.F) {
-	f.Add(make([]byte, fileLength), uint64(0))
+	f.Add(make([]byte, ondisk.FileLength), uint64(0))
 	f.Fuzz(func(t *testing.T, data []byte, at uint64) {
-		e, err := parseFileExtent(item{key{firstInode, extentData, at}, data})
-		if err == nil && e.kind == typeInline {
+		e, err := parseFileExtent(item{key{ondisk.FirstInode, ondisk.ExtentData, at}, data})
+		if err == nil && e.kind == ondisk.TypeInline {
 			_ = (&reader{}).readFile(make([]byte, codec.Unit), []fileExtent{e}, 0) // must not panic
 		}
 		_ = normaliseEntries(item{data: data})

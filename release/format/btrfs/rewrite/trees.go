@@ -15,13 +15,13 @@ func (w *rewriter) writeTrees() error {
 	if err != nil {
 		return err
 	}
-	trees := []placed{{planTree(chunkTree, w.chunkItems()), []uint64{space.SystemStart}}} // one block; it has few items
+	trees := []placed{{planTree(ondisk.ChunkTree, w.chunkItems()), []uint64{space.SystemStart}}} // one block; it has few items
 	for _, p := range []*plan{
-		planTree(fsTree, w.files),
-		planTree(csumTree, sumItems(w.extents)),
-		planTree(deviceTree, w.deviceItems()),
-		planTree(dataRelocTree, reloc),
-		planTree(rootTree, roots),
+		planTree(ondisk.FSTree, w.files),
+		planTree(ondisk.CsumTree, sumItems(w.extents)),
+		planTree(ondisk.DeviceTree, w.deviceItems()),
+		planTree(ondisk.DataRelocTree, reloc),
+		planTree(ondisk.RootTree, roots),
 	} {
 		addresses, err := w.space.Blocks(p.blocks())
 		if err != nil {
@@ -45,11 +45,11 @@ func (w *rewriter) writeTrees() error {
 
 // writeBlock completes a tree block and writes it.
 func (w *rewriter) writeBlock(address uint64, block []byte) error {
-	copy(block[headerFSID:], w.base.MetadataUUID[:])
-	ondisk.PutUint64(block, headerAddress, address)
-	ondisk.PutUint64(block, headerFlags, ondisk.Written|headerMixedBackref)
-	copy(block[headerChunkUUID:], w.derivedUUID("chunk tree"))
-	ondisk.PutUint64(block, headerGeneration, generation)
+	copy(block[ondisk.HeaderFSID:], w.base.MetadataUUID[:])
+	ondisk.PutUint64(block, ondisk.HeaderAddress, address)
+	ondisk.PutUint64(block, ondisk.HeaderFlags, ondisk.Written|ondisk.HeaderMixedBackref)
+	copy(block[ondisk.HeaderChunkUUID:], w.derivedUUID("chunk tree"))
+	ondisk.PutUint64(block, ondisk.HeaderGeneration, generation)
 	ondisk.PutUint32(block, 0, ondisk.BlockSum(block))
 	_, err := w.out.WriteAt(block, int64(address))
 	return err

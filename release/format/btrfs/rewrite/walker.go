@@ -23,15 +23,15 @@ func (w *walker) walk(address uint64, level uint8) error {
 	if err != nil {
 		return fmt.Errorf("block %d: %w", address, err)
 	}
-	count := int(ondisk.Uint32(block, headerCount))
+	count := int(ondisk.Uint32(block, ondisk.HeaderCount))
 	if level == 0 {
 		return w.leaf(block, address, count)
 	}
-	if count > maxPointers {
-		return fmt.Errorf("block %d has %d pointers; at most %d fit", address, count, maxPointers)
+	if count > ondisk.MaxPointers {
+		return fmt.Errorf("block %d has %d pointers; at most %d fit", address, count, ondisk.MaxPointers)
 	}
 	for i := range count {
-		if err := w.walk(ondisk.Uint64(block, headerLength+i*pointerLength+pointerAddress), level-1); err != nil {
+		if err := w.walk(ondisk.Uint64(block, ondisk.HeaderLength+i*ondisk.PointerLength+ondisk.PointerAddress), level-1); err != nil {
 			return err
 		}
 	}
@@ -39,14 +39,14 @@ func (w *walker) walk(address uint64, level uint8) error {
 }
 
 func (w *walker) leaf(block []byte, address uint64, count int) error {
-	area := block[headerLength:]
-	if count > len(area)/itemLength {
-		return fmt.Errorf("block %d has %d items; at most %d fit", address, count, len(area)/itemLength)
+	area := block[ondisk.HeaderLength:]
+	if count > len(area)/ondisk.ItemLength {
+		return fmt.Errorf("block %d has %d items; at most %d fit", address, count, len(area)/ondisk.ItemLength)
 	}
 	for i := range count {
-		head := area[i*itemLength:]
+		head := area[i*ondisk.ItemLength:]
 		k := parseKey(head)
-		offset, length := uint64(ondisk.Uint32(head, itemOffset)), uint64(ondisk.Uint32(head, itemSize))
+		offset, length := uint64(ondisk.Uint32(head, ondisk.ItemOffset)), uint64(ondisk.Uint32(head, ondisk.ItemSize))
 		if offset+length > uint64(len(area)) {
 			return fmt.Errorf("block %d: item %v ends at %d of %d", address, k, offset+length, len(area))
 		}
@@ -67,13 +67,13 @@ func (r *reader) block(address uint64, level uint8) ([]byte, error) {
 	if got, want := ondisk.Uint32(block, 0), ondisk.BlockSum(block); got != want {
 		return nil, fmt.Errorf("checksum is %08x; wanted %08x", got, want)
 	}
-	if got := superblock.UUID(block[headerFSID:]); got != r.super.MetadataUUID {
+	if got := superblock.UUID(block[ondisk.HeaderFSID:]); got != r.super.MetadataUUID {
 		return nil, fmt.Errorf("it belongs to file system %v; wanted %v", got, r.super.MetadataUUID)
 	}
-	if got := ondisk.Uint64(block, headerAddress); got != address {
+	if got := ondisk.Uint64(block, ondisk.HeaderAddress); got != address {
 		return nil, fmt.Errorf("it says it is at %d", got)
 	}
-	if got := block[headerLevel]; got != level {
+	if got := block[ondisk.HeaderLevel]; got != level {
 		return nil, fmt.Errorf("it has level %d; wanted %d", got, level)
 	}
 	return block, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/manifest"
 )
 
-// chunks compresses the chunks of payloads, and keeps what it made: most of a release's are those of the one before.
-type chunks struct {
+// keptChunks compresses the chunks of payloads, and keeps what it made: most of a release's are those of the one before.
+type keptChunks struct {
 	compress func(ctx context.Context, chunks [][]byte) ([][]byte, error)
 	by       any // what decides the result beside the chunk
 	blobs    *store.Blobs
@@ -23,7 +23,7 @@ type chunks struct {
 var errNotKept = errors.New("not kept")
 
 // Compress returns each chunk as one bzip2 stream.
-func (c chunks) Compress(ctx context.Context, all [][]byte) ([][]byte, error) {
+func (c keptChunks) Compress(ctx context.Context, all [][]byte) ([][]byte, error) {
 	made := make([][]byte, len(all))
 	steps := make([]store.Step, len(all))
 	var left [][]byte
@@ -48,7 +48,7 @@ func (c chunks) Compress(ctx context.Context, all [][]byte) ([][]byte, error) {
 }
 
 // kept returns what a chunk was compressed to, or nil.
-func (c chunks) kept(s store.Step) []byte {
+func (c keptChunks) kept(s store.Step) []byte {
 	one, err := store.Local(s, c.there, func() (manifest.Installed, error) { return manifest.Installed{}, errNotKept })
 	if err != nil {
 		return nil
@@ -60,7 +60,7 @@ func (c chunks) kept(s store.Step) []byte {
 	return content.Bytes()
 }
 
-func (c chunks) keep(s store.Step, content []byte) error {
+func (c keptChunks) keep(s store.Step, content []byte) error {
 	_, err := store.Local(s, c.there, func() (manifest.Installed, error) {
 		d, n, err := c.blobs.Add(bytes.NewReader(content))
 		return manifest.Installed{Size: size.Bytes(n), SHA256: d}, err
@@ -68,4 +68,4 @@ func (c chunks) keep(s store.Step, content []byte) error {
 	return err
 }
 
-func (c chunks) there(i manifest.Installed) bool { return c.blobs.Has(i.SHA256, int64(i.Size)) }
+func (c keptChunks) there(i manifest.Installed) bool { return c.blobs.Has(i.SHA256, int64(i.Size)) }

@@ -1,4 +1,4 @@
-package payload
+package chunks
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
-// Tools are the packages of the tool root that determine a payload's bytes.
+// Tools are the packages of the tool root that determine the bytes of compressed chunks.
 var Tools = []string{"lbzip2"}
 
 // Compressor compresses chunks with a program of the tool root.

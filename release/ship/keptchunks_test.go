@@ -32,7 +32,7 @@ func TestChunksAreKept(t *testing.T) {
 		}
 		return made, nil
 	}
-	c := chunks{compress, "version 1", blobs, results}
+	c := keptChunks{compress, "version 1", blobs, results}
 	check := func(what string, chunks, wanted []string) {
 		t.Helper()
 		compressed = nil
