@@ -123,6 +123,7 @@ func (b *Base) openReference(ctx context.Context, bench *setup.Bench, r Request)
 		Keyring:     b.Suite.Keyring(),
 		Fingerprint: b.Suite.Fingerprint.String(),
 		Epoch:       b.Epoch,
+		Tools:       bench.Tools,
 		Log:         bench.Log,
 	}
 	return bench.Timed("base "+definition.ID, func() error {

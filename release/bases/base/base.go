@@ -21,6 +21,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/sealed"
 	"github.com/flatcar/oem-sysext/oem/host/store"
 	"github.com/flatcar/oem-sysext/oem/tools/bootstrap"
+	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 )
 
 // Base is an OS release that images are built for and embedded in: a reference base, or one of Flatcar's own.
@@ -52,10 +53,11 @@ type Base struct {
 type Options struct {
 	CacheDir    string // must exist
 	Results     *store.Results
-	Arch        string    // as Debian names it
-	Version     string    // three numbers, and optionally a plus sign and the name of a build
-	Sources     []string  // sources.list lines of the definition's suite
-	Keyring     string    // file with the OpenPGP keys that may sign these
+	Arch        string   // as Debian names it
+	Version     string   // three numbers, and optionally a plus sign and the name of a build
+	Sources     []string // sources.list lines of the definition's suite
+	Keyring     string   // file with the OpenPGP keys that may sign these
+	Tools       *toolroot.Root
 	Fingerprint string    // of what the sources hold: with another one the base is assembled anew
 	Epoch       time.Time // no file is younger than this
 	Log         *slog.Logger
@@ -166,6 +168,10 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 	if err != nil {
 		return digest.SHA256{}, err
 	}
+	var tools map[string]string
+	if def.Confext {
+		tools = opts.Tools.Versions("squashfs-tools")
+	}
 	return digest.OfInputs(struct {
 		Format      int // counts changes of this package that change the result
 		Definition  Definition
@@ -174,7 +180,8 @@ func key(ctx context.Context, def Definition, opts Options) (digest.SHA256, erro
 		Fingerprint string
 		Epoch       int64
 		Mmdebstrap  string
-	}{3, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), mmdebstrap})
+		Tools       map[string]string `json:",omitempty"`
+	}{3, def, files, opts.Arch, opts.Fingerprint, opts.Epoch.Unix(), mmdebstrap, tools})
 }
 
 // assemble makes all of a base but its version: usr, vmlinuz, kernel.config, initrd and status in dir.
@@ -204,6 +211,11 @@ func assemble(ctx context.Context, def Definition, opts Options, dir string) err
 	status, err := arrange(def, root)
 	if err != nil {
 		return err
+	}
+	if def.Confext {
+		if err := makeConfext(ctx, opts.Tools, root, opts.Epoch); err != nil {
+			return err
+		}
 	}
 	if err := atomicfile.WriteBytes(filepath.Join(dir, "status"), 0o644, status); err != nil {
 		return err

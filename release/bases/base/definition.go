@@ -31,6 +31,9 @@ type Definition struct {
 	Prune    []string `yaml:"prune"`          // patterns of paths, relative to the root, that are removed at the end
 	Links    []Link   `yaml:"links"`          // made at the end
 	Initrd   Initrd   `yaml:"initrd"`
+
+	// Confext says that the default /etc is merged as a configuration extension, too, as on Flatcar since 4628.
+	Confext bool `yaml:"confext" json:",omitempty"`
 }
 
 // Link is a symbolic link.

@@ -42,9 +42,12 @@ func arrange(def Definition, root string) (status []byte, err error) {
 	return status, moveEtc(root)
 }
 
-// moveEtc makes /etc the lower layer that a machine's own /etc is laid over, where Flatcar keeps it.
+// lowerEtc is where Flatcar keeps the default /etc, relative to the root.
+const lowerEtc = "usr/share/flatcar/etc"
+
+// moveEtc makes /etc the lower layer that a machine's own /etc is laid over.
 func moveEtc(root string) error {
-	lower := filepath.Join(root, "usr/share/flatcar/etc")
+	lower := filepath.Join(root, lowerEtc)
 	if err := makeDirs(filepath.Dir(lower)); err != nil {
 		return err
 	}

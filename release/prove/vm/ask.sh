@@ -29,6 +29,13 @@ fi
 backing=$(losetup --noheadings --raw --output BACK-MAJ:MIN,BACK-INO,BACK-FILE | while read -r device inode file _; do
 	echo "${known[$device $inode]:-$file}"
 done)
+# What the base's own /usr brings: images that every machine merges, the default /etc, the second stage of the initramfs.
+own=$(
+	for image in /usr/share/flatcar/etc/extensions/*.raw /usr/lib/confexts/*.raw /usr/lib/flatcar/bootengine.img; do
+		name=${image##*/}
+		if [ -e "$image" ]; then echo "${name%.raw} $(readlink -f "$image")"; fi
+	done
+)
 virt=$(systemd-detect-virt --vm || true)
 linked=$(journalctl --boot --quiet --output=cat --identifier=oem-sysext || true)
 classic=$(journalctl --boot --quiet --output=cat --unit=initrd-setup-root-after-ignition.service || true)
@@ -66,7 +73,7 @@ done | jq --slurp .)
 
 jq --null-input \
 	--arg state "$state" --arg target "${states[0]}" --arg failed "$failed" --arg usr "$usr" --arg verity "$verity" \
-	--arg merged "$merged" --arg extensions "$(printf '%s\n' "${extensions[@]##*/}")" --arg backing "$backing" --arg linked "$linked" --arg classic "$classic" \
+	--arg merged "$merged" --arg extensions "$(printf '%s\n' "${extensions[@]##*/}")" --arg backing "$backing" --arg own "$own" --arg linked "$linked" --arg classic "$classic" \
 	--arg virt "$virt" --arg dmi "$dmi" --arg units "$units" --arg there "$there" \
 	--argjson programs "${#programs[@]}" --arg unresolved "$unresolved" --argjson seconds "$seconds" \
 	--argjson ran "$ran" --argjson soak "${soak:-null}" --argjson foreign "${foreign:-null}" --argjson update "${update:-null}" --rawfile release /usr/lib/os-release \
@@ -74,7 +81,7 @@ jq --null-input \
 	def pairs: lines | map(split(" ") | {(.[0]): (.[1:] | join(" "))}) | add // {};
 	{
 		state: $state, multi_user: $target, failed: ($failed | lines | map(split(" ")[0])), usr: $usr, verity: $verity,
-		merged: ($merged | lines), extensions: ($extensions | lines), backing: ($backing | lines), linked: $linked, classic: $classic, virt: $virt,
+		merged: ($merged | lines), extensions: ($extensions | lines), backing: ($backing | lines), own: ($own | pairs), linked: $linked, classic: $classic, virt: $virt,
 		dmi: ($dmi | pairs), units: ($units | pairs), there: ($there | lines), programs: $programs, unresolved: ($unresolved | lines),
 		os_release: ($release | lines | map(split("=") | {(.[0]): (.[1:] | join("=") | ltrimstr("\"") | rtrimstr("\""))}) | add),
 		ran: $ran, seconds: $seconds, soak: $soak, foreign: $foreign, update: $update

@@ -180,7 +180,7 @@ func prepare(t *testing.T) base.Base {
 	}
 	b, err := base.Make(t.Context(), def, base.Options{
 		CacheDir: toolroottest.Cache(t), Results: results, Arch: release.Arch, Version: "9999.0.0", Sources: release.SourceLines(), Keyring: release.Keyring(),
-		Fingerprint: release.Fingerprint.String(), Epoch: release.SuiteDate(), Log: archive.Log,
+		Fingerprint: release.Fingerprint.String(), Epoch: release.SuiteDate(), Tools: toolroottest.Open(t), Log: archive.Log,
 	})
 	if err != nil {
 		t.Fatal(err)

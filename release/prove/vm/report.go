@@ -43,6 +43,7 @@ type Report struct {
 	Merged     []string          `json:"merged"`     // extension images, in the order of their names
 	Extensions []string          `json:"extensions"` // files in /usr/lib/extension-release.d
 	Backing    []string          `json:"backing"`    // files behind loop devices, embedded ones below /run/oem/images
+	Own        map[string]string `json:"own"`        // images that the base brings, by name; not in the lists above
 	Linked     string            `json:"linked"`     // what the release says of its choice of images
 	Classic    string            `json:"classic"`    // what Flatcar's own step in the initramfs says of the machine's image
 	Virt       string            `json:"virt"`       // what systemd-detect-virt prints
@@ -95,7 +96,25 @@ func Boot(ctx context.Context, m Machine, q Question) (Report, error) {
 		return Report{}, err
 	}
 	var report Report
-	return report, json.Unmarshal(content, &report)
+	err = json.Unmarshal(content, &report)
+	report.leaveOutOwn()
+	return report, err
+}
+
+// leaveOutOwn removes what the base itself brings from the lists of images: Flatcar's machines merge docker and containerd, too.
+func (r *Report) leaveOutOwn() {
+	belowUsr := func(file string) string { return strings.TrimPrefix(file, "/usr") }
+	files := map[string]bool{}
+	for _, file := range r.Own {
+		files[belowUsr(file)] = true
+	}
+	isOwn := func(name string) bool { _, own := r.Own[name]; return own }
+	r.Merged = slices.DeleteFunc(r.Merged, isOwn)
+	r.Extensions = slices.DeleteFunc(r.Extensions, func(file string) bool { return isOwn(strings.TrimPrefix(file, "extension-release.")) })
+	r.Backing = slices.DeleteFunc(r.Backing, func(file string) bool { return files[belowUsr(file)] })
+	for i := range r.Foreign {
+		r.Foreign[i].Merged = slices.DeleteFunc(r.Foreign[i].Merged, isOwn)
+	}
 }
 
 func lines(list []string) string {

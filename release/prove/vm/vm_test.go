@@ -16,6 +16,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot"
 	"github.com/flatcar/oem-sysext/oem/tools/toolroot/toolroottest"
 	"github.com/flatcar/oem-sysext/release/bases/disks"
+	"github.com/google/go-cmp/cmp"
 )
 
 func sound() Report {
@@ -159,4 +160,28 @@ func TestWatch(t *testing.T) {
 			t.Errorf("it said %q and returned %v; wanted %q and %v", said, err, wanted, failure)
 		}
 	})
+}
+
+func TestImagesOfTheBaseAreLeftOut(t *testing.T) {
+	r := Report{
+		Own: map[string]string{
+			"docker-flatcar": "/usr/share/flatcar/sysext/docker-flatcar.raw", "00-flatcar-default": "/usr/lib/confexts/00-flatcar-default.raw",
+			"bootengine.img": "/usr/lib/flatcar/bootengine.img",
+		},
+		Merged:     []string{"docker-flatcar", "oem-azure"},
+		Extensions: []string{"extension-release.docker-flatcar", "extension-release.oem-azure"},
+		Backing: []string{
+			"/lib/flatcar/bootengine.img", "/lib/confexts/00-flatcar-default.raw", "/usr/share/flatcar/sysext/docker-flatcar.raw",
+			"/oem/docker-flatcar.raw", "/run/oem/images/oem-azure.raw",
+		},
+		Foreign: []Attempt{{Merged: []string{"docker-flatcar", "other"}}},
+	}
+	r.leaveOutOwn()
+	want := Report{
+		Own: r.Own, Merged: []string{"oem-azure"}, Extensions: []string{"extension-release.oem-azure"},
+		Backing: []string{"/oem/docker-flatcar.raw", "/run/oem/images/oem-azure.raw"}, Foreign: []Attempt{{Merged: []string{"other"}}},
+	}
+	if diff := cmp.Diff(want, r); diff != "" {
+		t.Error(diff)
+	}
 }
