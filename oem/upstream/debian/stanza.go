@@ -40,6 +40,8 @@ func (r *stanzaReader) next() (string, error) {
 			return "", fmt.Errorf("line %d: the stanza is longer than %d bytes", r.line, maxStanza)
 		case err != nil && err != io.EOF:
 			return "", err
+		case bytes.IndexByte(line, 0) >= 0:
+			return "", fmt.Errorf("line %d has a zero byte; wanted text", r.line)
 		case !blank && line[0] != '#':
 			r.text = append(r.text, line...)
 		}

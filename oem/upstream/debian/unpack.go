@@ -2,6 +2,8 @@ package debian
 
 import (
 	"archive/tar"
+	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -135,7 +137,15 @@ func nextTar(members *arReader, want string) (io.Reader, error) {
 		if !found || !slices.Contains([]string{"", ".gz", ".xz", ".zst", ".bz2"}, compression) {
 			return nil, fmt.Errorf("has a member %q; wanted %s, plain or as .gz, .xz, .zst or .bz2", name, want)
 		}
-		return content, nil
+		buffered := bufio.NewReader(content)
+		head, err := buffered.Peek(archive.MagicLength)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if is := archive.Compression(head); is != compression {
+			return nil, fmt.Errorf("member %q: is %s; wanted what its name says", name, cmp.Or(is, "not compressed"))
+		}
+		return buffered, nil
 	}
 }
 
