@@ -60,7 +60,7 @@ func debFormat(t *testing.T) format {
 
 // control reads fields as dpkg-deb writes them.
 func control(text string) (all []string) {
-	for part := range strings.SplitSeq(strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n ", "\x00 "), "\n") {
+	for part := range strings.SplitSeq(strings.NewReplacer("\n ", "\x00 ", "\n\t", "\x00\t").Replace(strings.TrimSuffix(text, "\n")), "\n") {
 		name, value, _ := strings.Cut(strings.ReplaceAll(part, "\x00", "\n"), ":")
 		all = append(all, fmt.Sprintf("%s: %q", strings.ToLower(name), strings.TrimSpace(value)))
 	}
@@ -176,7 +176,7 @@ func debMutants(sound []input, longer int) (all []input) {
 		inner(name, slices.Concat(slices.Concat(parts...), end))
 	}
 	inner("without an end", file("./control", debControl))
-	for _, in := range slices.Concat(lines(input{"control", []byte(debControl)}, "\n", "# comment\n", " continued\n", "\tcontinued\n", " .\n", "X: y\n", "x-y: z\n", ": y\n", "X:\n", "X :y\n", "X Y: z\n", "x\n", "-X: y\n", "#X: y\n", " \n", "\r\n", "X: y\r\n", "X: \x00y\n", "X: \xff\n", "Package: hello\n", "PACKAGE: hello\n", "package: other\n", "Version: 2\n", "Architecture: all\n"),
+	for _, in := range slices.Concat(lines(input{"control", []byte(debControl)}, "\n", "# comment\n", " continued\n", "\tcontinued\n", " .\n", "Xx: y\n", "x-y: z\n", ": y\n", "Xx:\n", "X :y\n", "X Y: z\n", "x\n", "-X: y\n", "#X: y\n", " \n", "\r\n", "X: y\r\n", "X: \x00y\n", "X: \xff\n", "Package: hello\n", "PACKAGE: hello\n", "package: other\n", "Version: 2\n", "Architecture: all\n"),
 		characters(input{"control", []byte(debControl)}, 7, "\n", "\n\n", " ", "\x00", "\r")) {
 		inner(in.name, slices.Concat(file("./control", string(in.content)), end))
 	}

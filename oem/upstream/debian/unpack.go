@@ -3,6 +3,7 @@ package debian
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -90,6 +91,9 @@ func (is Identity) check(c Control) error {
 	if !ValidName(c["package"]) {
 		return fmt.Errorf("field Package: %q; wanted a name of Debian", c["package"])
 	}
+	if !ValidVersion(c["version"]) {
+		return fmt.Errorf("field Version: %q; wanted a version of Debian", c["version"])
+	}
 	return nil
 }
 
@@ -175,7 +179,14 @@ func readControl(member io.Reader) (Control, error) {
 		if control != nil {
 			return nil, errors.New("has two control files")
 		}
-		stanzas, err := ReadStanzas(reader)
+		text, err := io.ReadAll(reader)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.HasSuffix(text, []byte("\n")) {
+			return nil, errors.New("control: has no line break at its end")
+		}
+		stanzas, err := ReadStanzas(bytes.NewReader(text))
 		if err != nil {
 			return nil, fmt.Errorf("control: %w", err)
 		}
@@ -183,6 +194,11 @@ func readControl(member io.Reader) (Control, error) {
 			return nil, fmt.Errorf("control has %d stanzas; wanted 1", len(stanzas))
 		}
 		control = Control(stanzas[0])
+		for _, name := range []string{"pre-depends", "depends", "provides"} {
+			if _, err := parseGroups(control[name]); err != nil {
+				return nil, fmt.Errorf("control: field %s: %w", name, err)
+			}
+		}
 	}
 }
 
