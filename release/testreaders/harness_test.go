@@ -27,6 +27,7 @@ type format struct {
 	mutants func(longer int) []input // the same each time; longer is how many times as many random ones are wanted
 	ours    func(ctx context.Context, file, dir string) ([]string, error)
 	theirs  []tool
+	few     int      // mutants of a short run; 0: as many as usual
 	kept    []string // mutants that a short run has, too: once we took them
 }
 
@@ -49,6 +50,7 @@ var formats = map[string]func(t *testing.T) format{
 	"sums":               sumsFormat,
 	"sums of others":     foreignSumsFormat,
 	"OpenPGP":            openPGPFormat, "minisign": minisignFormat, "index": indexFormat, "versions": versionsFormat, "ELF": elfFormat,
+	"squashfs": squashfsFormat, "erofs": erofsFormat,
 	"bzip2": compressedFormat("bzip2", "BZh", "-9"),
 }
 
@@ -63,7 +65,7 @@ func TestReaders(t *testing.T) {
 func (f format) choose(all []input) []input {
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same each time
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	chosen := all[:min(len(all), few)]
+	chosen := all[:min(len(all), stdcmp.Or(f.few, few))]
 	for _, in := range all[len(chosen):] {
 		if slices.Contains(f.kept, in.name) {
 			chosen = append(chosen, in)

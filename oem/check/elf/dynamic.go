@@ -119,11 +119,8 @@ func (d *dynamic) definitions() ([]string, error) {
 	const base = 1 // VER_FLG_BASE
 	var offers []string
 	err = d.list(table, 0, d.first(elf.DT_VERDEFNUM), verdef, func(offset uint64, definition []byte) error {
-		if d.u16(definition[2:])&base != 0 {
-			return nil
-		}
 		// Further names are those of older versions that this one includes.
-		own := true
+		own := d.u16(definition[2:])&base == 0
 		return d.list(table, offset+d.u32(definition[12:]), d.u16(definition[6:]), verdaux, func(_ uint64, name []byte) error {
 			if text := d.name(d.u32(name)); own {
 				offers, own = append(offers, text), false
