@@ -15,6 +15,9 @@ import (
 	"github.com/flatcar/oem-sysext/release/format/cpio"
 )
 
+// Kernels, for which these archives are, do not miss what fills up the last four bytes of an archive.
+const padding, lastPadding = "bsdtar: cut at byte 727", "kernels do not miss the last padding"
+
 func cpioFormat(t *testing.T) format {
 	const tree = `mkdir -p tree/d; cd tree; printf hello >a; printf 'hello, hello\n' >d/b; chmod 755 d/b; ln -s b d/link; : >empty; find . -exec touch -h -d @1700000000 {} +; `
 	sound := []input{
@@ -30,10 +33,17 @@ func cpioFormat(t *testing.T) format {
 			}
 			return all
 		},
+		kept: []string{
+			`cpio: name at byte 342 is "x//"`,
+			`cpio with sums: magic at byte 364 without sums`,
+			`cpio: name at byte 342 is "x/."`,
+		},
 		ours: ourCpio,
 		theirs: []tool{
-			{name: "cpio", script: `cpio --quiet -idu --no-absolute-filenames <"$1"`, seen: without(2, 3), read: listed(without(2, 3))},
-			{name: "bsdtar", script: `bsdtar -pxf "$1"`, seen: without(2, 3), read: listed(without(2, 3))},
+			{name: "cpio", script: `cpio --quiet -idu --no-absolute-filenames <"$1"`, excuse: map[string]string{padding: lastPadding}, seen: without(2, 3), read: listed(without(2, 3))},
+			{name: "bsdtar", script: `bsdtar -pxf "$1"`, excuse: map[string]string{
+				padding: lastPadding, "bytes 120 to 232 twice": "it takes a directory that comes twice for a hard link to itself",
+			}, seen: without(2, 3), read: listed(without(2, 3))},
 		},
 	}
 }

@@ -37,7 +37,14 @@ func debFormat(t *testing.T) format {
 	return format{
 		sound:   sound,
 		mutants: func(longer int) []input { return debMutants(sound, longer) },
-		ours:    ourDeb,
+		kept: []string{
+			`members: control.tar: control: "# comment\n" at byte 15`,
+			`members: control.tar: control: "Xx: \x00y\n" at byte 166`,
+			`members: control.tar: control: cut at byte 177`,
+			`plain: name at byte 10372 is "data.tar.xz"`,
+			`members: control.tar: control: "-X: y\n" at byte 131`,
+		},
+		ours: ourDeb,
 		theirs: []tool{{
 			name: "dpkg-deb", script: `mkdir tree && dpkg-deb -R "$1" tree && dpkg-deb -f "$1" Package Version Architecture Maintainer Depends Description X >fields`,
 			read: func(dir, _ string) []string {
@@ -176,7 +183,7 @@ func debMutants(sound []input, longer int) (all []input) {
 		inner(name, slices.Concat(slices.Concat(parts...), end))
 	}
 	inner("without an end", file("./control", debControl))
-	for _, in := range slices.Concat(lines(input{"control", []byte(debControl)}, "\n", "# comment\n", " continued\n", "\tcontinued\n", " .\n", "Xx: y\n", "x-y: z\n", ": y\n", "Xx:\n", "X :y\n", "X Y: z\n", "x\n", "-X: y\n", "#X: y\n", " \n", "\r\n", "X: y\r\n", "X: \x00y\n", "X: \xff\n", "Package: hello\n", "PACKAGE: hello\n", "package: other\n", "Version: 2\n", "Architecture: all\n"),
+	for _, in := range slices.Concat(lines(input{"control", []byte(debControl)}, "\n", "# comment\n", " continued\n", "\tcontinued\n", " .\n", "Xx: y\n", "x-y: z\n", ": y\n", "Xx:\n", "X :y\n", "X Y: z\n", "x\n", "-X: y\n", "#X: y\n", " \n", "\r\n", "X: y\r\n", "Xx: \x00y\n", "Xx: \xff\n", "Package: hello\n", "PACKAGE: hello\n", "package: other\n", "Version: 2\n", "Architecture: all\n"),
 		characters(input{"control", []byte(debControl)}, 7, "\n", "\n\n", " ", "\x00", "\r")) {
 		inner(in.name, slices.Concat(file("./control", string(in.content)), end))
 	}

@@ -23,6 +23,10 @@ func gptFormat(t *testing.T) format {
 	return format{
 		sound:   sound,
 		mutants: func(longer int) []input { return gptMutants(sound, longer) },
+		kept: []string{
+			`sgdisk: MBR type at byte 450 is 0x02`,
+			`sgdisk: MBR signature at byte 510 is 0xffff`,
+		},
 		ours: func(_ context.Context, file, _ string) ([]string, error) {
 			table, err := readGPT(file)
 			if err != nil {

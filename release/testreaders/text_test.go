@@ -35,6 +35,7 @@ EMPTY=
 			return slices.Concat(followed(in), flipped(in, 200*longer), characters(in, 9, "\"", "'", "\\", "$", "`", "\n", " ", "\t", "=", "#", ";", "\x00", "\r", "é", "~", "*", "{a,b}", "\\\n", "!", "&", "|", "(", "[", "%", "\xff", "\u00a0", "\x1b"),
 				lines(in, "\n", " X=y\n", "X=y \n", "\tX=y\n", "X =y\n", "X= y\n", "export X=y\n", "X\n", "=y\n", "X=y z\n", "X=y#z\n", "X=y #z\n", "X=\"y\"z\n", "X=y\"z\"\n", "X='y'\"z\"\n", "X=\"y\n", "X='y\n", "X=y\\\n", "X=\\y\n", "X=\"\\y\"\n", "X='\\y'\n", "X=\"\\\n\"\n", "X=$Y\n", "X=\"$Y\"\n", "X=${ID}\n", "X=$(echo y)\n", "X=`echo y`\n", "X=~\n", "X=~/y\n", "X=a:~\n", "X=*\n", "X=?\n", "X={y,z}\n", "X=y;Z=1\n", "X=y&\n", "X+=y\n", "X[0]=y\n", "1X=y\n", "X-Y=z\n", "X.Y=z\n", "ID=other\n", "x=y\n", "_=y\n", "X==y\n", "X=y=z\n", "X=\"a\tb\"\n", "X=é\n", "é=x\n", "X=\"\xff\"\n", "X=!y\n", "X=%y\n", "X=y!\n", "X=[y]\n", "X=#y\n", "X=\"#y\"\n", "X='a'b\n", "X=\\\"y\\\"\n", "X=\"\\\\\"\n", "X=\"\\`\"\n", "X=a\\ b\n", "X=\"a\\nb\"\n", "X=''\n", "X=\"\"\n", "X='''\n", "X=a'\n", "readonly X=y\n", "X=y\r\n", ":\n", "true\n"))
 		},
+		kept: []string{`os-release: "X=~\n" at byte 42`, `os-release: "X=a:~\n" at byte 53`, `os-release: "_=y\n" at byte 42`},
 		ours: func(_ context.Context, file, _ string) ([]string, error) {
 			content, err := os.ReadFile(file)
 			if err != nil {
@@ -123,6 +124,7 @@ func foreignSumsFormat(*testing.T) format {
 	return format{
 		sound:   []input{in},
 		mutants: func(longer int) []input { return sumsMutants(in, longer) },
+		kept:    []string{`sha256sum: "0000000000000000000000000000000000000000000000000000000000000000  a\n" at byte 0`, `sha256sum: "*" put in at byte 65`},
 		ours: func(_ context.Context, file, _ string) ([]string, error) {
 			content, err := os.ReadFile(file)
 			if err != nil {

@@ -134,6 +134,9 @@ func Decompress(stream io.Reader) (io.ReadCloser, error) {
 	}
 	switch Compression(head) {
 	case ".gz":
+		if len(head) > 3 && head[3]&0xe0 != 0 { // RFC 1952, 2.3.1
+			return nil, fmt.Errorf("gzip flags are %#x; the upper three must be zero", head[3])
+		}
 		return gzip.NewReader(buffered)
 	case ".xz":
 		plain, err := xz.NewReader(buffered)

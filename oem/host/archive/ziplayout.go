@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // A zip archive says everything twice: before each entry, and in its directory. Readers of streams believe the one, all others the
@@ -70,7 +72,7 @@ func checkDirectory(file io.ReaderAt, d directory) error {
 	if _, err := file.ReadAt(content, d.at); err != nil {
 		return err
 	}
-	const length, unix, macOS, kinds = 46, 3, 19, 1<<0o0 | 1<<0o1 | 1<<0o2 | 1<<0o4 | 1<<0o6 | 1<<0o10 | 1<<0o12 | 1<<0o14
+	const length, msDOS, unix, ntfs, vfat, macOS, kinds = 46, 0, 3, 10, 14, 19, 1<<0o0 | 1<<0o1 | 1<<0o2 | 1<<0o4 | 1<<0o6 | 1<<0o10 | 1<<0o12 | 1<<0o14
 	for number := 1; len(content) > 0; number++ {
 		if len(content) < length || string(content[:4]) != "PK\x01\x02" {
 			return fmt.Errorf("entry %d of its directory has no header", number)
@@ -87,8 +89,14 @@ func checkDirectory(file io.ReaderAt, d directory) error {
 			return fmt.Errorf("entry %q: is on disk %d; wanted one file", name, u16(34))
 		case u16(36)&^7 != 0:
 			return fmt.Errorf("entry %q: has the internal attributes %#x; wanted at most 7", name, u16(36))
-		case content[6] > newestZip:
-			return fmt.Errorf("entry %q: needs version %d.%d of the format; wanted at most 6.3", name, content[6]/10, content[6]%10)
+		case u16(6) > newestZip:
+			return fmt.Errorf("entry %q: needs version %d.%d of the format; wanted at most %d.%d", name, u16(6)/10, u16(6)%10, newestZip/10, newestZip%10)
+		case u16(8)&^knownFlags != 0:
+			return fmt.Errorf("entry %q: has the flags %#x; wanted no others than %#x", name, u16(8), knownFlags)
+		case !slices.Contains([]byte{msDOS, unix, ntfs, vfat, macOS}, content[5]):
+			return fmt.Errorf("entry %q: was made by system %d; wanted MS-DOS, Windows, Unix or macOS", name, content[5])
+		case !wholeExtra(content[length+u16(28):][:u16(30)]):
+			return fmt.Errorf("entry %q: has extra fields that do not fit into their space", name)
 		case content[5] != unix && content[5] != macOS && mode>>12 != 0 && mode>>12 != 4 && mode>>12 != 0o10:
 			return fmt.Errorf("entry %q: has the mode %o, and is from a system without such files", name, mode)
 		case content[5] == unix && (kinds>>(mode>>12)&1 == 0 || mode == 0 || isDir && mode>>12 != 0 && mode>>12 != 4 || !isDir && mode>>12 == 4):
@@ -102,8 +110,23 @@ func checkDirectory(file io.ReaderAt, d directory) error {
 	return nil
 }
 
-// newestZip is the newest version of APPNOTE.TXT that says what a reader needs (4.4.3).
-const newestZip = 63
+// newestZip is the newest version that an entry may need (4.4.3): 4.5 is that of large files, 4.6 of a compression we do not read.
+const newestZip = 45
+
+// knownFlags are those that change nothing (4.4.4): options of the compression, sizes behind the content, UTF-8.
+const knownFlags = 1<<1 | 1<<2 | hasDescriptor | 1<<11
+
+// wholeExtra tells whether extra fields fill their space.
+func wholeExtra(extra []byte) bool {
+	for len(extra) >= 4 {
+		end := 4 + int(binary.LittleEndian.Uint16(extra[2:]))
+		if end > len(extra) {
+			return false
+		}
+		extra = extra[end:]
+	}
+	return len(extra) == 0
+}
 
 // checkDate refuses a time that there is not, other than none at all.
 func checkDate(clock, date int) error {
@@ -155,7 +178,7 @@ func checkLocal(file io.ReaderAt, entry *zip.File, start, at int64) error {
 	if u16(6) != int(entry.Flags) || u16(8) != int(entry.Method) {
 		return errors.New("the header before its content has other flags or another method than the directory")
 	}
-	if u16(10) != int(entry.ModifiedTime) || u16(12) != int(entry.ModifiedDate) || head[4] > newestZip { //nolint:staticcheck // the fields themselves are compared
+	if u16(10) != int(entry.ModifiedTime) || u16(12) != int(entry.ModifiedDate) || u16(4) > newestZip { //nolint:staticcheck // the fields themselves are compared
 		return errors.New("the header before its content has another time than the directory, or needs a newer version of the format")
 	}
 	sizes := [3]uint32{u32(14), u32(18), u32(22)}
@@ -166,8 +189,12 @@ func checkLocal(file io.ReaderAt, entry *zip.File, start, at int64) error {
 	}
 	// Info-ZIP's time (extrafld.txt): a byte with the times that there are, of which modification is the first.
 	const times, modified = 0x5455, 1
-	here, there := extraField(head[length+u16(26):], times), extraField(entry.Extra, times)
-	if len(here) > 4 && len(there) > 4 && here[0]&there[0]&modified != 0 && !bytes.Equal(here[1:5], there[1:5]) {
+	extra := head[length+u16(26):]
+	if !wholeExtra(extra) {
+		return errors.New("the header before its content has extra fields that do not fit into their space")
+	}
+	here, there := extraField(extra, times), extraField(entry.Extra, times)
+	if (len(here) > 4 && here[0]&modified != 0) != (len(there) > 4 && there[0]&modified != 0) || len(here) > 4 && len(there) > 4 && !bytes.Equal(here[1:5], there[1:5]) {
 		return errors.New("the header before its content has another time than the directory")
 	}
 	return nil
@@ -216,6 +243,10 @@ func checkZipName(entry *zip.File) error {
 		return errors.New(`the name has "\"; wanted slashes`)
 	case entry.Name != "" && entry.Name[0] == '/':
 		return errors.New("the name is absolute")
+	case strings.HasSuffix(entry.Name, "/."):
+		return errors.New(`the name ends in "."`)
+	case len(entry.Name) > 1 && entry.Name[1] == ':':
+		return errors.New("the name has a drive; wanted one without")
 	case entry.Mode().IsDir() && entry.UncompressedSize64 != 0:
 		return fmt.Errorf("is a directory with %d bytes of content", entry.UncompressedSize64)
 	}

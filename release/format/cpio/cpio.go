@@ -161,8 +161,10 @@ func (r *Reader) check(h *Header) error {
 		return errors.New("has no name")
 	case slices.Contains(strings.Split(h.Name, "/"), ".."):
 		return errors.New(`has ".." in its name`)
-	case kind != modeDir && strings.HasSuffix(h.Name, "/"):
+	case kind != modeDir && (strings.HasSuffix(h.Name, "/") || strings.HasSuffix(h.Name, "/.")):
 		return errors.New("has a name that ends with a slash and is no directory")
+	case kind == modeLink && h.Size == 0:
+		return errors.New("is a symbolic link without a target")
 	case !slices.Contains(kinds, kind):
 		return fmt.Errorf("has mode %o, which is no kind of file", h.Mode)
 	case kind != ModeFile && kind != modeLink && h.Size != 0:

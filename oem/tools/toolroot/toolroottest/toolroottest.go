@@ -72,6 +72,7 @@ var judges = []string{
 	"python3-apt",          // reads indexes and versions as apt does
 	"sbsigntool",           // sbsign, sbverify
 	"systemd-container",    // systemd-dissect
+	"squashfs-tools",       //
 	"squashfs-tools-ng",    // rdsquashfs
 	"systemd-repart",       //
 	"unzip",                //
