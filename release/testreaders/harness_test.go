@@ -108,7 +108,7 @@ func compare(t *testing.T, f format, all bool) {
 	t.Helper()
 	longer := 1
 	if all {
-		longer = 10
+		longer = 3
 	}
 	mutants := unique(f.mutants(longer))
 	for _, name := range f.kept {

@@ -4,7 +4,7 @@ package testreaders
 
 import "testing"
 
-// TestNightlyReaders compares all mutants, with ten times as many random ones.
+// TestNightlyReaders compares all mutants, with three times as many random ones.
 func TestNightlyReaders(t *testing.T) {
 	for name, make := range formats {
 		t.Run(name, func(t *testing.T) { compare(t, make(t), true) })

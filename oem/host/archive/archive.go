@@ -14,10 +14,12 @@
 //     more than [MaxRatio] bytes out of each byte of the archive;
 //   - windows of zstd and dictionaries of xz above 128 MiB, which is memory that they would take;
 //   - entries that are longer or shorter than announced, truncated archives, and bytes after the end of a tar stream;
+//   - extended headers of a tar archive that no entry follows, that come twice or in two formats, and records that are empty, unknown or
+//     understood in several ways; numbers with anything behind them, and times that file systems cannot store;
 //   - headers that contradict themselves: content of what is no file, a target of what is no link, a mode of another type, and defaults
 //     for all entries other than comments;
 //   - zip archives that are encrypted, that use the same bytes for two entries or have some that are of none, whose directory differs
-//     from what is before an entry, and names with a backslash.
+//     from what is before or behind an entry, with flags, versions, systems or dates that there are not, and names with a backslash or a drive.
 //
 // Symbolic links with an absolute target are stored unchanged; the user of the tree decides what they mean.
 package archive
