@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -110,8 +111,10 @@ type member struct {
 
 func members(content []byte) (all []member) {
 	for at := 8; at+60 <= len(content); {
-		length := 0
-		fmt.Sscan(string(content[at+48:at+58]), &length)
+		length, err := strconv.Atoi(strings.TrimRight(string(content[at+48:at+58]), " "))
+		if err != nil {
+			return all
+		}
 		all = append(all, member{strings.TrimRight(string(content[at:at+16]), " "), content[at+60 : at+60+length]})
 		at += 60 + length + length%2
 	}

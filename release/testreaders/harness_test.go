@@ -65,7 +65,7 @@ func TestReaders(t *testing.T) {
 
 // choose returns the mutants of a short run.
 func (f format) choose(all []input) []input {
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same each time
+	random := rand.New(rand.NewPCG(seed, 0))
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	chosen := all[:min(len(all), few)]
 	for _, in := range all[len(chosen):] {
@@ -99,9 +99,6 @@ type reading struct {
 	refused bool
 	said    string
 }
-
-// finding is a mutant that we take though a tool refuses it or reads it otherwise.
-type finding struct{ mutant, text string }
 
 // compare fails the test for each mutant that we read otherwise than the tools: of all, or of a part.
 func compare(t *testing.T, f format, all bool) {

@@ -178,7 +178,7 @@ func checkLocal(file io.ReaderAt, entry *zip.File, start, at int64) error {
 	if u16(6) != int(entry.Flags) || u16(8) != int(entry.Method) {
 		return errors.New("the header before its content has other flags or another method than the directory")
 	}
-	if u16(10) != int(entry.ModifiedTime) || u16(12) != int(entry.ModifiedDate) || u16(4) > newestZip { //nolint:staticcheck // the fields themselves are compared
+	if u16(10) != int(entry.ModifiedTime) || u16(12) != int(entry.ModifiedDate) || u16(4) > newestZip {
 		return errors.New("the header before its content has another time than the directory, or needs a newer version of the format")
 	}
 	sizes := [3]uint32{u32(14), u32(18), u32(22)}
