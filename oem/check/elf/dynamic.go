@@ -1,10 +1,14 @@
 package elf
 
 import (
+	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // dynamic is a dynamic section: values by tag, and its string table.
@@ -12,7 +16,8 @@ type dynamic struct {
 	raw     *elf.File
 	values  map[elf.DynTag][]uint64
 	strings []byte
-	read    int // version records so far
+	read    int   // version records so far
+	wrong   error // the first name that is none
 }
 
 func (d *dynamic) u16(b []byte) uint64 { return uint64(d.raw.ByteOrder.Uint16(b)) }
@@ -27,12 +32,29 @@ func (d *dynamic) first(tag elf.DynTag) uint64 {
 	return 0
 }
 
+// names returns the names of all entries of a tag.
 func (d *dynamic) names(tag elf.DynTag) []string {
 	var names []string
 	for _, offset := range d.values[tag] {
-		names = append(names, text(d.strings, offset))
+		names = append(names, d.name(offset))
 	}
 	return names
+}
+
+// name returns the name at an offset of the string table, and notes in wrong if there is none.
+func (d *dynamic) name(offset uint64) string {
+	if offset >= uint64(len(d.strings)) || !bytes.Contains(d.strings[offset:], []byte{0}) {
+		d.wrong = cmp.Or(d.wrong, fmt.Errorf("a name at byte %d of the string table, which has %d", offset, len(d.strings)))
+		return ""
+	}
+	name := text(d.strings, offset)
+	if name == "" {
+		d.wrong = cmp.Or(d.wrong, errors.New("an empty name"))
+	}
+	if err := foreign.Check(name); err != nil {
+		d.wrong = cmp.Or(d.wrong, fmt.Errorf("the name %q %w", name, err))
+	}
+	return name
 }
 
 // table returns the bytes that a tag points to; with length 0, up to the end of the segment.
@@ -77,10 +99,10 @@ func (d *dynamic) needs() ([]Version, error) {
 	const weak = 2 // VER_FLG_WEAK
 	var wants []Version
 	err = d.list(table, 0, d.first(elf.DT_VERNEEDNUM), verneed, func(offset uint64, need []byte) error {
-		library := text(d.strings, d.u32(need[4:]))
+		library := d.name(d.u32(need[4:]))
 		return d.list(table, offset+d.u32(need[8:]), d.u16(need[2:]), vernaux, func(_ uint64, version []byte) error {
 			if d.u16(version[4:])&weak == 0 {
-				wants = append(wants, Version{library, text(d.strings, d.u32(version[8:]))})
+				wants = append(wants, Version{library, d.name(d.u32(version[8:]))})
 			}
 			return nil
 		})
@@ -97,11 +119,12 @@ func (d *dynamic) definitions() ([]string, error) {
 	const base = 1 // VER_FLG_BASE
 	var offers []string
 	err = d.list(table, 0, d.first(elf.DT_VERDEFNUM), verdef, func(offset uint64, definition []byte) error {
-		if d.u16(definition[2:])&base != 0 {
-			return nil
-		}
-		return d.list(table, offset+d.u32(definition[12:]), 1, verdaux, func(_ uint64, name []byte) error {
-			offers = append(offers, text(d.strings, d.u32(name)))
+		// Further names are those of older versions that this one includes.
+		own := d.u16(definition[2:])&base == 0
+		return d.list(table, offset+d.u32(definition[12:]), d.u16(definition[6:]), verdaux, func(_ uint64, name []byte) error {
+			if text := d.name(d.u32(name)); own {
+				offers, own = append(offers, text), false
+			}
 			return nil
 		})
 	})
@@ -110,7 +133,7 @@ func (d *dynamic) definitions() ([]string, error) {
 
 // list calls each for up to count records of the linked list that begins at offset.
 func (d *dynamic) list(table []byte, offset, count uint64, of records, each func(offset uint64, record []byte) error) error {
-	for range count {
+	for left := count; left > 0; left-- {
 		if d.read++; d.read > maxNames {
 			return errTooManyNames
 		}
@@ -122,6 +145,9 @@ func (d *dynamic) list(table []byte, offset, count uint64, of records, each func
 			return err
 		}
 		next := d.u32(record[of.nextAt:])
+		if (next == 0) != (left == 1) { // loaders go on as long as there is a next one
+			return fmt.Errorf("a list of %d with another end", count)
+		}
 		if next == 0 {
 			return nil
 		}

@@ -8,10 +8,13 @@ package elf
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/flatcar/oem-sysext/oem/host/foreign"
 )
 
 // File is what the loader needs to know about a file.
@@ -60,12 +63,19 @@ func Read(r io.ReaderAt) (*File, error) {
 	}
 	for _, segment := range raw.Progs {
 		switch segment.Type {
+		case elf.PT_LOAD:
+			if segment.Filesz > segment.Memsz {
+				return nil, fmt.Errorf("a segment with %d bytes in the file and %d in memory", segment.Filesz, segment.Memsz)
+			}
 		case elf.PT_INTERP:
 			name, err := read(segment, 0, min(segment.Filesz, maxName))
 			if err != nil {
 				return nil, fmt.Errorf("interpreter: %w", err)
 			}
 			f.Interpreter = text(name, 0)
+			if err := foreign.Check(f.Interpreter); err != nil || len(f.Interpreter) == len(name) || f.Interpreter == "" {
+				return nil, fmt.Errorf("interpreter: %q; wanted a name that ends in a zero", name)
+			}
 		case elf.PT_DYNAMIC:
 			if err := f.readDynamic(raw, segment); err != nil {
 				return nil, fmt.Errorf("dynamic section: %w", err)
@@ -82,14 +92,19 @@ func (f *File) readDynamic(raw *elf.File, segment *elf.Prog) error {
 		return err
 	}
 	d := dynamic{raw: raw, values: map[elf.DynTag][]uint64{}}
+	ended := false
 	for entry := range slices.Chunk(content, 16) {
 		if len(entry) < 16 || elf.DynTag(d.u64(entry)) == elf.DT_NULL {
+			ended = len(entry) == 16
 			break
 		}
 		tag := elf.DynTag(d.u64(entry))
 		if d.values[tag] = append(d.values[tag], d.u64(entry[8:])); len(d.values[tag]) > maxNames {
 			return fmt.Errorf("more than %d entries of one kind", maxNames)
 		}
+	}
+	if !ended {
+		return errors.New("has no end within its segment, which loaders look for")
 	}
 	if d.strings, err = d.table(elf.DT_STRTAB, d.first(elf.DT_STRSZ)); err != nil {
 		return fmt.Errorf("string table: %w", err)
@@ -104,7 +119,7 @@ func (f *File) readDynamic(raw *elf.File, segment *elf.Prog) error {
 	if f.Offers, err = d.definitions(); err != nil {
 		return fmt.Errorf("offered versions: %w", err)
 	}
-	return nil
+	return d.wrong
 }
 
 func searchPath(values []string) []string {

@@ -14,10 +14,12 @@
 //     more than [MaxRatio] bytes out of each byte of the archive;
 //   - windows of zstd and dictionaries of xz above 128 MiB, which is memory that they would take;
 //   - entries that are longer or shorter than announced, truncated archives, and bytes after the end of a tar stream;
+//   - extended headers of a tar archive that no entry follows, that come twice or in two formats, and records that are empty, unknown or
+//     understood in several ways; numbers with anything behind them, and times that file systems cannot store;
 //   - headers that contradict themselves: content of what is no file, a target of what is no link, a mode of another type, and defaults
 //     for all entries other than comments;
 //   - zip archives that are encrypted, that use the same bytes for two entries or have some that are of none, whose directory differs
-//     from what is before an entry, and names with a backslash.
+//     from what is before or behind an entry, with flags, versions, systems or dates that there are not, and names with a backslash or a drive.
 //
 // Symbolic links with an absolute target are stored unchanged; the user of the tree decides what they mean.
 package archive
@@ -107,26 +109,47 @@ func Single(stream io.Reader, root *os.Root, name string, o Options) (err error)
 	return file.Chmod(0o755) // whatever the umask
 }
 
+// MagicLength is how many bytes Compression looks at.
+const MagicLength = 6
+
+// Compression returns how content that begins like this is compressed: .gz, .xz, .zst, .bz2, or empty.
+func Compression(head []byte) string {
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")): // RFC 1952, 2.3.1
+		return ".gz"
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")): // xz file format, 2.1.1.1
+		return ".xz"
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")): // RFC 8878, 3.1.1
+		return ".zst"
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return ".bz2"
+	}
+	return ""
+}
+
 // Decompress recognises gzip, xz, zstd and bzip2 by their first bytes. Other input is passed through.
 func Decompress(stream io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(stream, 1<<16)
-	magic, err := buffered.Peek(6)
+	head, err := buffered.Peek(MagicLength)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(magic, []byte("\x1f\x8b")): // RFC 1952, 2.3.1
+	switch Compression(head) {
+	case ".gz":
+		if len(head) > 3 && head[3]&0xe0 != 0 { // RFC 1952, 2.3.1
+			return nil, fmt.Errorf("gzip flags are %#x; the upper three must be zero", head[3])
+		}
 		return gzip.NewReader(buffered)
-	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")): // xz file format, 2.1.1.1
+	case ".xz":
 		plain, err := xz.NewReader(buffered)
 		return io.NopCloser(plain), err
-	case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")): // RFC 8878, 3.1.1
+	case ".zst":
 		plain, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, err
 		}
 		return plain.IOReadCloser(), nil
-	case bytes.HasPrefix(magic, []byte("BZh")):
+	case ".bz2":
 		return io.NopCloser(bzip2.NewReader(buffered)), nil
 	}
 	return io.NopCloser(buffered), nil
@@ -186,17 +209,21 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Whole reads a plain tar stream to its very end.
+// Whole reads a plain tar stream to its very end, and refuses headers that readers understand in different ways.
 type Whole struct {
-	stream io.Reader
-	zeros  int64 // bytes at the end of what was read
+	stream  io.Reader
+	headers *headers
+	zeros   int64 // bytes at the end of what was read
 }
 
 // NewWhole returns a reader of a tar stream, for package tar.
-func NewWhole(stream io.Reader) *Whole { return &Whole{stream: stream} }
+func NewWhole(stream io.Reader) *Whole { return &Whole{stream: stream, headers: newHeaders()} }
 
 func (r *Whole) Read(p []byte) (int, error) {
 	n, err := r.stream.Read(p)
+	if wrong := r.headers.feed(p[:n]); wrong != nil {
+		return 0, wrong
+	}
 	if tail := int64(n - len(bytes.TrimRight(p[:n], "\x00"))); tail == int64(n) {
 		r.zeros += tail
 	} else {

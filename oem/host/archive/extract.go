@@ -47,6 +47,9 @@ func (x *extractor) run(stream io.Reader) error {
 		if err == io.EOF {
 			break
 		}
+		if wrong := new(headerError); errors.As(err, &wrong) {
+			return &EntryError{x.opts.Name, wrong.entry, wrong.err}
+		}
 		if err != nil {
 			return fmt.Errorf("%s: after entry %d: %w", x.opts.Name, x.entries, asCut(err))
 		}

@@ -84,8 +84,8 @@ func (p *Packages) add(pocket, text string) error {
 			return err
 		}
 		c := newCandidate(pocket, one, fields)
-		if !ValidName(c.name) || c.version == "" {
-			return fmt.Errorf("package %q has the version %q; wanted a name and a version", c.name, c.version)
+		if !ValidName(c.name) || !ValidVersion(c.version) {
+			return fmt.Errorf("package %q has the version %q; wanted a name and a version of Debian", c.name, c.version)
 		}
 		if best := p.byName[c.name]; best == nil || CompareVersions(c.version, best.version) > 0 {
 			p.byName[c.name] = c

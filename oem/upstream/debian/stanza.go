@@ -17,9 +17,10 @@ const (
 
 // stanzaReader splits deb822 text (deb822(5)) into stanzas, which blank lines separate.
 type stanzaReader struct {
-	in   *bufio.Reader
-	line int // last line read
-	text []byte
+	in       *bufio.Reader
+	comments bool // are dropped, else refused: only files that people write have some (deb822(5))
+	line     int  // last line read
+	text     []byte
 }
 
 func newStanzaReader(r io.Reader) *stanzaReader {
@@ -40,6 +41,10 @@ func (r *stanzaReader) next() (string, error) {
 			return "", fmt.Errorf("line %d: the stanza is longer than %d bytes", r.line, maxStanza)
 		case err != nil && err != io.EOF:
 			return "", err
+		case bytes.ContainsAny(line, "\x00\r"):
+			return "", fmt.Errorf("line %d has a zero byte or a carriage return; wanted text", r.line)
+		case !blank && line[0] == '#' && !r.comments:
+			return "", fmt.Errorf("line %d is a comment; wanted Name: value", r.line)
 		case !blank && line[0] != '#':
 			r.text = append(r.text, line...)
 		}
@@ -96,6 +101,9 @@ func parseStanza(text string) (Stanza, error) {
 	parsed := Stanza{}
 	for _, f := range fields {
 		name := strings.ToLower(f.name)
+		if name[0] == '-' { // deb822(5)
+			return nil, fmt.Errorf("the field %q begins with a hyphen; wanted a letter", f.name)
+		}
 		if _, twice := parsed[name]; twice {
 			return nil, fmt.Errorf("the field %s occurs twice", f.name)
 		}
@@ -104,10 +112,19 @@ func parseStanza(text string) (Stanza, error) {
 	return parsed, nil
 }
 
-// ReadStanzas parses all stanzas of a short text.
-func ReadStanzas(r io.Reader) ([]Stanza, error) {
+// ReadStanzas parses all stanzas of a short text. Comments are refused.
+func ReadStanzas(r io.Reader) ([]Stanza, error) { return readStanzas(newStanzaReader(r)) }
+
+// ReadCommented is ReadStanzas of a file that a person writes.
+func ReadCommented(r io.Reader) ([]Stanza, error) {
+	reader := newStanzaReader(r)
+	reader.comments = true
+	return readStanzas(reader)
+}
+
+func readStanzas(reader *stanzaReader) ([]Stanza, error) {
 	var all []Stanza
-	for reader := newStanzaReader(r); ; {
+	for {
 		text, err := reader.next()
 		if errors.Is(err, io.EOF) {
 			return all, nil

@@ -10,7 +10,7 @@ import (
 )
 
 func TestReadStanzas(t *testing.T) {
-	got, err := ReadStanzas(strings.NewReader(`
+	got, err := ReadCommented(strings.NewReader(`
 # a comment
 Package: a
 Description: short
@@ -44,6 +44,10 @@ func TestReadStanzasRefuses(t *testing.T) {
 		" begins with a space: x\n":          "is not a field",
 		"two words: x\n":                     "is not a field",
 		": x\n":                              "is not a field",
+		"-A: 1\n":                            "begins with a hyphen",
+		"A: 1\n# 2\n":                        "line 2 is a comment",
+		"A: 1\r\n":                           "carriage return",
+		"A: \x00\n":                          "zero byte",
 		"A: 1\na: 2\n":                       "occurs twice",
 		"A: " + strings.Repeat("x", maxLine): "line 1 is longer than 1048576 bytes",
 		strings.Repeat("A: "+strings.Repeat("x", 1<<19)+"\n", 40): "the stanza is longer than 16777216 bytes",

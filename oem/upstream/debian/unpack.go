@@ -2,6 +2,9 @@ package debian
 
 import (
 	"archive/tar"
+	"bufio"
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +91,9 @@ func (is Identity) check(c Control) error {
 	if !ValidName(c["package"]) {
 		return fmt.Errorf("field Package: %q; wanted a name of Debian", c["package"])
 	}
+	if !ValidVersion(c["version"]) {
+		return fmt.Errorf("field Version: %q; wanted a version of Debian", c["version"])
+	}
 	return nil
 }
 
@@ -135,7 +141,15 @@ func nextTar(members *arReader, want string) (io.Reader, error) {
 		if !found || !slices.Contains([]string{"", ".gz", ".xz", ".zst", ".bz2"}, compression) {
 			return nil, fmt.Errorf("has a member %q; wanted %s, plain or as .gz, .xz, .zst or .bz2", name, want)
 		}
-		return content, nil
+		buffered := bufio.NewReader(content)
+		head, err := buffered.Peek(archive.MagicLength)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if is := archive.Compression(head); is != compression {
+			return nil, fmt.Errorf("member %q: is %s; wanted what its name says", name, cmp.Or(is, "not compressed"))
+		}
+		return buffered, nil
 	}
 }
 
@@ -165,7 +179,14 @@ func readControl(member io.Reader) (Control, error) {
 		if control != nil {
 			return nil, errors.New("has two control files")
 		}
-		stanzas, err := ReadStanzas(reader)
+		text, err := io.ReadAll(reader)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.HasSuffix(text, []byte("\n")) {
+			return nil, errors.New("control: has no line break at its end")
+		}
+		stanzas, err := ReadStanzas(bytes.NewReader(text))
 		if err != nil {
 			return nil, fmt.Errorf("control: %w", err)
 		}
@@ -173,6 +194,11 @@ func readControl(member io.Reader) (Control, error) {
 			return nil, fmt.Errorf("control has %d stanzas; wanted 1", len(stanzas))
 		}
 		control = Control(stanzas[0])
+		for _, name := range []string{"pre-depends", "depends", "provides"} {
+			if _, err := parseGroups(control[name]); err != nil {
+				return nil, fmt.Errorf("control: field %s: %w", name, err)
+			}
+		}
 	}
 }
 

@@ -2,8 +2,19 @@ package debian
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 )
+
+// validVersion matches [epoch:]upstream[-revision] (deb-version(7)).
+var validVersion = regexp.MustCompile(`^([0-9]+:)?[0-9][A-Za-z0-9.+~:-]*$`)
+
+// ValidVersion tells whether text is a version as Debian policy 5.6.12 has it. Where there is a hyphen, a revision follows; where there
+// is no epoch, there is no colon.
+func ValidVersion(text string) bool {
+	epoch, _, revision := splitVersion(text)
+	return validVersion.MatchString(text) && !strings.HasSuffix(text, "-") && !strings.Contains(revision, ":") && len(epoch) <= 9
+}
 
 // CompareVersions orders two package versions as dpkg does (deb-version(7)): by epoch, upstream version, revision.
 // The result is negative, zero or positive. Invalid versions have a place in the order, too.

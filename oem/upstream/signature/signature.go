@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"aead.dev/minisign"
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
@@ -71,19 +73,27 @@ func OpenPGPThen(keys openpgp.EntityList, content io.ReadSeeker, signature []byt
 	})
 }
 
-// check looks for one valid signature, each verified at its own time.
+// check looks for one valid signature, each verified at its own time. None by a known key may be bad: the content or a signature was
+// changed then. Apt wants the same.
 func check(keys openpgp.EntityList, content io.ReadSeeker, packets []one, when func(one) time.Time) error {
-	failures := []error{errors.New("no good signature by a key of the keyring")}
+	good, failures := false, []error{errors.New("no good signature by a key of the keyring")}
 	for _, one := range packets {
 		if _, err := content.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
 		config := &packet.Config{Time: func() time.Time { return when(one) }}
 		_, err := openpgp.CheckDetachedSignature(keys, content, bytes.NewReader(one.packet), config)
-		if err == nil {
-			return nil
+		switch {
+		case err == nil:
+			good = true
+			continue
+		case !errors.Is(err, pgperrors.ErrUnknownIssuer) && !errors.Is(err, pgperrors.ErrKeyExpired) && !errors.Is(err, pgperrors.ErrSignatureExpired):
+			return fmt.Errorf("no good signature by a key of the keyring: signature by %s: %w", one.issuer, err)
 		}
 		failures = append(failures, fmt.Errorf("signature by %s: %w", one.issuer, err))
+	}
+	if good {
+		return nil
 	}
 	return errors.Join(failures...)
 }
@@ -123,7 +133,7 @@ const maxSignatures = 16
 func split(body io.Reader) ([]one, error) {
 	var all []one
 	for packets := packet.NewReader(body); ; {
-		p, err := packets.Next()
+		p, err := packets.NextWithUnsupported() // Next passes over what it does not know
 		if errors.Is(err, io.EOF) {
 			return all, nil
 		}
@@ -151,8 +161,17 @@ func MinisignKey(text string) (minisign.PublicKey, error) {
 	return key, nil
 }
 
+// Lengths of lines of a minisign signature: 2 + 8 + 64 bytes and 64 bytes in base64.
+const signatureLength, globalLength = 100, 88
+
 // Minisign checks a prehashed minisign signature, the current kind, and its trusted comment.
 func Minisign(key minisign.PublicKey, content io.Reader, signature []byte) error {
+	// Package base64 passes over line breaks.
+	for i, line := range strings.Split(strings.TrimSuffix(string(signature), "\n"), "\n") {
+		if want := map[int]int{1: signatureLength, 3: globalLength}[i]; i > 3 || want > 0 && len(line) != want {
+			return fmt.Errorf("not a minisign signature: line %d has %d bytes; wanted 4 lines, with %d bytes in the second and %d in the last", i+1, len(line), signatureLength, globalLength)
+		}
+	}
 	var parsed minisign.Signature
 	if err := parsed.UnmarshalText(signature); err != nil {
 		return errors.New("not a minisign signature")

@@ -404,12 +404,14 @@ func host(t *testing.T, program string, args ...string) string {
 func TestFileIsNoDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	check(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
-	if _, _, err := Read(path); err == nil || !strings.Contains(err.Error(), "neither copy") {
+	if _, _, err := Read(path); err == nil || !strings.Contains(err.Error(), "protective MBR") {
 		t.Errorf("got %v", err)
 	}
 	table, err := gpt.New(gpt.GUID{1}, 2048, nil)
 	check(t, err)
 	d := open(t, path)
+	_, err = d.file.WriteAt(table.ProtectiveMBR(), 0)
+	check(t, err)
 	check(t, table.Write(d.file))
 	if _, err := Choose(d); !errors.Is(err, errNoSlot) {
 		t.Errorf("got %v; wanted %v", err, errNoSlot)

@@ -40,6 +40,8 @@ func newDisk(t *testing.T, states ...state) *Disk {
 	f, err := os.Create(path)
 	check(t, err)
 	check(t, f.Truncate(128*gpt.SectorSize))
+	_, err = f.WriteAt(table.ProtectiveMBR(), 0)
+	check(t, err)
 	check(t, table.Write(f))
 	check(t, f.Close())
 	return open(t, path)

@@ -4,11 +4,12 @@
 // In: an archive, which may be anybody's, uncompressed. Out: its members one after the other. Only one archive is read;
 // what follows its trailer is left. Nothing is held in memory but a header and the names.
 //
-// Refused are, with the byte: fields that are not hexadecimal digits, types that no file has, content of what has none, names that
-// are empty, have ".." or come twice, sums in the format without, and anything but zeros between members.
+// Refused are, with the byte: fields that are not hexadecimal digits, members with and without sums in one archive, types that no file
+// has, content of what has none, names that are empty, have "..", end with a slash and are no directory's, or come twice, sums in the format without, and anything but zeros between members.
 package cpio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +61,7 @@ type Reader struct {
 	at      int64             // how much was read
 	content int64             // how much of the member's content is left
 	kinds   map[string]uint32 // types of the members so far, by clean name
+	magic   string            // of the first member
 }
 
 // Is tells whether content that begins like this is an archive.
@@ -89,6 +91,9 @@ func (r *Reader) Next() (*Header, error) {
 	}
 	if !Is(head) {
 		return nil, fmt.Errorf("byte %d: cpio magic is %.6q%s; wanted %q", offset, head, known(head), magic)
+	}
+	if r.magic = cmp.Or(r.magic, string(head[:6])); r.magic != string(head[:6]) {
+		return nil, fmt.Errorf("byte %d: cpio magic is %.6q, that of the members before is %q; wanted one format", offset, head, r.magic)
 	}
 	h := &Header{Offset: offset, Summed: strings.HasPrefix(string(head), magicSum)}
 	var values [13]uint32
@@ -156,6 +161,10 @@ func (r *Reader) check(h *Header) error {
 		return errors.New("has no name")
 	case slices.Contains(strings.Split(h.Name, "/"), ".."):
 		return errors.New(`has ".." in its name`)
+	case kind != modeDir && (strings.HasSuffix(h.Name, "/") || strings.HasSuffix(h.Name, "/.")):
+		return errors.New("has a name that ends with a slash and is no directory")
+	case kind == modeLink && h.Size == 0:
+		return errors.New("is a symbolic link without a target")
 	case !slices.Contains(kinds, kind):
 		return fmt.Errorf("has mode %o, which is no kind of file", h.Mode)
 	case kind != ModeFile && kind != modeLink && h.Size != 0:

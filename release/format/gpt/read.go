@@ -51,6 +51,9 @@ func Read(disk io.ReaderAt, size int64) (*Table, error) {
 	if sectors < 4 {
 		return nil, fmt.Errorf("the disk has %d B, too few for a partition table", size)
 	}
+	if err := checkProtective(disk); err != nil {
+		return nil, err
+	}
 	primary, primaryErr := readCopy(disk, 1, sectors)
 	// On a disk that has grown, the backup is where the primary points, not at the end.
 	where := sectors - 1
@@ -77,6 +80,25 @@ func Read(disk io.ReaderAt, size int64) (*Table, error) {
 		t.backup.entries = backup.Entries
 	}
 	return t, nil
+}
+
+// checkProtective wants a protective MBR. Without one, neither kernels nor other tools look for a GPT (kernel
+// block/partitions/efi.c, is_pmbr_valid).
+func checkProtective(disk io.ReaderAt) error {
+	mbr := make([]byte, SectorSize)
+	if err := readAt(disk, mbr, 0); err != nil {
+		return err
+	}
+	if mbr[510] != 0x55 || mbr[511] != 0xaa {
+		return fmt.Errorf("protective MBR: byte 510: signature is %x; wanted 55aa", mbr[510:])
+	}
+	for entry := range 4 {
+		e := mbr[446+16*entry:]
+		if e[4] == 0xee && binary.LittleEndian.Uint32(e[8:]) == 1 {
+			return nil
+		}
+	}
+	return errors.New("protective MBR: byte 450: has no entry of the type 0xee that begins in sector 1")
 }
 
 // otherSectors recognizes a table for sectors of 4096 bytes.

@@ -44,7 +44,7 @@ func Parse(content []byte) (map[string]string, error) {
 			continue
 		}
 		key, text, found := strings.Cut(line, "=")
-		if !found || !name.MatchString(key) {
+		if !found || !name.MatchString(key) || key == "_" { // which a shell sets itself
 			return nil, fmt.Errorf("os-release line %d: %.60q; wanted NAME=VALUE", number, line)
 		}
 		value, err := unquote(text)
@@ -90,6 +90,8 @@ func unquote(text string) (string, error) {
 				return "", fmt.Errorf("a quote within %.20q; wanted it around the value", text)
 			}
 			quote = c
+		case quote == 0 && c == '~' && (i == 0 || text[i-1] == ':'):
+			return "", errors.New("a shell takes ~ for a home directory here; quote it")
 		case quote != '\'' && (c == '$' || c == '`'), quote == 0 && strings.ContainsRune(" \t;&|<>()", c):
 			return "", fmt.Errorf("%q has a special meaning in a shell; quote it", c)
 		default:

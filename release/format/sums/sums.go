@@ -65,25 +65,25 @@ func Format(sums map[string]digest.SHA256) []byte {
 // Line returns the line of one file.
 func Line(sum digest.SHA256, name string) []byte { return fmt.Appendf(nil, "%v  %s\n", sum, name) }
 
-// Find returns a file's digest from a foreign list, which may have a star before names and other lines.
+// Find returns a file's digest from a foreign list, which may have a star before names, one blank instead of two, and other lines.
 func Find(list io.Reader, name string) (digest.SHA256, error) {
-	found := digest.SHA256{}
+	found, there := digest.SHA256{}, false
 	lines := bufio.NewScanner(list)
 	for lines.Scan() {
 		sum, file, _ := strings.Cut(lines.Text(), " ")
-		if strings.TrimLeft(file, " *") != name {
+		if file != name && file != " "+name && file != "*"+name {
 			continue
 		}
 		d, err := digest.Parse(sum)
 		if err != nil {
 			return d, err
 		}
-		if !found.IsZero() && found != d {
+		if there && found != d {
 			return d, fmt.Errorf("two different sums of %s", name)
 		}
-		found = d
+		found, there = d, true
 	}
-	if found.IsZero() && lines.Err() == nil {
+	if !there && lines.Err() == nil {
 		return found, fmt.Errorf("no sum of %s", name)
 	}
 	return found, lines.Err()

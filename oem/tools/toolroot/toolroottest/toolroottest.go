@@ -52,6 +52,8 @@ func Open(t testing.TB) *toolroot.Root {
 
 // judges are packages with programs that verify our output in tests.
 var judges = []string{
+	"binutils",             // readelf
+	"bzip2",                //
 	"cpio",                 //
 	"cryptsetup-bin",       // veritysetup
 	"dosfstools",           // mkfs.fat, fsck.fat
@@ -61,14 +63,21 @@ var judges = []string{
 	"initramfs-tools-core", // lsinitramfs
 	"libarchive-tools",     // bsdtar
 	"gpg",                  // for systemd-sysupdate
+	"gpgv",                 //
+	"minisign",             //
 	"mtools",               // mcopy, mdir
 	"nginx-light",          // a remote cache, with WebDAV
 	"openssl",              //
 	"python3",              // applies payloads
+	"python3-apt",          // reads indexes and versions as apt does
 	"sbsigntool",           // sbsign, sbverify
 	"systemd-container",    // systemd-dissect
+	"squashfs-tools",       //
+	"squashfs-tools-ng",    // rdsquashfs
 	"systemd-repart",       //
+	"unzip",                //
 	"xz-utils",             //
+	"zip",                  //
 	"zstd",                 //
 }
 

@@ -49,7 +49,7 @@ func aptSources(dir string) ([]aptSource, error) {
 
 // parseDeb822Sources reads a .sources file (sources.list(5), DEB822-STYLE FORMAT).
 func parseDeb822Sources(text string) ([]aptSource, error) {
-	stanzas, err := debian.ReadStanzas(strings.NewReader(text))
+	stanzas, err := debian.ReadCommented(strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

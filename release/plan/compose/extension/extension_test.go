@@ -183,7 +183,7 @@ func TestRefusedFiles(t *testing.T) {
 		"nothing":         {nil, "neither the magic of squashfs nor that of erofs"},
 		"text":            {[]byte(strings.Repeat("text", 1000)), "neither the magic"},
 		"cut":             {with(squash[:120], 40, uint64(120)), "unsquashfs cannot read it"},
-		"inode table":     {table(64), "unsquashfs cannot read it"},
+		"inode table":     {table(64), "outside of its inodes"},
 		"directory table": {table(72), "unsquashfs cannot read it"},
 		"fragment table":  {table(80), "unsquashfs cannot read it"},
 		"overlap":         {disk(2, extensiontest.FirstSector, last+8), "inside of entry 1"},

@@ -61,11 +61,23 @@ func inspectSquashfs(part *io.SectionReader) ([]string, error) {
 	if err := fitsInto(s.Length, part); err != nil {
 		return nil, err
 	}
+	if err := s.checkRoot(); err != nil {
+		return nil, err
+	}
 	filters, err := squashfsFilters(s, part)
 	if err != nil {
 		return nil, err
 	}
 	return rung.Options(rung.SquashFS, []string{compressor}, filters), nil
+}
+
+// checkRoot wants the root in the table of inodes. Programs other than kernels cut off its upper bits.
+func (s *squashfsSuper) checkRoot() error {
+	const inodes, directories, metadata = 2, 3, 8192 // SQUASHFS_METADATA_SIZE
+	if block := s.Root >> 16; s.Tables[inodes] > s.Tables[directories] || block >= s.Tables[directories]-s.Tables[inodes] || s.Root&0xffff >= metadata {
+		return fmt.Errorf("has its squashfs root at %#x, outside of its inodes", s.Root)
+	}
+	return nil
 }
 
 // squashfsFilters returns the filters that a file system's own options for xz name.

@@ -125,6 +125,9 @@ func Disk(t testing.TB, image, path string) {
 	if _, err := disk.WriteAt(content, FirstSector*gpt.SectorSize); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := disk.WriteAt(table.ProtectiveMBR(), 0); err != nil {
+		t.Fatal(err)
+	}
 	if err := table.Write(disk); err != nil {
 		t.Fatal(err)
 	}
