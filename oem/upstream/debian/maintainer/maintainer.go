@@ -248,7 +248,7 @@ func (r *reader) command(c *syntax.CallExpr) {
 	}
 	touches := slices.ContainsFunc(touched, inUsr)
 	switch {
-	case r.functions[name] || harmless[name] || slices.ContainsFunc(args, compiles) || removes(name, args):
+	case r.functions[name] || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(args, compiles) || removes(name, args):
 	case name == "update-alternatives":
 		r.alternatives(c, args)
 	case name == "setcap" || name == "chmod" && privileged(args) || name == "dpkg-statoverride" && slices.Contains(args, "--add"):
@@ -344,19 +344,19 @@ func set(words string) map[string]bool {
 }
 
 // onFiles are programs that change the files that they are given.
-var onFiles = set("chgrp chmod chown cp dd dpkg-statoverride gzip install ln mkdir mktemp mv rm rmdir sed setfacl tar tee touch truncate")
+var onFiles = set("chgrp chmod chown cp dd dpkg-statoverride gzip install ln mktemp mv rm rmdir sed setfacl tar tee touch truncate")
 
 // copies are those of them that change only the last one.
 var copies = set("cp install ln")
 
-// harmless are programs that change nothing in /usr, or nothing that an image needs: builtins of the shell, programs that only look, services,
-// accounts, questions, caches that are made from what is in the image, and files in /etc and /var.
+// harmless are programs that change nothing in /usr, or nothing that an image needs: builtins of the shell, programs that only look, empty
+// directories, services, accounts, questions, caches that are made from what is in the image, and files in /etc and /var.
 var harmless = set(`
 	[ test true false : echo printf exit return set shift cd umask export unset local trap read eval exec wait command type . getopts break continue
 	awk basename cat cmp cut date diff dirname egrep expr fgrep find fold getent grep head hostname id ischroot ls md5sum readlink realpath sha256sum sleep sort stat tail
 	tr uname uniq uuidgen wc which xargs
 
-	deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl service systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
+	mkdir deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl service systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
 	udevadm update-inetd update-rc.d systemd-hwdb
 	aa-enabled apparmor_parser restorecon
 

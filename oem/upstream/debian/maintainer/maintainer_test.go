@@ -26,6 +26,7 @@ func TestRead(t *testing.T) {
 		"services":     {"deb-systemd-helper enable x.service >/dev/null || true\nsystemctl --system daemon-reload\nldconfig\nadduser --system x", Effects{}},
 		"etc and var":  {"mkdir -p $(dirname /etc/x/y); cp /usr/share/x/y /etc/x/y; echo 1 >/var/lib/x; rm -f /usr/local/bin/x", Effects{}},
 		"usr":          {"cp /etc/x /usr/lib/x; echo 1 >/usr/lib/y; ln -s a /lib/b", Effects{Others: []string{"cp /etc/x /usr/lib/x", "writes to /usr/lib/y", "ln -s a /lib/b"}}},
+		"directories":  {"mkdir -p /usr/lib/x; install -d -o root -m 0755 \"$DPKG_ROOT/usr/lib/y\"; install -m 755 /etc/x /usr/lib/z", Effects{Others: []string{"install -m 755 /etc/x /usr/lib/z"}}},
 		"a program":    {"probe --make-cache", Effects{Others: []string{"probe --make-cache"}}},
 		"a function":   {"make_cache() { probe --make; }\nmake_cache", Effects{Others: []string{"probe --make"}}},
 		"stages":       {"case \"$1\" in configure) probe --new ;; abort-upgrade|abort-remove) probe --old ;; *) exit 1 ;; esac", Effects{Others: []string{"probe --new"}}},
