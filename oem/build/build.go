@@ -38,7 +38,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the same inputs give a different tree.
-const revision = 6
+const revision = 7
 
 // Builder makes trees for one base.
 type Builder struct {
