@@ -403,6 +403,22 @@ func TestFilesOfUnits(t *testing.T) {
 	)
 }
 
+// What the program of a unit is told to read.
+func TestArgumentsOfUnits(t *testing.T) {
+	w := newWorld(t)
+	w.file("/usr/share/tool/tool.conf", "")
+	w.file("/usr/lib/tmpfiles.d/tool.conf", "C /etc/tool - - - - /usr/share/tool\n")
+	w.file("/usr/lib/systemd/system/a.service", "[Unit]\nConditionPathExists=/etc/a.conf\n[Service]\nExecStart=/usr/bin/cat --config=/etc/tool/tool.conf /etc/tool -f \"/usr/share/tool/tool.conf\" "+
+		"/etc/a.conf /etc/%i.conf /var/lib/tool /run/tool /usr/local/x $OPTIONS\n")
+	w.file("/usr/lib/systemd/system/b.service", "[Service]\nExecStart=-/usr/bin/cat /etc/optional\nExecStart=/bin/sh -c 'cat /etc/other || true'\nExecStartPre=/usr/bin/cat /etc/before\n")
+	w.file("/usr/lib/systemd/system/c.service", "[Service]\nExecStart=/usr/bin/cat /etc/c.conf --state /var/lib/c \\\n\t--config='/etc/d.conf' --plugins /usr/share/missing\n")
+	w.want(
+		"/usr/lib/systemd/system/c.service starts its program with /etc/c.conf, which neither the base nor the image has; files in /etc are not in an image",
+		"/usr/lib/systemd/system/c.service starts its program with /etc/d.conf, which neither",
+		"/usr/lib/systemd/system/c.service starts its program with /usr/share/missing, which neither the base nor the image has; add it",
+	)
+}
+
 // module returns a kernel module that holds nothing but its version.
 func module(t *testing.T, vermagic string) string {
 	t.Helper()
