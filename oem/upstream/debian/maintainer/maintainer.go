@@ -248,7 +248,7 @@ func (r *reader) command(c *syntax.CallExpr) {
 	}
 	touches := slices.ContainsFunc(touched, inUsr)
 	switch {
-	case r.functions[name] || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(args, compiles) || removes(name, args):
+	case r.functions[name] || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(append(args, name), compiles) || removes(name, args):
 	case name == "update-alternatives":
 		r.alternatives(c, args)
 	case name == "setcap" || name == "chmod" && privileged(args) || name == "dpkg-statoverride" && slices.Contains(args, "--add"):
@@ -291,8 +291,10 @@ func removes(name string, args []string) bool {
 
 var setsBit = regexp.MustCompile(`[+=][rwxX]*s`)
 
-// compiles tells whether a word is the program that makes Python's bytecode, which a /usr that is only read has no place for.
-func compiles(word string) bool { return path.Base(word) == "py_compile.py" }
+// compiles tells whether a word is a program that makes Python's bytecode, which a /usr that is only read has no place for.
+func compiles(word string) bool {
+	return path.Base(word) == "py_compile.py" || path.Ext(word) == ".rtupdate"
+}
 
 func (r *reader) privileges(c *syntax.CallExpr) {
 	for _, w := range c.Args[1:] {
@@ -366,5 +368,6 @@ var harmless = set(`
 	dpkg dpkg-divert dpkg-maintscript-helper dpkg-query dpkg-trigger ucf ucfq ucfr
 
 	depmod fc-cache gdk-pixbuf-query-loaders gio-querymodules glib-compile-schemas gtk-update-icon-cache install-info ldconfig ldconfig.real locale-gen mandb
-	py3clean py3compile pypy3compile pyclean pycompile update-binfmts update-ca-certificates update-desktop-database update-grub update-initramfs
-	update-locale update-mime-database update-pciids update-usbids`)
+	py3clean py3compile pypy3compile pyclean pycompile update-binfmts update-ca-certificates update-catalog update-desktop-database update-grub
+	update-icon-caches update-initramfs update-locale update-menus update-mime-database update-pciids update-usbids update-xmlcatalog
+	clean-up-unmanaged-libraries`)
