@@ -293,7 +293,7 @@ var setsBit = regexp.MustCompile(`[+=][rwxX]*s`)
 
 // compiles tells whether a word is a program that makes Python's bytecode, which a /usr that is only read has no place for.
 func compiles(word string) bool {
-	return path.Base(word) == "py_compile.py" || path.Ext(word) == ".rtupdate"
+	return path.Base(word) == "py_compile.py" || path.Ext(word) == ".rtupdate" || path.Ext(word) == ".rtinstall"
 }
 
 func (r *reader) privileges(c *syntax.CallExpr) {

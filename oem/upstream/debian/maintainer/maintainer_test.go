@@ -30,7 +30,7 @@ func TestRead(t *testing.T) {
 		"a program":    {"probe --make-cache", Effects{Others: []string{"probe --make-cache"}}},
 		"a function":   {"make_cache() { probe --make; }\nmake_cache", Effects{Others: []string{"probe --make"}}},
 		"stages":       {"case \"$1\" in configure) probe --new ;; abort-upgrade|abort-remove) probe --old ;; *) exit 1 ;; esac", Effects{Others: []string{"probe --new"}}},
-		"its hooks":    {"for hook in /usr/share/python3/runtime.d/*.rtupdate; do [ -x $hook ] || continue; $hook rtupdate python$oldv python3.13; done", Effects{}},
+		"its hooks":    {"for hook in /usr/share/python3/runtime.d/*.rtupdate /usr/share/python3/runtime.d/*.rtinstall; do [ -x $hook ] || continue; $hook rtupdate python$oldv python3.13; done", Effects{}},
 		"other hooks":  {"for hook in /usr/share/x/*.update; do $hook; done", Effects{Others: []string{"$hook"}}},
 		"catalogs":     {"update-xmlcatalog --add --root --package x --local /usr/share/xml/x\nupdate-icon-caches /usr/share/icons/x; update-menus", Effects{}},
 		"old files":    {"if [ -n \"$2\" ] && ! /usr/share/libx/clean-up-unmanaged-libraries \"$@\" x86_64-linux-gnu libx.so.2; then exit 1; fi", Effects{}},
