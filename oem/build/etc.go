@@ -23,7 +23,7 @@ func (b *Builder) checkEtc(scanned, made tree.Tree, r *recipe.Recipe) error {
 	}
 	var lacking []string
 	for _, e := range scanned.Under("/etc") {
-		if e.Type != tree.Dir && !prunes(r, e.Path) && !atBoot(e.Path) {
+		if e.Type != tree.Dir && path.Base(e.Path) != "README" && !prunes(r, e.Path) && !atBoot(e.Path) {
 			lacking = append(lacking, e.Path)
 		}
 	}
