@@ -51,14 +51,15 @@ func (b *Builder) checkEtc(scanned, made tree.Tree, r *recipe.Recipe) error {
 			}
 		}
 	}
-	return errors.Join(append(asked, moveThese(lacking, r))...)
+	return errors.Join(append(asked, moveThese(lacking, made, r))...)
 }
 
 // moveThese asks about files that are read elsewhere below /usr as well (pam.conf(5), dbus-daemon(1)).
-func moveThese(lacking []string, r *recipe.Recipe) error {
+func moveThese(lacking []string, made tree.Tree, r *recipe.Recipe) error {
 	var asked []error
 	for _, name := range lacking {
-		if to := map[string]string{"/etc/pam.d": "/usr/lib/pam.d", "/etc/dbus-1/system.d": "/usr/share/dbus-1/system.d"}[path.Dir(name)]; to != "" {
+		to := map[string]string{"/etc/pam.d": "/usr/lib/pam.d", "/etc/dbus-1/system.d": "/usr/share/dbus-1/system.d"}[path.Dir(name)]
+		if _, has := made.Find(path.Join(to, path.Base(name))); to != "" && !has {
 			asked = append(asked, fmt.Errorf("%s: no image has %s; write move: {%[2]s: %s/%s}, or name it in prune: if nothing needs it", r.File, name, to, path.Base(name)))
 		}
 	}

@@ -25,6 +25,7 @@ func TestFilesInEtc(t *testing.T) {
 		"made by a line":             {files: []string{"files/etc/tool/tool.conf", "", "files/usr/sbin/toold", "/etc/tool/tool.conf", "files/usr/lib/tmpfiles.d/a.conf", "C /etc/tool - - - - /usr/share/tool\n"}},
 		"the service does without":   {recipe: "prune: [/etc/tool]\n", files: []string{"files/etc/tool/tool.conf", "", "files/usr/sbin/toold", "/etc/tool/tool.conf"}},
 		"a module of authentication": {files: []string{"files/etc/pam.d/tool", ""}, says: "no image has /etc/pam.d/tool; write move: {/etc/pam.d/tool: /usr/lib/pam.d/tool}"},
+		"which has another place":    {files: []string{"files/etc/pam.d/tool", "", "files/usr/lib/pam.d/tool", ""}},
 		"which nothing needs":        {recipe: "prune: [/etc/pam.d/tool]\n", files: []string{"files/etc/pam.d/tool", ""}},
 	} {
 		files := append(c.files, unit, "[Service]\nExecStartPre=-/bin/false\nExecStart=!/sbin/toold -f\n")
