@@ -45,15 +45,49 @@ func Read(script []byte) (Effects, error) {
 	if err != nil {
 		return Effects{}, fmt.Errorf("postinst: %w", err)
 	}
-	r := &reader{values: map[string][]string{"DPKG_ROOT": {""}}, functions: map[string]bool{}}
+	r := &reader{values: map[string][]string{"DPKG_ROOT": {""}}, functions: map[string][][]string{}}
 	syntax.Walk(file, func(n syntax.Node) bool {
 		if f, is := n.(*syntax.FuncDecl); is && f.Name != nil {
-			r.functions[f.Name.Value] = true
+			r.functions[f.Name.Value] = nil
 		}
 		return true
 	})
+	syntax.Walk(file, r.visitCall)
 	syntax.Walk(file, r.visit)
 	return r.found, nil
+}
+
+// visitCall collects what a function of the script is called with.
+func (r *reader) visitCall(n syntax.Node) bool {
+	c, is := n.(*syntax.CallExpr)
+	if !is || len(c.Args) == 0 {
+		return true
+	}
+	name := c.Args[0].Lit()
+	given, is := r.functions[name]
+	if !is {
+		return true
+	}
+	for i, w := range c.Args[1:] {
+		if i == len(given) {
+			given = append(given, nil)
+		}
+		given[i] = append(given[i], r.expand(w)...)
+	}
+	r.functions[name] = given
+	return true
+}
+
+// visitFunction reads a function with the values of all its calls.
+func (r *reader) visitFunction(f *syntax.FuncDecl) {
+	given := r.functions[f.Name.Value]
+	for i, values := range given {
+		r.set(strconv.Itoa(i+1), nil, values)
+	}
+	syntax.Walk(f.Body, r.visit)
+	for i := range given {
+		delete(r.values, strconv.Itoa(i+1))
+	}
 }
 
 // shell tells whether the first line of a script names a shell.
@@ -64,8 +98,8 @@ func shell(line string) bool {
 
 // reader walks a script.
 type reader struct {
-	values    map[string][]string // that variables may have, as far as these are known
-	functions map[string]bool     // of the script
+	values    map[string][]string   // that variables may have, as far as these are known
+	functions map[string][][]string // of the script: the values of each parameter
 	found     Effects
 }
 
@@ -73,6 +107,11 @@ func (r *reader) visit(n syntax.Node) bool {
 	switch n := n.(type) {
 	case *syntax.CaseClause:
 		return r.visitCase(n)
+	case *syntax.FuncDecl:
+		if n.Name != nil {
+			r.visitFunction(n)
+			return false
+		}
 	case *syntax.ForClause:
 		if items, is := n.Loop.(*syntax.WordIter); is && items.Name != nil {
 			r.set(items.Name.Value, nil, r.all(items.Items))
@@ -247,14 +286,17 @@ func (r *reader) command(c *syntax.CallExpr) {
 		touched = r.expand(c.Args[len(c.Args)-1])
 	}
 	touches := slices.ContainsFunc(touched, inUsr)
+	_, isFunction := r.functions[name]
 	switch {
-	case r.functions[name] || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(append(args, name), compiles) || removes(name, args):
+	case isFunction || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(append(args, name), compiles) || removes(name, args):
 	case name == "update-alternatives":
 		r.alternatives(c, args)
-	case name == "setcap" || name == "chmod" && privileged(args) || name == "dpkg-statoverride" && slices.Contains(args, "--add"):
+	case name == "setcap" || name == "chmod" && slices.ContainsFunc(touched, privileged) || name == "dpkg-statoverride" && slices.Contains(args, "--add"),
+		name == "chown" && !slices.ContainsFunc(touched, byRoot):
 		if touches {
 			r.privileges(c)
 		}
+	case name == "chown" && !slices.Contains(touched, unknown) && !strings.Contains(strings.Join(touched, ""), unknown):
 	case onFiles[name]:
 		if touches {
 			r.other(c)
@@ -264,18 +306,17 @@ func (r *reader) command(c *syntax.CallExpr) {
 	}
 }
 
-// privileged tells whether a mode of chmod sets a bit for the owner's or group's identity.
-func privileged(args []string) bool {
-	for _, a := range args {
-		if strings.HasPrefix(a, "-") {
-			continue
-		}
-		if mode, err := strconv.ParseUint(a, 8, 16); err == nil {
-			return mode&0o6000 != 0
-		}
-		return setsBit.MatchString(a)
+// privileged tells whether a word is a mode of chmod that sets a bit for the owner's or group's identity.
+func privileged(word string) bool {
+	if mode, err := strconv.ParseUint(word, 8, 16); err == nil {
+		return mode&0o6000 != 0
 	}
-	return false
+	return !strings.ContainsAny(word, "/-"+unknown) && setsBit.MatchString(word)
+}
+
+// byRoot tells whether a word is the owner that all files of an image have, or may be it.
+func byRoot(word string) bool {
+	return strings.Contains(word, unknown) || slices.Contains([]string{"root", "root:", "root:root", "root.root", "0:0", "0"}, word)
 }
 
 // removes tells whether a command only takes privileges away, or looks.
@@ -302,10 +343,23 @@ func (r *reader) privileges(c *syntax.CallExpr) {
 			if strings.Contains(name, unknown) {
 				r.other(c)
 			} else if inUsr(name) {
-				r.found.Privileges = append(r.found.Privileges, Privilege{Path: below(name), How: printed(c)})
+				r.found.Privileges = append(r.found.Privileges, Privilege{Path: below(name), How: r.shown(c)})
 			}
 		}
 	}
+}
+
+// shown prints a command with the values of its variables, where each has one.
+func (r *reader) shown(c *syntax.CallExpr) string {
+	var words []string
+	for _, w := range c.Args {
+		values := r.expand(w)
+		if len(values) != 1 || strings.Contains(values[0], unknown) {
+			return printed(c)
+		}
+		words = append(words, values[0])
+	}
+	return strings.Join(words, " ")
 }
 
 // alternatives reads update-alternatives --install LINK NAME PATH PRIORITY [--slave LINK NAME PATH]…
