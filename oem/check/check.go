@@ -23,7 +23,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the verdict on an unchanged tree, or its wording, may change.
-const revision = 7
+const revision = 8
 
 // Problem is an error at one path of a tree.
 type Problem struct {
@@ -152,6 +152,9 @@ func (c *check) files() error {
 			c.add(e.Path, "has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
 		case f.interpreter != nil && e.Mode&0o111 != 0:
 			c.script(e, f.interpreter)
+			if err := c.calls(e, f.interpreter); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -403,6 +403,26 @@ func TestFilesOfUnits(t *testing.T) {
 	)
 }
 
+// What Debian's essential packages have, no package asks for.
+func TestEssentialCommands(t *testing.T) {
+	lacking := []string{"/usr/bin/dpkg", "/usr/bin/locale", "/usr/sbin/service"}
+	w := newWorld(t, lacking...)
+	for _, name := range lacking {
+		w.without(name)
+	}
+	w.file("/usr/bin/calls", "#!/bin/sh\nif true; then x=$(/usr/bin/dpkg --print-architecture); fi\nlocale -a | while read l; do echo $l; done\n")
+	w.file("/usr/bin/asks", "#!/bin/bash\nif command -v \"dpkg\" >/dev/null; then dpkg -l; fi\n[ ! -x /usr/bin/locale ] || locale\n")
+	w.file("/usr/bin/has", "#!/bin/sh\nservice() { echo \"$@\"; }\nservice x\ncat /etc/passwd\nfrobnicate\n")
+	w.file("/usr/bin/broken", "#!/bin/sh\nif dpkg; then\n")
+	w.file("/usr/share/lib/dpkg", "#!/bin/sh\ndpkg -l\n")
+	w.want(
+		"/usr/bin/calls calls dpkg, which every Debian system has in its package dpkg and the base has not; add the package, or prune the script",
+		"/usr/bin/calls calls locale, which every Debian system has in its package libc-bin",
+	)
+	w.file("/usr/bin/dpkg", "#!/bin/sh\n")
+	w.want("/usr/bin/calls calls locale")
+}
+
 // What the program of a unit is told to read.
 func TestArgumentsOfUnits(t *testing.T) {
 	w := newWorld(t)
