@@ -84,3 +84,44 @@ func TestInstall(t *testing.T) {
 		}
 	}
 }
+
+// What a package moves away is there under another name, and the package's own file in its place.
+func TestDiversions(t *testing.T) {
+	packageOf := func(name, preinst string) unpacked {
+		file := filepath.Join(t.TempDir(), name+".deb")
+		deb := debiantest.Ar(
+			debiantest.Member{"debian-binary", "2.0\n"},
+			debiantest.Member{"control.tar", debiantest.Control(t, "Package: "+name+"\nVersion: 1\nArchitecture: amd64\n", "#!/bin/sh\n", preinst)},
+			debiantest.Member{"data.tar", debiantest.Tar(t, "usr/bin/tool")},
+		)
+		if err := os.WriteFile(file, deb, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		moved, err := diversions(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unpacked{script: script{pin: lock.Pin{Name: name, Version: "1"}}, file: file, diversions: moved}
+	}
+	all := func(string) bool { return true }
+	for preinst, want := range map[string]string{
+		"#!/bin/sh\ncase \"$1\" in install|upgrade) dpkg-divert --package better --add --rename --divert /usr/bin/tool.old /usr/bin/tool ;; esac\n": "",
+		"#!/usr/bin/perl\nexit 0;\n": "usr/bin/tool",
+	} {
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		to := kind.Place{Root: root, Arch: "amd64", Keep: all, KeepNeeded: all}
+		d := source{&recipe.Deb{}, &recipe.Recipe{}}
+		if err := d.unpack(packageOf("tool", "#!/bin/sh\n"), to); err != nil {
+			t.Fatal(err)
+		}
+		err = d.unpack(packageOf("better", preinst), to)
+		_, had := root.Lstat("usr/bin/tool.old")
+		if want == "" && (err != nil || had != nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, %v", preinst, err, had)
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 type Effects struct {
 	Alternatives []Alternative
 	Privileges   []Privilege
+	Diversions   []Diversion
 	Others       []string // commands that may change /usr in another way
 }
 
@@ -36,7 +37,10 @@ type Privilege struct {
 	How  string // the command
 }
 
-// Read reads a script of the configuration stage.
+// Diversion is a file of other packages that makes room for the package's own (dpkg-divert(1)).
+type Diversion struct{ From, To string } // below /usr, without a leading slash
+
+// Read reads a script that runs before a package is unpacked, or when it is configured.
 func Read(script []byte) (Effects, error) {
 	if line, _, _ := bytes.Cut(script, []byte("\n")); !shell(string(line)) {
 		return Effects{Others: []string{fmt.Sprintf("a script that is not for the shell: %.80q", line)}}, nil
@@ -147,7 +151,7 @@ func (r *reader) visitCase(n *syntax.CaseClause) bool {
 		return true
 	}
 	for _, item := range n.Items {
-		if slices.ContainsFunc(item.Patterns, func(w *syntax.Word) bool { return slices.Contains([]string{"configure", "*"}, w.Lit()) }) {
+		if slices.ContainsFunc(item.Patterns, func(w *syntax.Word) bool { return slices.Contains([]string{"configure", "install", "*"}, w.Lit()) }) {
 			for _, stmt := range item.Stmts {
 				syntax.Walk(stmt, r.visit)
 			}
@@ -291,6 +295,8 @@ func (r *reader) command(c *syntax.CallExpr) {
 	case isFunction || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(append(args, name), compiles) || removes(name, args):
 	case name == "update-alternatives":
 		r.alternatives(c, args)
+	case name == "dpkg-divert":
+		r.diversion(args)
 	case name == "setcap" || name == "chmod" && slices.ContainsFunc(touched, privileged) || name == "dpkg-statoverride" && slices.Contains(args, "--add"),
 		name == "chown" && !slices.ContainsFunc(touched, byRoot):
 		if touches {
@@ -346,6 +352,30 @@ func (r *reader) privileges(c *syntax.CallExpr) {
 				r.found.Privileges = append(r.found.Privileges, Privilege{Path: below(name), How: r.shown(c)})
 			}
 		}
+	}
+}
+
+// diversion reads dpkg-divert [--add] --divert TO [--package NAME] FROM. Without a place the file is called FROM.distrib.
+func (r *reader) diversion(args []string) {
+	var d Diversion
+	for i := 0; i < len(args); i++ {
+		switch word := args[i]; {
+		case word == "--remove" || word == "--list" || word == "--listpackage" || word == "--truename":
+			return
+		case word == "--divert" && i+1 < len(args):
+			i++
+			d.To = args[i]
+		case word == "--package":
+			i++
+		case !strings.HasPrefix(word, "-"):
+			d.From = word
+		}
+	}
+	if d.To == "" {
+		d.To = d.From + ".distrib"
+	}
+	if inUsr(d.From) && inUsr(d.To) && !strings.Contains(d.From+d.To, unknown) {
+		r.found.Diversions = append(r.found.Diversions, Diversion{below(d.From), below(d.To)})
 	}
 }
 
@@ -419,7 +449,7 @@ var harmless = set(`
 	addgroup adduser chage deluser groupadd groupdel groupmod passwd useradd userdel usermod
 
 	confmodule db_capb db_fget db_fset db_get db_go db_input db_metaget db_purge db_register db_reset db_set db_stop db_subst db_unregister db_version debconf
-	dpkg dpkg-divert dpkg-maintscript-helper dpkg-query dpkg-trigger ucf ucfq ucfr
+	dpkg dpkg-maintscript-helper dpkg-query dpkg-trigger ucf ucfq ucfr
 
 	depmod fc-cache gdk-pixbuf-query-loaders gio-querymodules glib-compile-schemas gtk-update-icon-cache install-info ldconfig ldconfig.real locale-gen mandb
 	py3clean py3compile pypy3compile pyclean pycompile update-binfmts update-ca-certificates update-catalog update-desktop-database update-grub

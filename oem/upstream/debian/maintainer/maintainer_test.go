@@ -25,6 +25,7 @@ func TestRead(t *testing.T) {
 		"by a function": {"give() {\nMODE=$3\nchown $1:$2 $4; chmod $MODE $4\n}\ncase \"$1\" in configure) give root root 4755 /usr/bin/probe ;; esac", Effects{Privileges: []Privilege{{"usr/bin/probe", "chmod 4755 /usr/bin/probe"}}}},
 		"of two calls":  {"give() { chmod $1 $2; }\ngive 755 /usr/bin/other\ngive 4755 /usr/bin/probe", Effects{Privileges: []Privilege{{"usr/bin/other", "chmod $1 $2"}, {"usr/bin/probe", "chmod $1 $2"}}}},
 		"an owner":      {"chown games:games /usr/bin/probe; chown root:root /usr/bin/x; chown tool /var/lib/x; chown $WHO /usr/bin/y", Effects{Privileges: []Privilege{{"usr/bin/probe", "chown games:games /usr/bin/probe"}}, Others: []string{"chown $WHO /usr/bin/y"}}},
+		"diversion":     {"dpkg-divert --add --package x --rename --divert /usr/bin/x.old /bin/x; dpkg-divert --remove /usr/bin/y; dpkg-divert --rename /usr/bin/z; dpkg-divert /etc/x", Effects{Diversions: []Diversion{{"usr/bin/x", "usr/bin/x.old"}, {"usr/bin/z", "usr/bin/z.distrib"}}}},
 		"statoverride":  {"if ! dpkg-statoverride --list /usr/bin/probe; then dpkg-statoverride --update --add root games 2755 /usr/bin/probe; fi", Effects{Privileges: []Privilege{{"usr/bin/probe", "dpkg-statoverride --update --add root games 2755 /usr/bin/probe"}}}},
 		"services":      {"deb-systemd-helper enable x.service >/dev/null || true\nsystemctl --system daemon-reload\nldconfig\nadduser --system x", Effects{}},
 		"etc and var":   {"mkdir -p $(dirname /etc/x/y); cp /usr/share/x/y /etc/x/y; echo 1 >/var/lib/x; rm -f /usr/local/bin/x", Effects{}},
