@@ -23,7 +23,7 @@ func (b *Builder) checkEtc(scanned, made tree.Tree, r *recipe.Recipe) error {
 	}
 	var lacking []string
 	for _, e := range scanned.Under("/etc") {
-		if e.Type != tree.Dir && path.Base(e.Path) != "README" && !prunes(r, e.Path) && !atBoot(e.Path) {
+		if e.Type != tree.Dir && !documentation.MatchString(e.Path) && !prunes(r, e.Path) && !atBoot(e.Path) {
 			lacking = append(lacking, e.Path)
 		}
 	}
@@ -53,6 +53,9 @@ func (b *Builder) checkEtc(scanned, made tree.Tree, r *recipe.Recipe) error {
 	}
 	return errors.Join(append(asked, moveThese(lacking, made, r))...)
 }
+
+// documentation are files that nothing but people read.
+var documentation = regexp.MustCompile(`/README[^/]*$|\.(example|sample)$`)
 
 // moveThese asks about files that are read elsewhere below /usr as well (pam.conf(5), dbus-daemon(1)).
 func moveThese(lacking []string, made tree.Tree, r *recipe.Recipe) error {

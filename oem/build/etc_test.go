@@ -20,7 +20,7 @@ func TestFilesInEtc(t *testing.T) {
 			says: "which reads /etc/tool/a/b.conf, /etc/tool/c; no image"},
 		"another path":               {files: []string{"files/etc/tool.conf", "", "files/usr/sbin/toold", "/etc/tool.conf.old /etc/tool.confd"}},
 		"a directory of all":         {files: []string{"files/etc/logrotate.d/tool", "", "files/usr/sbin/toold", "/etc/logrotate.d"}},
-		"documentation":              {files: []string{"files/etc/tool/README", "", "files/usr/sbin/toold", "/etc/tool"}},
+		"documentation":              {files: []string{"files/etc/tool/README", "", "files/etc/tool/a.conf.example", "", "files/usr/sbin/toold", "/etc/tool"}},
 		"of no service":              {files: []string{"files/etc/tool.conf", "", "files/usr/bin/tool", "/etc/tool.conf"}},
 		"made by a line":             {files: []string{"files/etc/tool/tool.conf", "", "files/usr/sbin/toold", "/etc/tool/tool.conf", "files/usr/lib/tmpfiles.d/a.conf", "C /etc/tool - - - - /usr/share/tool\n"}},
 		"the service does without":   {recipe: "prune: [/etc/tool]\n", files: []string{"files/etc/tool/tool.conf", "", "files/usr/sbin/toold", "/etc/tool/tool.conf"}},

@@ -162,6 +162,9 @@ func (c *check) files() error {
 
 func (c *check) elf(e tree.Entry, o *object, kernel string) error {
 	f := o.file
+	if f.Machine == elf.EM_NONE && f.Interpreter == "" {
+		return nil // byte code, such as Guile's; the kernel and the loader refuse it
+	}
 	if f.Machine != c.machine || f.Class != elf.ELFCLASS64 {
 		c.add(e.Path, "is for %v %v; wanted %v %v, or prune it", f.Machine, f.Class, c.machine, elf.ELFCLASS64)
 		return nil

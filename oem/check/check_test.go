@@ -403,6 +403,19 @@ func TestFilesOfUnits(t *testing.T) {
 	)
 }
 
+// Some compilers of byte code use ELF for what only their own interpreter loads.
+func TestByteCode(t *testing.T) {
+	w := newWorld(t)
+	library := []byte(w.content(libs + "/libz.so.1"))
+	library[18], library[19] = 0, 0 // e_machine is EM_NONE
+	w.file("/usr/lib/guile/boot.go", string(library))
+	w.want()
+	program := []byte(w.content("/usr/bin/cat"))
+	program[18], program[19] = 0, 0
+	w.file("/usr/bin/tool", string(program))
+	w.want("/usr/bin/tool is for EM_NONE")
+}
+
 // What Debian's essential packages have, no package asks for.
 func TestEssentialCommands(t *testing.T) {
 	lacking := []string{"/usr/bin/dpkg", "/usr/bin/locale", "/usr/sbin/service"}
