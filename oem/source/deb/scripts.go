@@ -67,7 +67,7 @@ func divert(all []maintainer.Diversion, root *os.Root) error {
 func (d source) install(scripts []script, to kind.Place) error {
 	var errs []error
 	for _, s := range scripts {
-		errs = append(errs, kind.About(s.pin, errors.Join(d.privileges(s, to), d.unknown(s))))
+		errs = append(errs, kind.About(s.pin, d.privileges(s, to)), kind.About(s.pin, d.unknown(s)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

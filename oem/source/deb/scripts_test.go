@@ -51,6 +51,7 @@ func TestInstall(t *testing.T) {
 		"another is there":       {scripts: []string{strings.ReplaceAll(small, "/bin/nc ", "/bin/nc.big ")}},
 		"a capability":           {scripts: []string{small, capable}, says: "recipes/x/recipe.yaml:7: its install script gives /usr/bin/nc.small a privilege: setcap cap_net_raw+ep /bin/nc.small"},
 		"which is declared":      {scripts: []string{small, capable}, special: "/usr/bin/nc.small", link: "/usr/bin/nc.small"},
+		"and a program":          {scripts: []string{capable + "\nprobe"}, says: "\nx 1: recipes/x/recipe.yaml:7: its install script may change /usr"},
 		"of what is pruned":      {scripts: []string{capable}, prunes: "usr/bin/nc.small"},
 		"of what is not there":   {scripts: []string{"chmod u+s /usr/bin/nothing"}},
 		"a program":              {scripts: []string{"probe"}, says: "x 1: recipes/x/recipe.yaml:7: its install script may change /usr by what is not done here:\n  probe\nif the image can do without, write reviewed: {x: " + digest[:12] + "}"},

@@ -442,7 +442,7 @@ var harmless = set(`
 	awk basename cat cmp cut date diff dirname egrep expr fgrep find fold getent grep head hostname id ischroot ls md5sum readlink realpath sha256sum sleep sort stat tail
 	tr uname uniq uuidgen wc which xargs
 
-	mkdir deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl service systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
+	mkdir deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl modprobe service start-stop-daemon systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
 	udevadm update-inetd update-rc.d systemd-hwdb
 	aa-enabled apparmor_parser restorecon
 

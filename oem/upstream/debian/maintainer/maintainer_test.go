@@ -27,7 +27,7 @@ func TestRead(t *testing.T) {
 		"an owner":      {"chown games:games /usr/bin/probe; chown root:root /usr/bin/x; chown tool /var/lib/x; chown $WHO /usr/bin/y", Effects{Privileges: []Privilege{{"usr/bin/probe", "chown games:games /usr/bin/probe"}}, Others: []string{"chown $WHO /usr/bin/y"}}},
 		"diversion":     {"dpkg-divert --add --package x --rename --divert /usr/bin/x.old /bin/x; dpkg-divert --remove /usr/bin/y; dpkg-divert --rename /usr/bin/z; dpkg-divert /etc/x", Effects{Diversions: []Diversion{{"usr/bin/x", "usr/bin/x.old"}, {"usr/bin/z", "usr/bin/z.distrib"}}}},
 		"statoverride":  {"if ! dpkg-statoverride --list /usr/bin/probe; then dpkg-statoverride --update --add root games 2755 /usr/bin/probe; fi", Effects{Privileges: []Privilege{{"usr/bin/probe", "dpkg-statoverride --update --add root games 2755 /usr/bin/probe"}}}},
-		"services":      {"deb-systemd-helper enable x.service >/dev/null || true\nsystemctl --system daemon-reload\nldconfig\nadduser --system x", Effects{}},
+		"services":      {"deb-systemd-helper enable x.service >/dev/null || true\nsystemctl --system daemon-reload\nstart-stop-daemon --stop --exec /usr/sbin/x\nmodprobe x\nldconfig\nadduser --system x", Effects{}},
 		"etc and var":   {"mkdir -p $(dirname /etc/x/y); cp /usr/share/x/y /etc/x/y; echo 1 >/var/lib/x; rm -f /usr/local/bin/x", Effects{}},
 		"usr":           {"cp /etc/x /usr/lib/x; echo 1 >/usr/lib/y; ln -s a /lib/b", Effects{Others: []string{"cp /etc/x /usr/lib/x", "writes to /usr/lib/y", "ln -s a /lib/b"}}},
 		"directories":   {"mkdir -p /usr/lib/x; install -d -o root -m 0755 \"$DPKG_ROOT/usr/lib/y\"; install -m 755 /etc/x /usr/lib/z", Effects{Others: []string{"install -m 755 /etc/x /usr/lib/z"}}},
