@@ -47,6 +47,15 @@ var everywhere = []string{
 // installing are packages that others need for their install scripts, which do not run. They are in no image as mere dependencies.
 var installing = []string{"adduser", "debconf", "dpkg", "init-system-helpers", "ucf"}
 
+// unlessWanted returns what is left out of a recipe for these packages, less what one of them has for its own work: tools that make
+// packages depend on dpkg, and everything else does so for its scripts, in Pre-Depends or through others.
+func unlessWanted(packages *debian.Packages, want, without, named []string) []string {
+	return slices.DeleteFunc(slices.Clone(without), func(name string) bool {
+		return name == "dpkg" && !slices.Contains(named, name) &&
+			slices.ContainsFunc(want, func(wanted string) bool { return packages.Depends(wanted, name) })
+	})
+}
+
 // leftOut returns the packages that a recipe leaves out, and those that no recipe has to name for it.
 func (d source) leftOut(private bool) []string {
 	known := installing
@@ -84,12 +93,12 @@ func (d source) closure(ctx context.Context, env *kind.Env, a arch.Arch) ([]debi
 	without := d.leftOut(!env.Base.IsDebian())
 	inputs := []any{release.Fingerprint, digest.Of(env.Base.Status), names, without}
 	return store.Memo(ctx, env.Results.Step("closure", inputs), store.Nothing, func() ([]debian.Package, error) {
-		return solve(ctx, env.Base, release, debian.Ask{Want: names, Without: without})
+		return d.solve(ctx, env.Base, release, debian.Ask{Want: names, Without: without})
 	})
 }
 
 // solve finds the packages that the base lacks.
-func solve(ctx context.Context, base *target.Base, release *repository.Release, ask debian.Ask) ([]debian.Package, error) {
+func (d source) solve(ctx context.Context, base *target.Base, release *repository.Release, ask debian.Ask) ([]debian.Package, error) {
 	var err error
 	ask.Have, err = debian.ParseStatus(bytes.NewReader(base.Status))
 	if err != nil {
@@ -99,6 +108,7 @@ func solve(ctx context.Context, base *target.Base, release *repository.Release, 
 	if err != nil {
 		return nil, err
 	}
+	ask.Without = unlessWanted(packages, ask.Want, ask.Without, d.Without)
 	closure, err := packages.Closure(ask)
 	if err != nil {
 		return nil, err

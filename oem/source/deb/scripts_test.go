@@ -10,6 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 )
 
@@ -82,6 +83,24 @@ func TestInstall(t *testing.T) {
 		}
 		if link, _ := root.Readlink("usr/bin/nc"); link != c.link {
 			t.Errorf("%s: usr/bin/nc leads to %q; wanted %q", name, link, c.link)
+		}
+	}
+}
+
+// dpkg is in the way of nearly all packages, and a part of those that work with packages.
+func TestWhatIsLeftOut(t *testing.T) {
+	index := debiantest.Stanza("tool", "1", "Pre-Depends: dpkg (>= 1.2)", "Depends: adduser") + "\n" + debiantest.Stanza("maker", "1", "Depends: make, dpkg (>= 1.2) | other") + "\n"
+	packages, err := debian.Load("trixie", "amd64", []debian.Pocket{{Name: "trixie", Text: index}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		want  string
+		named []string
+		left  string
+	}{{"tool", nil, "adduser dpkg"}, {"maker", nil, "adduser"}, {"maker", []string{"dpkg"}, "adduser dpkg"}, {"gone", nil, "adduser dpkg"}} {
+		if got := strings.Join(unlessWanted(packages, []string{c.want}, []string{"adduser", "dpkg"}, c.named), " "); got != c.left {
+			t.Errorf("%s, which leaves out %v: %s; wanted %s", c.want, c.named, got, c.left)
 		}
 	}
 }
