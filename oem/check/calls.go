@@ -27,7 +27,7 @@ var essential = map[string]string{
 // calls reports essential commands that a script for the shell calls and that are not there. A script that asks whether there is one,
 // by any command that has its name as an argument, can do without.
 func (c *check) calls(e tree.Entry, interpreter []string) error {
-	if !slices.Contains([]string{"sh", "bash", "dash"}, path.Base(interpreter[len(interpreter)-1])) || !slices.Contains(programDirs, path.Dir(e.Path)) || e.Size > maxText {
+	if len(interpreter) == 0 || !slices.Contains([]string{"sh", "bash", "dash"}, path.Base(interpreter[len(interpreter)-1])) || !slices.Contains(programDirs, path.Dir(e.Path)) || e.Size > maxText {
 		return nil
 	}
 	content, err := c.view.read(e)
