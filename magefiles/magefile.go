@@ -157,11 +157,11 @@ func Test(ctx context.Context) error {
 // TestNightly runs the tests that take too long for each change.
 //
 // They are those with the build tag nightly: the whole catalogue from several machines, a disk image with all of a base, the
-// catalogue for arm64, an update with a grown image, a rollback, and readers of foreign formats, with all sorts of damaged inputs and with
-// large real ones.
+// catalogue for arm64, an update with a grown image, a rollback, readers of foreign formats with all sorts of damaged inputs and with large
+// real ones, and a survey of packages that are not in the catalogue.
 func TestNightly(ctx context.Context) error {
-	return goTool(ctx, "test", "-timeout=55m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
-		"./release/testrelease", "./release/testreaders", "./release/prove/story")
+	return goTool(ctx, "test", "-timeout=110m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
+		"./release/testrelease", "./release/testreaders", "./release/prove/story", "./release/prove/survey")
 }
 
 // TestHosts runs the entry script in root file systems of the distributions that people have.

@@ -38,7 +38,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the same inputs give a different tree.
-const revision = 6
+const revision = 8
 
 // Builder makes trees for one base.
 type Builder struct {
@@ -181,7 +181,7 @@ func (b *Builder) make(ctx context.Context, r *Resolved) (tree.Tree, error) {
 		return nil, err
 	}
 	made := finish(scanned, r.Recipe)
-	return made, b.checkRequires(made, r.Recipe)
+	return made, errors.Join(b.checkRequires(made, r.Recipe), b.checkEtc(scanned, made, r.Recipe))
 }
 
 // scan returns everything that the recipe installs, before pruning.

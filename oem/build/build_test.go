@@ -115,6 +115,15 @@ requires: [/usr/bin/run]
 	}
 }
 
+// Programs in Perl have most of their modules beside documentation and translations.
+func TestModulesOfPerlStay(t *testing.T) {
+	b, r := builder(t, checkout(t, "files: files\n", "files/usr/share/perl5/Tool.pm", "1;\n", "files/usr/share/man/man1/tool.1", ""))
+	got, err := made(t, b, r, arch.AMD64)
+	if _, has := got.Find("/usr/share/perl5/Tool.pm"); err != nil || !has || got.Files() != 1 {
+		t.Errorf("%v, %v", got.Listing(), err)
+	}
+}
+
 func TestChangedFileIsNoticed(t *testing.T) {
 	dir := checkout(t, "files: files\n", "files/usr/share/tool/a", "one")
 	b, r := builder(t, dir)

@@ -38,7 +38,7 @@ func (b *Builder) Explain(ctx context.Context, r *Resolved) (Explanation, error)
 
 // explainPruning returns the paths left out, by pattern. Patterns for every recipe are omitted if they match nothing.
 func explainPruning(scanned tree.Tree, r *recipe.Recipe) []Pruned {
-	by := pruned(scanned.Under("/usr"), slices.Concat(never, r.Prune))
+	by := pruned(scanned, slices.Concat(never, r.Prune))
 	var found []Pruned
 	for i, pattern := range slices.Concat(never, r.Prune) {
 		p := Pruned{Glob: pattern, Own: i >= len(never)}

@@ -11,7 +11,7 @@ import (
 // never is pruned from every image: documentation, translations, files for compilers, debuggers and packaging, caches, shell completions.
 var never = []recipe.Glob{
 	"/usr/share/{doc,doc-base,man,info,help,gtk-doc,locale,i18n}",
-	"/usr/share/{lintian,bug,menu,applications,pixmaps,icons,metainfo,apport,reportbug,debconf,debhelper,initramfs-tools,perl5}",
+	"/usr/share/{lintian,bug,menu,applications,pixmaps,icons,metainfo,apport,reportbug,debconf,debhelper,initramfs-tools}",
 	"/usr/share/{bash-completion,zsh,fish}",
 	"/usr/include",
 	"/usr/{lib,share}/{pkgconfig,cmake,aclocal}",

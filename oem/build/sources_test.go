@@ -543,11 +543,11 @@ func TestSourcesByFamily(t *testing.T) {
 	}
 }
 
-// publish makes the mirror a Debian archive that has one version of the package tool, and nothing else.
+// publish makes the mirror a Debian archive that has one version of the package tool, and nothing else: not what it needs for its installation.
 func (m *mirror) publish(t *testing.T, key *openpgp.Entity, version string, deb []byte) {
 	t.Helper()
 	file := "pool/tool_" + version + ".deb"
-	index := fmt.Sprintf("Package: tool\nVersion: %s\nArchitecture: amd64\nFilename: %s\nSize: %d\nSHA256: %v\n", version, file, len(deb), digest.Of(deb))
+	index := fmt.Sprintf("Package: tool\nVersion: %s\nArchitecture: amd64\nDepends: init-system-helpers, debconf | debconf-2.0\nFilename: %s\nSize: %d\nSHA256: %v\n", version, file, len(deb), digest.Of(deb))
 	m.files = map[string][]byte{"/debian/" + file: deb}
 	for _, pocket := range []string{"/debian/dists/trixie", "/debian/dists/trixie-updates", "/security/dists/trixie-security"} {
 		var out bytes.Buffer
@@ -628,5 +628,9 @@ func TestSupersededDeb(t *testing.T) {
 	write(t, filepath.Join(b.Checkout, "recipes/tool/recipe.yaml"), "name: tool\nsummary: s\nhomepage: https://example.org\nlicense: MIT\narches: [amd64]\nmax_size: 1 MiB\nsources: [{deb: {suite: trixie, packages: [tool], without: [more]}}]\n")
 	if _, err := strict.Resolve(t.Context(), load(t, b.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "recipe.yaml:7: the lock file has no entry for") {
 		t.Errorf("for another question: %v", err)
+	}
+	named, _ := over(checkout(t, "sources: [{deb: {suite: trixie, packages: [debconf]}}]\n"))
+	if _, err := named.Resolve(t.Context(), load(t, named.Checkout), arch.AMD64); err == nil || !strings.Contains(err.Error(), "trixie has no package debconf") {
+		t.Errorf("a package for installing that is asked for: %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 )
 
-// unpack unpacks the sources' files: those below /usr, and those that the recipe moves there.
+// unpack unpacks the sources' files: those below /usr, those that the recipe moves there, and those in /etc.
 // It returns the names of all files that are not from mere dependencies.
 func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own map[string]bool, err error) {
 	own = map[string]bool{}
@@ -34,9 +34,9 @@ func (b *Builder) unpack(ctx context.Context, r *Resolved, root *os.Root) (own m
 	return own, ctx.Err()
 }
 
-// keeps tells whether a path of a source is unpacked.
+// keeps tells whether a path of a source is unpacked. What is in /etc is only looked at.
 func keeps(r *recipe.Recipe, name string) bool {
-	if strings.HasPrefix(name, "usr/") {
+	if strings.HasPrefix(name, "usr/") || strings.HasPrefix(name, "etc/") {
 		return true
 	}
 	for from := range r.Move {

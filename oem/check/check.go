@@ -23,7 +23,7 @@ import (
 )
 
 // revision is part of the cache key. Raise it when the verdict on an unchanged tree, or its wording, may change.
-const revision = 6
+const revision = 8
 
 // Problem is an error at one path of a tree.
 type Problem struct {
@@ -152,6 +152,9 @@ func (c *check) files() error {
 			c.add(e.Path, "has CRLF line ends, so that the kernel looks for an interpreter whose name ends with CR; write it with LF")
 		case f.interpreter != nil && e.Mode&0o111 != 0:
 			c.script(e, f.interpreter)
+			if err := c.calls(e, f.interpreter); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -159,6 +162,9 @@ func (c *check) files() error {
 
 func (c *check) elf(e tree.Entry, o *object, kernel string) error {
 	f := o.file
+	if f.Machine == elf.EM_NONE && f.Interpreter == "" {
+		return nil // byte code, such as Guile's; the kernel and the loader refuse it
+	}
 	if f.Machine != c.machine || f.Class != elf.ELFCLASS64 {
 		c.add(e.Path, "is for %v %v; wanted %v %v, or prune it", f.Machine, f.Class, c.machine, elf.ELFCLASS64)
 		return nil

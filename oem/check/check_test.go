@@ -403,6 +403,55 @@ func TestFilesOfUnits(t *testing.T) {
 	)
 }
 
+// Some compilers of byte code use ELF for what only their own interpreter loads.
+func TestByteCode(t *testing.T) {
+	w := newWorld(t)
+	library := []byte(w.content(libs + "/libz.so.1"))
+	library[18], library[19] = 0, 0 // e_machine is EM_NONE
+	w.file("/usr/lib/guile/boot.go", string(library))
+	w.want()
+	program := []byte(w.content("/usr/bin/cat"))
+	program[18], program[19] = 0, 0
+	w.file("/usr/bin/tool", string(program))
+	w.want("/usr/bin/tool is for EM_NONE")
+}
+
+// What Debian's essential packages have, no package asks for.
+func TestEssentialCommands(t *testing.T) {
+	lacking := []string{"/usr/bin/dpkg", "/usr/bin/locale", "/usr/sbin/service"}
+	w := newWorld(t, lacking...)
+	for _, name := range lacking {
+		w.without(name)
+	}
+	w.file("/usr/bin/calls", "#!/bin/sh\nif true; then x=$(/usr/bin/dpkg --print-architecture); fi\nlocale -a | while read l; do echo $l; done\n")
+	w.file("/usr/bin/asks", "#!/bin/bash\nif command -v \"dpkg\" >/dev/null; then dpkg -l; fi\n[ ! -x /usr/bin/locale ] || locale\n")
+	w.file("/usr/bin/has", "#!/bin/sh\nservice() { echo \"$@\"; }\nservice x\ncat /etc/passwd\nfrobnicate\n")
+	w.file("/usr/bin/broken", "#!/bin/sh\nif dpkg; then\n")
+	w.file("/usr/share/lib/dpkg", "#!/bin/sh\ndpkg -l\n")
+	w.want(
+		"/usr/bin/calls calls dpkg, which every Debian system has in its package dpkg and the base has not; add the package, or prune the script",
+		"/usr/bin/calls calls locale, which every Debian system has in its package libc-bin",
+	)
+	w.file("/usr/bin/dpkg", "#!/bin/sh\n")
+	w.want("/usr/bin/calls calls locale")
+}
+
+// What the program of a unit is told to read.
+func TestArgumentsOfUnits(t *testing.T) {
+	w := newWorld(t)
+	w.file("/usr/share/tool/tool.conf", "")
+	w.file("/usr/lib/tmpfiles.d/tool.conf", "C /etc/tool - - - - /usr/share/tool\n")
+	w.file("/usr/lib/systemd/system/a.service", "[Unit]\nConditionPathExists=/etc/a.conf\n[Service]\nExecStart=/usr/bin/cat --config=/etc/tool/tool.conf /etc/tool -f \"/usr/share/tool/tool.conf\" "+
+		"/etc/a.conf /etc/%i.conf /var/lib/tool /run/tool /usr/local/x $OPTIONS\n")
+	w.file("/usr/lib/systemd/system/b.service", "[Service]\nExecStart=-/usr/bin/cat /etc/optional\nExecStart=/bin/sh -c 'cat /etc/other || true'\nExecStartPre=/usr/bin/cat /etc/before\n")
+	w.file("/usr/lib/systemd/system/c.service", "[Service]\nExecStart=/usr/bin/cat /etc/c.conf --state /var/lib/c \\\n\t--config='/etc/d.conf' --plugins /usr/share/missing\n")
+	w.want(
+		"/usr/lib/systemd/system/c.service starts its program with /etc/c.conf, which neither the base nor the image has; files in /etc are not in an image",
+		"/usr/lib/systemd/system/c.service starts its program with /etc/d.conf, which neither",
+		"/usr/lib/systemd/system/c.service starts its program with /usr/share/missing, which neither the base nor the image has; add it",
+	)
+}
+
 // module returns a kernel module that holds nothing but its version.
 func module(t *testing.T, vermagic string) string {
 	t.Helper()

@@ -29,6 +29,39 @@ func (c *check) unitFiles(name, content string, made runtimePaths) {
 	})
 }
 
+// arguments checks that what a unit's program is told to read is there. Programs that have no word for it are told by an argument, such as
+// their configuration, and end without it.
+func (c *check) arguments(name, content string, made runtimePaths) {
+	conditions := map[string]bool{}
+	settings(content, func(key, value string) {
+		if strings.HasPrefix(key, "Condition") {
+			conditions[strings.TrimLeft(value, "|!")] = true
+		}
+	})
+	own := ownDirs(content)
+	settings(content, func(key, value string) {
+		words := strings.Fields(value)
+		if key != "ExecStart" || len(words) == 0 || strings.HasPrefix(value, "-") || slices.Contains(shells, path.Base(words[0])) {
+			return
+		}
+		for _, word := range words[1:] {
+			if _, after, is := strings.Cut(word, "="); is {
+				word = after
+			}
+			word = strings.Trim(word, `"'`)
+			if !under(word, "/etc", "/usr") || under(word, "/usr/local") || strings.ContainsAny(word, "%$*,:") || conditions[word] {
+				continue
+			}
+			if !c.view.exists(word) && !made.hasBelow(word, true) && !own.hasBelow(word, true) {
+				c.addRuntime(name, "starts its program with %s, which neither the base nor the image has; %s", word, remedy(word, false))
+			}
+		}
+	})
+}
+
+// shells read commands, of which only they know what they need.
+var shells = []string{"sh", "bash", "dash", "env"}
+
 // remedy is what to do about a path that is missing.
 func remedy(name string, dir bool) string {
 	switch {

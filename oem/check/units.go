@@ -42,6 +42,7 @@ func (c *check) units() error {
 		if strings.HasPrefix(e.Path, unitDir+"/") {
 			c.unitAccounts(e.Path, content, known)
 			c.unitFiles(e.Path, content, made)
+			c.arguments(e.Path, content, made)
 			c.upheld(e.Path, content)
 		}
 	}

@@ -89,7 +89,7 @@ func ourDeb(_ context.Context, file, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	script, err := debian.InstallScript(file)
+	script, err := debian.InstallScript(file, debian.AfterUnpacking)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type Version struct {
 
 // Limits for hostile files. Real ones are far smaller.
 const (
-	maxTable = 16 << 20 // bytes of one table
+	maxTable = 64 << 20 // bytes of one table
 	maxNames = 1 << 12  // libraries and versions
 	maxName  = 4096     // bytes, as PATH_MAX
 )

@@ -109,8 +109,8 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// small returns a library of a few hundred bytes with a dynamic section.
-func small(t testing.TB) []byte {
+// small returns a library of a few hundred bytes with a dynamic section, and with a string table that is longer by some.
+func small(t testing.TB, longer int) []byte {
 	const (
 		headers   = 64 + 2*56
 		dynamicAt = headers
@@ -119,6 +119,7 @@ func small(t testing.TB) []byte {
 		stringsAt = defAt + 28
 	)
 	names := "\x00libc.so.6\x00libx.so.1\x00$ORIGIN/lib:/usr/lib/x\x00GLIBC_2.34\x00X_1\x00"
+	names += strings.Repeat("\x00", longer)
 	at := func(name string) uint64 { return uint64(strings.Index(names, name)) }
 	length := uint64(stringsAt + len(names))
 	var b bytes.Buffer
@@ -151,7 +152,7 @@ func small(t testing.TB) []byte {
 }
 
 func TestSmallFile(t *testing.T) {
-	got, err := Read(bytes.NewReader(small(t)))
+	got, err := Read(bytes.NewReader(small(t, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,8 +165,18 @@ func TestSmallFile(t *testing.T) {
 	}
 }
 
+// Programs in Haskell export every function: pandoc has 42 MB of names.
+func TestManyNames(t *testing.T) {
+	if got, err := Read(bytes.NewReader(small(t, 42<<20))); err != nil || got.Soname != "libx.so.1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := Read(bytes.NewReader(small(t, 65<<20))); err == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 func FuzzRead(f *testing.F) {
-	f.Add(small(f))
+	f.Add(small(f, 0))
 	f.Add([]byte(elf.ELFMAG))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		got, err := Read(bytes.NewReader(content))

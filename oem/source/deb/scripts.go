@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type script struct {
 }
 
 func readScript(pin lock.Pin, file string) (script, error) {
-	content, err := debian.InstallScript(file)
+	content, err := debian.InstallScript(file, debian.AfterUnpacking)
 	if err != nil || content == nil {
 		return script{pin: pin}, err
 	}
@@ -35,12 +36,38 @@ func readScript(pin lock.Pin, file string) (script, error) {
 	return script{effects, pin, digest.Of(content).String()}, nil
 }
 
+// diversions reads what a package moves away before it is unpacked. A script that cannot be read moves nothing.
+func diversions(file string) ([]maintainer.Diversion, error) {
+	content, err := debian.InstallScript(file, debian.BeforeUnpacking)
+	if err != nil || content == nil {
+		return nil, err
+	}
+	effects, err := maintainer.Read(content)
+	if err != nil {
+		return nil, nil //nolint:nilerr // it may be in another language
+	}
+	return effects.Diversions, nil
+}
+
+// divert moves files of packages that are unpacked already.
+func divert(all []maintainer.Diversion, root *os.Root) error {
+	for _, one := range all {
+		if _, err := root.Lstat(one.From); err != nil {
+			continue // no package has it
+		}
+		if err := errors.Join(root.MkdirAll(path.Dir(one.To), 0o755), root.Rename(one.From, one.To)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // install does what install scripts would do to the files of a recipe: alternatives become links. Privileges are the recipe's to declare or to
 // decline, and so is what is not known.
 func (d source) install(scripts []script, to kind.Place) error {
 	var errs []error
 	for _, s := range scripts {
-		errs = append(errs, kind.About(s.pin, errors.Join(d.privileges(s, to), d.unknown(s))))
+		errs = append(errs, kind.About(s.pin, d.privileges(s, to)), kind.About(s.pin, d.unknown(s)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

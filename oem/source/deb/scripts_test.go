@@ -10,6 +10,7 @@ import (
 	"github.com/flatcar/oem-sysext/oem/definition/lock"
 	"github.com/flatcar/oem-sysext/oem/definition/recipe"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian/debiantest"
 )
 
@@ -51,6 +52,7 @@ func TestInstall(t *testing.T) {
 		"another is there":       {scripts: []string{strings.ReplaceAll(small, "/bin/nc ", "/bin/nc.big ")}},
 		"a capability":           {scripts: []string{small, capable}, says: "recipes/x/recipe.yaml:7: its install script gives /usr/bin/nc.small a privilege: setcap cap_net_raw+ep /bin/nc.small"},
 		"which is declared":      {scripts: []string{small, capable}, special: "/usr/bin/nc.small", link: "/usr/bin/nc.small"},
+		"and a program":          {scripts: []string{capable + "\nprobe"}, says: "\nx 1: recipes/x/recipe.yaml:7: its install script may change /usr"},
 		"of what is pruned":      {scripts: []string{capable}, prunes: "usr/bin/nc.small"},
 		"of what is not there":   {scripts: []string{"chmod u+s /usr/bin/nothing"}},
 		"a program":              {scripts: []string{"probe"}, says: "x 1: recipes/x/recipe.yaml:7: its install script may change /usr by what is not done here:\n  probe\nif the image can do without, write reviewed: {x: " + digest[:12] + "}"},
@@ -81,6 +83,65 @@ func TestInstall(t *testing.T) {
 		}
 		if link, _ := root.Readlink("usr/bin/nc"); link != c.link {
 			t.Errorf("%s: usr/bin/nc leads to %q; wanted %q", name, link, c.link)
+		}
+	}
+}
+
+// dpkg is in the way of nearly all packages, and a part of those that work with packages.
+func TestWhatIsLeftOut(t *testing.T) {
+	index := debiantest.Stanza("tool", "1", "Pre-Depends: dpkg (>= 1.2)", "Depends: adduser") + "\n" + debiantest.Stanza("maker", "1", "Depends: make, dpkg (>= 1.2) | other") + "\n"
+	packages, err := debian.Load("trixie", "amd64", []debian.Pocket{{Name: "trixie", Text: index}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		want  string
+		named []string
+		left  string
+	}{{"tool", nil, "adduser dpkg"}, {"maker", nil, "adduser"}, {"maker", []string{"dpkg"}, "adduser dpkg"}, {"gone", nil, "adduser dpkg"}} {
+		if got := strings.Join(unlessWanted(packages, []string{c.want}, []string{"adduser", "dpkg"}, c.named), " "); got != c.left {
+			t.Errorf("%s, which leaves out %v: %s; wanted %s", c.want, c.named, got, c.left)
+		}
+	}
+}
+
+// What a package moves away is there under another name, and the package's own file in its place.
+func TestDiversions(t *testing.T) {
+	packageOf := func(name, preinst string) unpacked {
+		file := filepath.Join(t.TempDir(), name+".deb")
+		deb := debiantest.Ar(
+			debiantest.Member{"debian-binary", "2.0\n"},
+			debiantest.Member{"control.tar", debiantest.Control(t, "Package: "+name+"\nVersion: 1\nArchitecture: amd64\n", "#!/bin/sh\n", preinst)},
+			debiantest.Member{"data.tar", debiantest.Tar(t, "usr/bin/tool")},
+		)
+		if err := os.WriteFile(file, deb, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		moved, err := diversions(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unpacked{script: script{pin: lock.Pin{Name: name, Version: "1"}}, file: file, diversions: moved}
+	}
+	all := func(string) bool { return true }
+	for preinst, want := range map[string]string{
+		"#!/bin/sh\ncase \"$1\" in install|upgrade) dpkg-divert --package better --add --rename --divert /usr/bin/tool.old /usr/bin/tool ;; esac\n": "",
+		"#!/usr/bin/perl\nexit 0;\n": "usr/bin/tool",
+	} {
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		to := kind.Place{Root: root, Arch: "amd64", Keep: all, KeepNeeded: all}
+		d := source{&recipe.Deb{}, &recipe.Recipe{}}
+		if err := d.unpack(packageOf("tool", "#!/bin/sh\n"), to); err != nil {
+			t.Fatal(err)
+		}
+		err = d.unpack(packageOf("better", preinst), to)
+		_, had := root.Lstat("usr/bin/tool.old")
+		if want == "" && (err != nil || had != nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, %v", preinst, err, had)
 		}
 	}
 }

@@ -12,30 +12,65 @@ import (
 	"github.com/flatcar/oem-sysext/oem/host/size"
 	"github.com/flatcar/oem-sysext/oem/source/kind"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/maintainer"
 )
 
 // Unpack unpacks the packages.
 func (d source) Unpack(ctx context.Context, env *kind.Env, pins []lock.Pin, to kind.Place) error {
-	var scripts []script
+	var first, last []unpacked // those that move files of others away come last
 	for _, pin := range pins {
-		keep := to.Keep
-		if !d.names(pin.Name) {
-			keep = to.KeepNeeded
-		}
-		file, err := d.fetch(ctx, env, to.Arch, pin)
-		if err == nil {
-			_, err = debian.Unpack(file, debian.Identity{Name: pin.Name, Version: pin.Version, Arch: string(to.Arch)}, to.Root, keep)
-		}
-		if err != nil {
+		p, err := d.open(ctx, env, to, pin)
+		switch {
+		case err != nil:
 			return kind.About(pin, err)
+		case len(p.diversions) > 0:
+			last = append(last, p)
+		default:
+			first = append(first, p)
 		}
-		read, err := readScript(pin, file)
-		if err != nil {
-			return kind.About(pin, err)
+	}
+	var scripts []script
+	for _, p := range append(first, last...) {
+		if err := d.unpack(p, to); err != nil {
+			return kind.About(p.pin, err)
 		}
-		scripts = append(scripts, read)
+		scripts = append(scripts, p.script)
 	}
 	return d.install(scripts, to)
+}
+
+// unpacked is a package to be unpacked.
+type unpacked struct {
+	script
+	file       string
+	diversions []maintainer.Diversion
+}
+
+// open downloads a package and reads its scripts.
+func (d source) open(ctx context.Context, env *kind.Env, to kind.Place, pin lock.Pin) (unpacked, error) {
+	file, err := d.fetch(ctx, env, to.Arch, pin)
+	if err != nil {
+		return unpacked{}, err
+	}
+	p := unpacked{file: file}
+	if p.diversions, err = diversions(file); err != nil {
+		return p, err
+	}
+	p.script, err = readScript(pin, file)
+	return p, err
+}
+
+// unpack moves away what is in a package's way, then unpacks it.
+func (d source) unpack(p unpacked, to kind.Place) error {
+	if err := divert(p.diversions, to.Root); err != nil {
+		return err
+	}
+	keep := to.Keep
+	if !d.names(p.pin.Name) {
+		keep = to.KeepNeeded
+	}
+	_, err := debian.Unpack(p.file, debian.Identity{Name: p.pin.Name, Version: p.pin.Version, Arch: string(to.Arch)}, to.Root, keep)
+	return err
 }
 
 // names tells whether the recipe lists a package, which otherwise is a dependency.

@@ -180,6 +180,18 @@ func (c *candidate) dependencies() ([]group, error) {
 	return all, nil
 }
 
+// Depends tells whether a package's field Depends names another package.
+func (p *Packages) Depends(name, on string) bool {
+	c := p.byName[name]
+	if c == nil {
+		return false
+	}
+	groups, err := parseGroups(c.field("Depends"))
+	return err == nil && slices.ContainsFunc(groups, func(g group) bool {
+		return slices.ContainsFunc(g, func(r relation) bool { return r.name == on })
+	})
+}
+
 // published converts the candidate to a Package.
 func (c *candidate) published() (Package, error) {
 	length, err := strconv.ParseInt(c.field("Size"), 10, 63)

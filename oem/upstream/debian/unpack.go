@@ -205,22 +205,27 @@ func readControl(member io.Reader) (Control, error) {
 // maxScript limits an install script. The longest ones have some 100 KiB.
 const maxScript = size.MiB
 
-// InstallScript returns the script that configures a package when it is installed (deb-postinst(5)); empty if it has none. The caller has
-// verified the .deb.
-func InstallScript(deb string) ([]byte, error) {
+// Scripts of packages (deb-preinst(5), deb-postinst(5)).
+const (
+	BeforeUnpacking = "preinst"
+	AfterUnpacking  = "postinst" // it configures the package
+)
+
+// InstallScript returns a script that runs when a package is installed; empty if it has none. The caller has verified the .deb.
+func InstallScript(deb, which string) ([]byte, error) {
 	file, err := os.Open(deb)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	script, err := installScript(file)
+	script, err := installScript(file, which)
 	if err != nil {
 		return nil, fmt.Errorf("%s: control.tar: %w", deb, err)
 	}
 	return script, nil
 }
 
-func installScript(deb io.Reader) ([]byte, error) {
+func installScript(deb io.Reader, which string) ([]byte, error) {
 	_, content, err := openControl(deb)
 	if err != nil {
 		return nil, err
@@ -237,10 +242,10 @@ func installScript(deb io.Reader) ([]byte, error) {
 			return nil, nil
 		case err != nil:
 			return nil, err
-		case path.Clean(header.Name) != "postinst":
+		case path.Clean(header.Name) != which:
 			continue
 		case header.Size > int64(maxScript):
-			return nil, fmt.Errorf("postinst has %v; wanted at most %v", size.Bytes(header.Size), maxScript)
+			return nil, fmt.Errorf("%s has %v; wanted at most %v", which, size.Bytes(header.Size), maxScript)
 		}
 		return io.ReadAll(reader)
 	}

@@ -83,13 +83,13 @@ func Tar(t testing.TB, names ...string) string {
 	return out.String()
 }
 
-// Control writes the control member of a package, with a script that configures it if there is one.
-func Control(t testing.TB, control string, postinst ...string) string {
+// Control writes the control member of a package, with a script that configures it if there is one, and one that runs before.
+func Control(t testing.TB, control string, scripts ...string) string {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	for _, script := range postinst {
-		if err := w.WriteHeader(&tar.Header{Name: "./postinst", Typeflag: tar.TypeReg, Size: int64(len(script))}); err != nil {
+	for i, script := range scripts {
+		if err := w.WriteHeader(&tar.Header{Name: []string{"./postinst", "./preinst"}[i], Typeflag: tar.TypeReg, Size: int64(len(script))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(w, script); err != nil {

@@ -21,6 +21,7 @@ import (
 type Effects struct {
 	Alternatives []Alternative
 	Privileges   []Privilege
+	Diversions   []Diversion
 	Others       []string // commands that may change /usr in another way
 }
 
@@ -36,7 +37,10 @@ type Privilege struct {
 	How  string // the command
 }
 
-// Read reads a script of the configuration stage.
+// Diversion is a file of other packages that makes room for the package's own (dpkg-divert(1)).
+type Diversion struct{ From, To string } // below /usr, without a leading slash
+
+// Read reads a script that runs before a package is unpacked, or when it is configured.
 func Read(script []byte) (Effects, error) {
 	if line, _, _ := bytes.Cut(script, []byte("\n")); !shell(string(line)) {
 		return Effects{Others: []string{fmt.Sprintf("a script that is not for the shell: %.80q", line)}}, nil
@@ -45,15 +49,49 @@ func Read(script []byte) (Effects, error) {
 	if err != nil {
 		return Effects{}, fmt.Errorf("postinst: %w", err)
 	}
-	r := &reader{values: map[string][]string{"DPKG_ROOT": {""}}, functions: map[string]bool{}}
+	r := &reader{values: map[string][]string{"DPKG_ROOT": {""}}, functions: map[string][][]string{}}
 	syntax.Walk(file, func(n syntax.Node) bool {
 		if f, is := n.(*syntax.FuncDecl); is && f.Name != nil {
-			r.functions[f.Name.Value] = true
+			r.functions[f.Name.Value] = nil
 		}
 		return true
 	})
+	syntax.Walk(file, r.visitCall)
 	syntax.Walk(file, r.visit)
 	return r.found, nil
+}
+
+// visitCall collects what a function of the script is called with.
+func (r *reader) visitCall(n syntax.Node) bool {
+	c, is := n.(*syntax.CallExpr)
+	if !is || len(c.Args) == 0 {
+		return true
+	}
+	name := c.Args[0].Lit()
+	given, is := r.functions[name]
+	if !is {
+		return true
+	}
+	for i, w := range c.Args[1:] {
+		if i == len(given) {
+			given = append(given, nil)
+		}
+		given[i] = append(given[i], r.expand(w)...)
+	}
+	r.functions[name] = given
+	return true
+}
+
+// visitFunction reads a function with the values of all its calls.
+func (r *reader) visitFunction(f *syntax.FuncDecl) {
+	given := r.functions[f.Name.Value]
+	for i, values := range given {
+		r.set(strconv.Itoa(i+1), nil, values)
+	}
+	syntax.Walk(f.Body, r.visit)
+	for i := range given {
+		delete(r.values, strconv.Itoa(i+1))
+	}
 }
 
 // shell tells whether the first line of a script names a shell.
@@ -64,8 +102,8 @@ func shell(line string) bool {
 
 // reader walks a script.
 type reader struct {
-	values    map[string][]string // that variables may have, as far as these are known
-	functions map[string]bool     // of the script
+	values    map[string][]string   // that variables may have, as far as these are known
+	functions map[string][][]string // of the script: the values of each parameter
 	found     Effects
 }
 
@@ -73,6 +111,11 @@ func (r *reader) visit(n syntax.Node) bool {
 	switch n := n.(type) {
 	case *syntax.CaseClause:
 		return r.visitCase(n)
+	case *syntax.FuncDecl:
+		if n.Name != nil {
+			r.visitFunction(n)
+			return false
+		}
 	case *syntax.ForClause:
 		if items, is := n.Loop.(*syntax.WordIter); is && items.Name != nil {
 			r.set(items.Name.Value, nil, r.all(items.Items))
@@ -108,7 +151,7 @@ func (r *reader) visitCase(n *syntax.CaseClause) bool {
 		return true
 	}
 	for _, item := range n.Items {
-		if slices.ContainsFunc(item.Patterns, func(w *syntax.Word) bool { return slices.Contains([]string{"configure", "*"}, w.Lit()) }) {
+		if slices.ContainsFunc(item.Patterns, func(w *syntax.Word) bool { return slices.Contains([]string{"configure", "install", "*"}, w.Lit()) }) {
 			for _, stmt := range item.Stmts {
 				syntax.Walk(stmt, r.visit)
 			}
@@ -247,14 +290,19 @@ func (r *reader) command(c *syntax.CallExpr) {
 		touched = r.expand(c.Args[len(c.Args)-1])
 	}
 	touches := slices.ContainsFunc(touched, inUsr)
+	_, isFunction := r.functions[name]
 	switch {
-	case r.functions[name] || harmless[name] || slices.ContainsFunc(args, compiles) || removes(name, args):
+	case isFunction || harmless[name] || name == "install" && slices.Contains(args, "-d") || slices.ContainsFunc(append(args, name), compiles) || removes(name, args):
 	case name == "update-alternatives":
 		r.alternatives(c, args)
-	case name == "setcap" || name == "chmod" && privileged(args) || name == "dpkg-statoverride" && slices.Contains(args, "--add"):
+	case name == "dpkg-divert":
+		r.diversion(args)
+	case name == "setcap" || name == "chmod" && slices.ContainsFunc(touched, privileged) || name == "dpkg-statoverride" && slices.Contains(args, "--add"),
+		name == "chown" && !slices.ContainsFunc(touched, byRoot):
 		if touches {
 			r.privileges(c)
 		}
+	case name == "chown" && !slices.Contains(touched, unknown) && !strings.Contains(strings.Join(touched, ""), unknown):
 	case onFiles[name]:
 		if touches {
 			r.other(c)
@@ -264,18 +312,17 @@ func (r *reader) command(c *syntax.CallExpr) {
 	}
 }
 
-// privileged tells whether a mode of chmod sets a bit for the owner's or group's identity.
-func privileged(args []string) bool {
-	for _, a := range args {
-		if strings.HasPrefix(a, "-") {
-			continue
-		}
-		if mode, err := strconv.ParseUint(a, 8, 16); err == nil {
-			return mode&0o6000 != 0
-		}
-		return setsBit.MatchString(a)
+// privileged tells whether a word is a mode of chmod that sets a bit for the owner's or group's identity.
+func privileged(word string) bool {
+	if mode, err := strconv.ParseUint(word, 8, 16); err == nil {
+		return mode&0o6000 != 0
 	}
-	return false
+	return !strings.ContainsAny(word, "/-"+unknown) && setsBit.MatchString(word)
+}
+
+// byRoot tells whether a word is the owner that all files of an image have, or may be it.
+func byRoot(word string) bool {
+	return strings.Contains(word, unknown) || slices.Contains([]string{"root", "root:", "root:root", "root.root", "0:0", "0"}, word)
 }
 
 // removes tells whether a command only takes privileges away, or looks.
@@ -291,8 +338,10 @@ func removes(name string, args []string) bool {
 
 var setsBit = regexp.MustCompile(`[+=][rwxX]*s`)
 
-// compiles tells whether a word is the program that makes Python's bytecode, which a /usr that is only read has no place for.
-func compiles(word string) bool { return path.Base(word) == "py_compile.py" }
+// compiles tells whether a word is a program that makes Python's bytecode, which a /usr that is only read has no place for.
+func compiles(word string) bool {
+	return path.Base(word) == "py_compile.py" || path.Ext(word) == ".rtupdate" || path.Ext(word) == ".rtinstall"
+}
 
 func (r *reader) privileges(c *syntax.CallExpr) {
 	for _, w := range c.Args[1:] {
@@ -300,10 +349,47 @@ func (r *reader) privileges(c *syntax.CallExpr) {
 			if strings.Contains(name, unknown) {
 				r.other(c)
 			} else if inUsr(name) {
-				r.found.Privileges = append(r.found.Privileges, Privilege{Path: below(name), How: printed(c)})
+				r.found.Privileges = append(r.found.Privileges, Privilege{Path: below(name), How: r.shown(c)})
 			}
 		}
 	}
+}
+
+// diversion reads dpkg-divert [--add] --divert TO [--package NAME] FROM. Without a place the file is called FROM.distrib.
+func (r *reader) diversion(args []string) {
+	var d Diversion
+	for i := 0; i < len(args); i++ {
+		switch word := args[i]; {
+		case word == "--remove" || word == "--list" || word == "--listpackage" || word == "--truename":
+			return
+		case word == "--divert" && i+1 < len(args):
+			i++
+			d.To = args[i]
+		case word == "--package":
+			i++
+		case !strings.HasPrefix(word, "-"):
+			d.From = word
+		}
+	}
+	if d.To == "" {
+		d.To = d.From + ".distrib"
+	}
+	if inUsr(d.From) && inUsr(d.To) && !strings.Contains(d.From+d.To, unknown) {
+		r.found.Diversions = append(r.found.Diversions, Diversion{below(d.From), below(d.To)})
+	}
+}
+
+// shown prints a command with the values of its variables, where each has one.
+func (r *reader) shown(c *syntax.CallExpr) string {
+	var words []string
+	for _, w := range c.Args {
+		values := r.expand(w)
+		if len(values) != 1 || strings.Contains(values[0], unknown) {
+			return printed(c)
+		}
+		words = append(words, values[0])
+	}
+	return strings.Join(words, " ")
 }
 
 // alternatives reads update-alternatives --install LINK NAME PATH PRIORITY [--slave LINK NAME PATH]…
@@ -344,27 +430,28 @@ func set(words string) map[string]bool {
 }
 
 // onFiles are programs that change the files that they are given.
-var onFiles = set("chgrp chmod chown cp dd dpkg-statoverride gzip install ln mkdir mktemp mv rm rmdir sed setfacl tar tee touch truncate")
+var onFiles = set("chgrp chmod chown cp dd dpkg-statoverride gzip install ln mktemp mv rm rmdir sed setfacl tar tee touch truncate")
 
 // copies are those of them that change only the last one.
 var copies = set("cp install ln")
 
-// harmless are programs that change nothing in /usr, or nothing that an image needs: builtins of the shell, programs that only look, services,
-// accounts, questions, caches that are made from what is in the image, and files in /etc and /var.
+// harmless are programs that change nothing in /usr, or nothing that an image needs: builtins of the shell, programs that only look, empty
+// directories, services, accounts, questions, caches that are made from what is in the image, and files in /etc and /var.
 var harmless = set(`
 	[ test true false : echo printf exit return set shift cd umask export unset local trap read eval exec wait command type . getopts break continue
 	awk basename cat cmp cut date diff dirname egrep expr fgrep find fold getent grep head hostname id ischroot ls md5sum readlink realpath sha256sum sleep sort stat tail
 	tr uname uniq uuidgen wc which xargs
 
-	deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl service systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
+	mkdir deb-systemd-helper deb-systemd-invoke invoke-rc.d journalctl modprobe service start-stop-daemon systemctl systemd-machine-id-setup systemd-sysusers systemd-tmpfiles
 	udevadm update-inetd update-rc.d systemd-hwdb
 	aa-enabled apparmor_parser restorecon
 
 	addgroup adduser chage deluser groupadd groupdel groupmod passwd useradd userdel usermod
 
 	confmodule db_capb db_fget db_fset db_get db_go db_input db_metaget db_purge db_register db_reset db_set db_stop db_subst db_unregister db_version debconf
-	dpkg dpkg-divert dpkg-maintscript-helper dpkg-query dpkg-trigger ucf ucfq ucfr
+	dpkg dpkg-maintscript-helper dpkg-query dpkg-trigger ucf ucfq ucfr
 
 	depmod fc-cache gdk-pixbuf-query-loaders gio-querymodules glib-compile-schemas gtk-update-icon-cache install-info ldconfig ldconfig.real locale-gen mandb
-	py3clean py3compile pypy3compile pyclean pycompile update-binfmts update-ca-certificates update-desktop-database update-grub update-initramfs
-	update-locale update-mime-database update-pciids update-usbids`)
+	py3clean py3compile pypy3compile pyclean pycompile update-binfmts update-ca-certificates update-catalog update-desktop-database update-grub
+	update-icon-caches update-initramfs update-locale update-menus update-mime-database update-pciids update-usbids update-xmlcatalog
+	clean-up-unmanaged-libraries`)
