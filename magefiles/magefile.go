@@ -160,7 +160,7 @@ func Test(ctx context.Context) error {
 // catalogue for arm64, an update with a grown image, a rollback, readers of foreign formats with all sorts of damaged inputs and with large
 // real ones, and a survey of packages that are not in the catalogue.
 func TestNightly(ctx context.Context) error {
-	return goTool(ctx, "test", "-timeout=110m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
+	return goTool(ctx, "test", "-timeout=90m", "-vet=off", "-tags=nightly", "-run=^TestNightly",
 		"./release/testrelease", "./release/testreaders", "./release/prove/story", "./release/prove/survey")
 }
 

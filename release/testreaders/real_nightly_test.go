@@ -157,7 +157,7 @@ func readDeb(ctx context.Context, from *repository.Archive, p debian.Package, ro
 	if _, err := debian.Unpack(path, debian.Identity{Name: p.Name, Version: p.Version}, root, func(string) bool { return true }); err != nil {
 		return err
 	}
-	if _, err := debian.InstallScript(path); err != nil {
+	if _, err := debian.InstallScript(path, debian.AfterUnpacking); err != nil {
 		return err
 	}
 	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
