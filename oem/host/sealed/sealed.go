@@ -102,6 +102,16 @@ type entry struct {
 	stat *syscall.Stat_t
 }
 
+// isOwn tells whether a file is the list or the stamp, or one that another run is writing or was cut off from writing.
+func isOwn(name string) bool {
+	for _, own := range []string{listFile, stampFile} {
+		if name == own || strings.HasPrefix(name, "."+own+".") { // as atomicfile calls what it writes
+			return true
+		}
+	}
+	return false
+}
+
 // walk lists a directory in the order of names. Devices, and all in the /dev of a root in it, are not there on every machine.
 func walk(dir string) ([]entry, error) {
 	dir, err := filepath.EvalSymlinks(dir) // WalkDir does not follow it
@@ -114,7 +124,7 @@ func walk(dir string) ([]entry, error) {
 			return err
 		}
 		name := strings.TrimPrefix(path, dir+"/")
-		if name == listFile || name == stampFile || d.Type()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0 {
+		if isOwn(name) || d.Type()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0 {
 			return nil
 		}
 		if parts := strings.SplitN(name, "/", 3); len(parts) == 3 && parts[1] == "dev" {

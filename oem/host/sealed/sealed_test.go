@@ -1,12 +1,16 @@
 package sealed
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func sample(t *testing.T) string {
@@ -120,5 +124,28 @@ func TestRememberedCheckReadsNothing(t *testing.T) {
 	}
 	if err := Check(dir); err != nil {
 		t.Errorf("it was read again: %v", err)
+	}
+}
+
+// Two runs check one directory at the same time, and each writes its stamp.
+func TestChecksAtTheSameTime(t *testing.T) {
+	dir := sample(t)
+	time.Sleep(settled) // so that each check is remembered
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			for range 100 {
+				if err := os.Remove(filepath.Join(dir, stampFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				if err := Check(dir); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
