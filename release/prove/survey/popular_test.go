@@ -16,6 +16,7 @@ import (
 
 	"github.com/flatcar/oem-sysext/oem/host/archive"
 	"github.com/flatcar/oem-sysext/oem/upstream/debian"
+	"github.com/flatcar/oem-sysext/oem/upstream/debian/repository"
 )
 
 // popular is a package that others want, and that has something to start or to call.
@@ -39,10 +40,11 @@ var noTools = []string{
 // without a service, a socket, a timer or a program. On a tie names decide.
 //
 // The indexes only choose names, so nothing verifies them; the packages themselves are looked up as for any recipe.
-func mostPopular(t *testing.T, suite string, base *debian.Installed, most int) []popular {
+func mostPopular(t *testing.T, suite *repository.Release, base *debian.Installed, most int) []popular {
 	t.Helper()
-	const dist = "http://deb.debian.org/debian/dists/"
-	stanzas, err := debian.ReadStanzas(get(t, dist+suite+"/main/binary-amd64/Packages.xz"))
+	line := strings.Fields(suite.SourceLines()[0]) // deb ADDRESS NAME main, with options or without
+	indexes := strings.TrimSuffix(line[len(line)-3], "/") + "/dists/" + line[len(line)-2] + "/main/"
+	stanzas, err := debian.ReadStanzas(get(t, indexes+"binary-amd64/Packages.xz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func mostPopular(t *testing.T, suite string, base *debian.Installed, most int) [
 		byName[all[i].Name] = &all[i]
 	}
 	for _, arch := range []string{"amd64", "all"} {
-		readContents(t, get(t, dist+suite+"/main/Contents-"+arch+".gz"), byName)
+		readContents(t, get(t, indexes+"Contents-"+arch+".gz"), byName)
 	}
 	all = slices.DeleteFunc(all, func(p popular) bool { return len(p.Programs)+len(p.Units) == 0 })
 	return all[:min(most, len(all))]

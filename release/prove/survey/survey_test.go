@@ -67,8 +67,12 @@ func TestNightlySurvey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	archive, err := w.Bench.Archive.Release(t.Context(), suite, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all []*surveyedOne
-	for _, p := range mostPopular(t, suite, have, surveyed) {
+	for _, p := range mostPopular(t, archive, have, surveyed) {
 		all = append(all, &surveyedOne{popular: p})
 	}
 	recipes := recipesOf(t, o.Checkout, all)
