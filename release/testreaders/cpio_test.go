@@ -61,16 +61,10 @@ func listed(seen func(string) (string, bool)) func(dir, said string) []string {
 
 // ourCpio makes files of what is read, as a kernel does.
 func ourCpio(_ context.Context, file, dir string) ([]string, error) {
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
+	return unpacked(file, dir, unpackCpio)
+}
+
+func unpackCpio(in *os.File, root *os.Root) error {
 	r := cpio.NewReader(in)
 	var dirs []*cpio.Header
 	for {
@@ -79,24 +73,23 @@ func ourCpio(_ context.Context, file, dir string) ([]string, error) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		name := path.Clean("./" + h.Name)
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return nil, err
+			return err
 		}
 		sum := uint32(0)
 		for _, c := range content {
 			sum += uint32(c)
 		}
-		mode := fs.FileMode(h.Mode&0o777) | map[uint32]fs.FileMode{0o4000: fs.ModeSetuid}[h.Mode&0o4000] | map[uint32]fs.FileMode{0o2000: fs.ModeSetgid}[h.Mode&0o2000] | map[uint32]fs.FileMode{0o1000: fs.ModeSticky}[h.Mode&0o1000]
 		switch {
 		case h.Summed && h.Mode&cpio.ModeType == cpio.ModeFile && sum != h.Sum:
-			return nil, errors.New("another sum") // as our reader of an initramfs does
+			return errors.New("another sum") // as our reader of an initramfs does
 		case h.IsDir():
 			dirs = append(dirs, h)
 			err = root.MkdirAll(name, 0o755)
@@ -104,22 +97,31 @@ func ourCpio(_ context.Context, file, dir string) ([]string, error) {
 			err = root.Symlink(string(content), name)
 		case h.Mode&cpio.ModeType == cpio.ModeFile:
 			if err = root.WriteFile(name, content, 0o600); err == nil {
-				err = root.Chmod(name, mode)
+				err = root.Chmod(name, modeOf(h))
 			}
 		default:
-			return nil, errors.New("a device")
+			return errors.New("a device")
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, h := range slices.Backward(dirs) {
-		mode := fs.FileMode(h.Mode&0o777) | map[uint32]fs.FileMode{0o2000: fs.ModeSetgid}[h.Mode&0o2000] | map[uint32]fs.FileMode{0o1000: fs.ModeSticky}[h.Mode&0o1000] | map[uint32]fs.FileMode{0o4000: fs.ModeSetuid}[h.Mode&0o4000]
-		if err := root.Chmod(path.Clean("./"+h.Name), mode); err != nil {
-			return nil, err
+		if err := root.Chmod(path.Clean("./"+h.Name), modeOf(h)); err != nil {
+			return err
 		}
 	}
-	return listing(dir), nil
+	return nil
+}
+
+func modeOf(h *cpio.Header) fs.FileMode {
+	mode := fs.FileMode(h.Mode & 0o777)
+	for bit, is := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if h.Mode&bit != 0 {
+			mode |= is
+		}
+	}
+	return mode
 }
 
 var cpioFields = []string{"inode", "mode", "user", "group", "links", "time", "size", "major", "minor", "device major", "device minor", "name size", "sum"}

@@ -105,3 +105,21 @@ func quoted(line string) (name, rest string) {
 	}
 	return line, ""
 }
+
+// unpacked lists what one of our readers makes of an archive in an empty directory.
+func unpacked(file, dir string, unpack func(in *os.File, root *os.Root) error) ([]string, error) {
+	in, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := unpack(in, root); err != nil {
+		return nil, err
+	}
+	return listing(dir), nil
+}

@@ -69,20 +69,7 @@ func tarFormat(t *testing.T) format {
 }
 
 func ourTar(_ context.Context, file, dir string) ([]string, error) {
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	if err := archive.Tar(in, root, archive.Options{Name: "archive"}); err != nil {
-		return nil, err
-	}
-	return listing(dir), nil
+	return unpacked(file, dir, func(in *os.File, root *os.Root) error { return archive.Tar(in, root, archive.Options{Name: "archive"}) })
 }
 
 // tarFields are those of a header (POSIX.1-2017, pax, "ustar Interchange Format").

@@ -79,24 +79,13 @@ with zipfile.ZipFile(sys.stdout.buffer, 'w', zipfile.ZIP_DEFLATED) as z:
 }
 
 func ourZip(_ context.Context, file, dir string) ([]string, error) {
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	if err := archive.Zip(in, info.Size(), root, archive.Options{Name: "archive"}); err != nil {
-		return nil, err
-	}
-	return listing(dir), nil
+	return unpacked(file, dir, func(in *os.File, root *os.Root) error {
+		info, err := in.Stat()
+		if err != nil {
+			return err
+		}
+		return archive.Zip(in, info.Size(), root, archive.Options{Name: "archive"})
+	})
 }
 
 // The fields of an entry's own header, of one in the directory, and of the directory's end (APPNOTE.TXT, 4.3.7, 4.3.12 and 4.3.16).

@@ -15,8 +15,8 @@ import (
 const defaultConfext = "00-flatcar-default"
 
 // makeConfext makes the image of a root's default /etc. It is neither signed nor verified: /usr is, and the keys that sign
-// extensions are those of a release. That is why the system does not look at it again, as Flatcar's does: without a root hash systemd
-// would take it for another one, and unmerge it first.
+// extensions are those of a release. The system does not look at it again, as Flatcar's does: there is no root hash by which systemd is sure
+// that it is the same, and in a machine it was seen to unmerge /etc and merge it anew.
 func makeConfext(ctx context.Context, tools *toolroot.Root, root string, epoch time.Time) error {
 	confexts := filepath.Join(root, "usr/lib/confexts")
 	if err := makeDirs(confexts); err != nil {
